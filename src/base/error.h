@@ -1,0 +1,57 @@
+/* Typed causes. One table gives each its stable name (API, logs, metrics), its HTTP status
+ * and whether the same request may succeed later. */
+#ifndef CLEAT_BASE_ERROR_H
+#define CLEAT_BASE_ERROR_H
+
+#include <stdbool.h>
+
+enum error_code {
+    ERR_NONE,
+    /* what the caller asked for */
+    ERR_INVALID,   /* invalid_request 400 */
+    ERR_FORBIDDEN, /* forbidden 403 */
+    ERR_NOT_FOUND, /* not_found 404 */
+    ERR_CONFLICT,  /* conflict 409: same request id, other parameters */
+    ERR_CLOSED,    /* session_closed 409: closing or closed */
+    ERR_BLOCKED,   /* request_id_closed 410: this request id was cleaned up */
+    ERR_TOO_LARGE, /* too_large 413 */
+    ERR_FULL,      /* full 429, retryable */
+    /* how a session can fail */
+    ERR_QUEUE_TIMEOUT,  /* queue_timeout 503, retryable */
+    ERR_CREATE_TIMEOUT, /* create_timeout 504, retryable */
+    ERR_WAIT_TIMEOUT,   /* wait_timeout 504, retryable: only the wait ended, not the session */
+    ERR_LAUNCH,         /* launch_failed 502, retryable */
+    ERR_CAPACITY,       /* no_capacity 503, retryable: the engine has no room now */
+    ERR_DIED,           /* container_died 502 */
+    ERR_UNHEALTHY,      /* never_healthy 504, retryable */
+    ERR_REGISTER,       /* register_failed 502, retryable */
+    ERR_MISROUTE,       /* misroute 502, retryable */
+    ERR_EXEC_TIMEOUT,   /* exec_timeout 504 */
+    ERR_CANCELLED,      /* cancelled 409 */
+    /* what went wrong on a connection */
+    ERR_CONNECT,  /* connect_failed 502, retryable: nothing was sent */
+    ERR_TIMEOUT,  /* timeout 504, retryable */
+    ERR_RESET,    /* connection_lost 502, retryable: broke after sending began */
+    ERR_PROTOCOL, /* protocol_error 502: an answer that makes no sense */
+    /* ourselves */
+    ERR_STORE,     /* store_failed 503, retryable */
+    ERR_CONFIG,    /* bad_configuration 500 */
+    ERR_PERMANENT, /* permanent 502: the engine says that repeating is pointless */
+    ERR_INTERNAL,  /* internal 500 */
+    ERR_COUNT
+};
+
+struct error {
+    enum error_code code;
+    char message[256]; /* one sentence for a person, no trailing stop, no control characters */
+};
+
+const char *error_name(enum error_code);
+int error_http_status(enum error_code);
+bool error_retryable(enum error_code);
+
+/* Fills *e (when not NULL) and returns the code. */
+enum error_code error_set(struct error *e, enum error_code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

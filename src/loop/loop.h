@@ -1,0 +1,83 @@
+/* The loop: clock, timers, run queue and deferred free over one libevent event_base.
+ * All time and all randomness of the core come from here, so that the simulation can replace
+ * this file's implementation and run everything above it in virtual time. */
+#ifndef CLEAT_LOOP_LOOP_H
+#define CLEAT_LOOP_LOOP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct event_base;
+struct loop;
+
+/* base: the caller's, borrowed; NULL makes one that the loop owns. */
+struct loop *loop_new(struct event_base *base);
+void loop_free(struct loop *); /* runs what is in the deferred-free list first */
+struct event_base *loop_base(struct loop *);
+
+int64_t loop_now_ms(const struct loop *);  /* monotonic */
+int64_t loop_wall_ms(const struct loop *); /* Unix time */
+void loop_random(struct loop *, void *out, size_t len);
+
+void loop_run(struct loop *);  /* until loop_stop; only for who owns the thread */
+void loop_stop(struct loop *); /* also from a signal watcher */
+
+/* Turns longer than 50 ms are counted and logged (I10). */
+struct loop_stats {
+    uint64_t turns, long_turns;
+    int64_t longest_turn_us;
+};
+void loop_get_stats(const struct loop *, struct loop_stats *out);
+
+/* One-shot timer, embedded in its owner. fn is called from the loop, never from timer_arm. */
+typedef void loop_fn(void *arg);
+struct timer {
+    struct loop *loop;
+    loop_fn *fn;
+    void *arg;
+    int64_t at_ms;
+    uint64_t order; /* of the arming, breaks ties */
+    size_t slot;    /* position in the heap plus one; 0: not armed */
+};
+void timer_init(struct timer *, struct loop *, loop_fn *fn, void *arg);
+void timer_arm(struct timer *, int64_t in_ms); /* replaces an earlier arming; < 0 counts as 0 */
+void timer_stop(struct timer *);               /* also on one that was never armed */
+static inline bool timer_armed(const struct timer *t)
+{
+    return t->slot != 0;
+}
+
+/* Run queue: drained after the poll, in the order of the wakes. A task that is woken while it
+ * waits in the queue runs once; woken while it runs, it runs again later in the same turn, but
+ * a turn runs at most a bounded number of tasks and leaves the rest to the next turn. */
+struct task {
+    struct loop *loop;
+    loop_fn *fn;
+    void *arg;
+    bool queued;
+    TAILQ_ENTRY(task) entry;
+};
+void task_init(struct task *, struct loop *, loop_fn *fn, void *arg);
+void task_wake(struct task *);
+void task_stop(struct task *); /* takes it out of the queue */
+
+/* fn runs after the run queue is empty, at the end of every turn in which something ran.
+ * The session core commits a turn's changes here. One per loop; NULL takes it away. */
+void loop_at_turn_end(struct loop *, loop_fn *fn, void *arg);
+
+/* Calls fn(p) at the end of the turn, when no caller can hold p any more. */
+void loop_free_later(struct loop *, void *p, void (*fn)(void *));
+
+/* Signals (cleatd and executor only): fn is called from the loop. */
+struct signal_watch;
+struct signal_watch *signal_watch_new(struct loop *, int signo, loop_fn *fn, void *arg);
+void signal_watch_free(struct signal_watch *);
+
+/* Readiness of a descriptor (executor and children's pipes). The watcher does not own fd. */
+struct fd_watch;
+struct fd_watch *fd_watch_new(struct loop *, int fd, bool for_write, loop_fn *fn, void *arg);
+void fd_watch_free(struct fd_watch *);
+
+#endif
