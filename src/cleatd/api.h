@@ -1,0 +1,17 @@
+/* cleatd's HTTP API: routes over libcleat's calls. cleatd(8) describes it. */
+#ifndef CLEAT_CLEATD_API_H
+#define CLEAT_CLEATD_API_H
+
+#include "base/error.h"
+#include "cleat.h"
+#include "http/server.h"
+#include "loop/loop.h"
+
+struct api;
+
+/* Listens at once. NULL: *e says why. All arguments are borrowed. */
+struct api *api_new(struct loop *, struct cleat *, const struct server_options *,
+                    struct error *e);
+void api_free(struct api *); /* before cleat_free; requests under way lose their connection */
+
+#endif

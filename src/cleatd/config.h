@@ -1,0 +1,44 @@
+/* cleatd's configuration: its own options and the coordinator's, from one file and the command
+ * line. */
+#ifndef CLEAT_CLEATD_CONFIG_H
+#define CLEAT_CLEATD_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "cleat.h"
+
+enum { LOG_TO_STDERR, LOG_TO_SYSLOG };
+enum { SOCKET_MODE_0600, SOCKET_MODE_0660, SOCKET_MODE_0666 };
+
+struct settings {
+    char *socket; /* never "" after settings_finish */
+    int socket_mode;
+    int log, log_level; /* log_level is an enum log_level */
+    int64_t max_connections, max_body_kb;
+};
+
+struct configuration {
+    struct settings own;
+    struct cleat_config *coordinator;
+    char *state_dir; /* as configured; after configuration_finish never NULL */
+};
+
+void configuration_init(struct configuration *);
+void configuration_release(struct configuration *);
+
+/* Reads a file over what is set so far. A problem is told as "FILE:LINE: …" with the option and
+ * what is allowed; the first one ends the reading. message: free(), NULL when all is well. */
+char *config_read(struct configuration *, const char *path);
+
+/* One option of cleatd or of the coordinator (section ""). */
+bool config_set(struct configuration *, const char *key, const char *value, char *why,
+                size_t size);
+
+/* Fills the paths that nobody gave, then checks the whole. message as for config_read. */
+char *configuration_finish(struct configuration *);
+
+/* Every option on a line: section, key, type, range, default and help, separated by tabs. */
+void config_print_options(void);
+
+#endif

@@ -1,0 +1,46 @@
+/* One request of the API, from its arrival to its answer. */
+#ifndef CLEAT_CLEATD_EXCHANGE_H
+#define CLEAT_CLEATD_EXCHANGE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include "base/error.h"
+#include "base/id.h"
+#include "cleat.h"
+#include "http/server.h"
+#include "loop/loop.h"
+
+enum wait_for { WAIT_NONE, WAIT_READY, WAIT_CLOSED };
+
+struct exchange {
+    struct loop *loop;
+    struct cleat *cleat;
+    struct server_request *request;
+    struct cleat_call *call; /* under way, cancelled when the client leaves */
+    char session[ID_SIZE];   /* of the path, or the one that was created */
+    enum wait_for wait;
+    int64_t wait_ms, started_ms;
+    int status;   /* of the answer when all goes well */
+    bool creates; /* the answer says whether the session is new … */
+    bool created; /* … and this is what it says */
+    bool gone;    /* the client left; the exchange ends with the turn */
+    struct exchange_list *list;
+    TAILQ_ENTRY(exchange) entry;
+};
+TAILQ_HEAD(exchange_list, exchange);
+
+struct exchange *exchange_new(struct exchange_list *, struct loop *, struct cleat *,
+                              struct server_request *);
+/* The server is freed already: frees, answers nobody. */
+void exchange_drop(struct exchange *);
+
+/* Each ends the exchange. */
+void exchange_answer(struct exchange *, int status, const char *document);
+void exchange_answer_owned(struct exchange *,
+                           char *document); /* NULL: no such session. Frees it */
+void exchange_fail(struct exchange *, const struct cleat_error *);
+void exchange_refuse(struct exchange *, enum error_code, int status, const char *message);
+
+#endif
