@@ -1,0 +1,580 @@
+#include "http/client.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "http/ledger.h"
+#include "http/message.h"
+
+struct http_client {
+    struct loop *loop;
+    CURLM *multi;
+    struct timer timer; /* libcurl's own */
+    struct ledger ledger;
+    struct http_client_stats stats;
+    uint64_t last_share_id;
+    unsigned max_idle; /* of all shares: libcurl has one limit per multi handle */
+};
+
+struct http_share {
+    struct http_client *client;
+    CURLSH *curl;
+    uint64_t id; /* never used twice, so that the ledger cannot take one share for another */
+    unsigned max_idle;
+    size_t exchanges;
+};
+
+struct http_exchange {
+    struct http_share *share;
+    CURL *easy; /* NULL: the request was refused before libcurl saw it */
+    CURLcode setup;
+    struct curl_slist *header_lines;
+    void *body;
+    http_done_fn *done;
+    void *arg;
+    struct timer first_byte, total;
+    int64_t first_byte_ms, total_ms, started_ms;
+    struct task deliver;
+    struct error error; /* the first cause; what libcurl says afterwards is a consequence */
+    bool sent, ended;
+    char connection[LEDGER_ADDRESS_SIZE];
+    char curl_message[CURL_ERROR_SIZE];
+    struct answer_head head;
+    struct buf answer;
+    size_t max_answer;
+};
+
+/* The first failure counts. */
+#define fail(x, ...)                                                                           \
+    do {                                                                                       \
+        if ((x)->error.code == ERR_NONE)                                                       \
+            error_set(&(x)->error, __VA_ARGS__);                                               \
+    } while (0)
+
+/* ---- the end of an exchange */
+
+static void end_exchange(struct http_exchange *x)
+{
+    x->ended = true;
+    timer_stop(&x->first_byte);
+    timer_stop(&x->total);
+    task_wake(&x->deliver);
+}
+
+/* Never from within libcurl's callbacks. */
+static void release_easy(struct http_exchange *x)
+{
+    if (!x->easy)
+        return;
+    curl_multi_remove_handle(x->share->client->multi, x->easy);
+    curl_easy_cleanup(x->easy);
+    curl_slist_free_all(x->header_lines);
+    x->easy = NULL;
+}
+
+/* From here on the share may be freed. */
+static void detach(struct http_exchange *x)
+{
+    timer_stop(&x->first_byte);
+    timer_stop(&x->total);
+    task_stop(&x->deliver);
+    release_easy(x);
+    x->share->exchanges--;
+}
+
+static void free_exchange(struct http_exchange *x)
+{
+    head_free(&x->head);
+    buf_free(&x->answer);
+    free(x->body);
+    free(x);
+}
+
+static void deliver(void *arg)
+{
+    struct http_exchange *x = arg;
+    struct http_answer answer = {.error = x->error, .sent = x->sent, .body = ""};
+    answer.elapsed_ms = loop_now_ms(x->share->client->loop) - x->started_ms;
+    mem_copy_string(answer.connection, sizeof answer.connection, x->connection);
+    detach(x);
+    struct http_header *headers = head_headers(&x->head);
+    if (x->error.code == ERR_NONE) {
+        answer.status = x->head.status;
+        answer.headers = headers;
+        answer.header_count = x->head.count;
+        answer.body = x->answer.data ? x->answer.data : "";
+        answer.body_len = x->answer.len;
+    }
+    x->done(x->arg, &answer);
+    free(headers);
+    free_exchange(x);
+}
+
+void http_cancel(struct http_exchange *x)
+{
+    detach(x);
+    free_exchange(x);
+}
+
+static void first_byte_missed(void *arg)
+{
+    struct http_exchange *x = arg;
+    fail(x, ERR_TIMEOUT, "no answer began within %lld ms", (long long)x->first_byte_ms);
+    end_exchange(x);
+}
+
+static void total_missed(void *arg)
+{
+    struct http_exchange *x = arg;
+    fail(x, ERR_TIMEOUT, "the request did not end within %lld ms", (long long)x->total_ms);
+    end_exchange(x);
+}
+
+/* ---- what libcurl's results mean */
+
+static enum error_code code_of(CURLcode result, bool sent)
+{
+    switch (result) {
+    case CURLE_OK:
+        return ERR_NONE;
+    case CURLE_OPERATION_TIMEDOUT:
+        return ERR_TIMEOUT;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_LOGIN_DENIED: /* a user name in the URL */
+        return ERR_INVALID;
+    case CURLE_UNSUPPORTED_PROTOCOL: /* of the URL; of an answer when it is HTTP/0.9 */
+        return sent ? ERR_PROTOCOL : ERR_INVALID;
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_BAD_CONTENT_ENCODING:
+        return ERR_PROTOCOL;
+    default:
+        return sent ? ERR_RESET : ERR_CONNECT;
+    }
+}
+
+/* libcurl 7.88 has no code of its own for a broken chunk or an endless header line. */
+static enum error_code code_of_answer(const struct http_exchange *x, CURLcode result)
+{
+    long os_errno = 0;
+    if (result == CURLE_OUT_OF_MEMORY && x->sent)
+        return ERR_TOO_LARGE;
+    curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &os_errno);
+    if (result == CURLE_RECV_ERROR && x->head.complete && os_errno == 0)
+        return ERR_PROTOCOL;
+    return code_of(result, x->sent);
+}
+
+static void conclude(struct http_exchange *x, CURLcode result)
+{
+    if (x->ended)
+        return;
+    enum error_code code = code_of_answer(x, result);
+    if (code != ERR_NONE)
+        fail(x, code, "%s", x->curl_message[0] ? x->curl_message : curl_easy_strerror(result));
+    else if (!x->head.complete)
+        fail(x, ERR_PROTOCOL, "the answer has no head");
+    end_exchange(x);
+}
+
+static void collect_results(struct http_client *c)
+{
+    int left;
+    for (CURLMsg *m; (m = curl_multi_info_read(c->multi, &left));) {
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        void *x = NULL;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &x);
+        conclude(x, m->data.result);
+    }
+}
+
+/* ---- libcurl on the loop */
+
+struct socket_watch {
+    struct http_client *client;
+    int fd;
+    struct fd_watch *read, *write;
+};
+
+static void run_curl(struct http_client *c, curl_socket_t fd, int events)
+{
+    int running;
+    curl_multi_socket_action(c->multi, fd, events, &running);
+    collect_results(c);
+}
+
+static void on_timer(void *arg)
+{
+    run_curl(arg, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void on_readable(void *arg)
+{
+    struct socket_watch *w = arg;
+    run_curl(w->client, w->fd, CURL_CSELECT_IN);
+}
+
+static void on_writable(void *arg)
+{
+    struct socket_watch *w = arg;
+    run_curl(w->client, w->fd, CURL_CSELECT_OUT);
+}
+
+static void watch(struct socket_watch *w, struct fd_watch **which, bool wanted)
+{
+    if (!wanted) {
+        fd_watch_free(*which);
+        *which = NULL;
+    } else if (!*which) {
+        bool for_write = which == &w->write;
+        *which = fd_watch_new(w->client->loop, w->fd, for_write,
+                              for_write ? on_writable : on_readable, w);
+        if (!*which) /* the exchange's deadlines end it */
+            log_error("http.watch_failed", KI("fd", w->fd));
+    }
+}
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+    (void)easy;
+    struct socket_watch *w = socket_arg;
+    if (!w) {
+        if (what == CURL_POLL_REMOVE)
+            return 0;
+        w = mem_alloc(sizeof *w);
+        w->client = arg;
+        w->fd = fd;
+        curl_multi_assign(w->client->multi, fd, w);
+    }
+    watch(w, &w->read, what == CURL_POLL_IN || what == CURL_POLL_INOUT);
+    watch(w, &w->write, what == CURL_POLL_OUT || what == CURL_POLL_INOUT);
+    if (what == CURL_POLL_REMOVE) {
+        curl_multi_assign(w->client->multi, fd, NULL);
+        free(w);
+    }
+    return 0;
+}
+
+static int set_timer(CURLM *multi, long wait_ms, void *arg)
+{
+    (void)multi;
+    struct http_client *c = arg;
+    if (wait_ms < 0)
+        timer_stop(&c->timer);
+    else
+        timer_arm(&c->timer, wait_ms);
+    return 0;
+}
+
+/* ---- connections */
+
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)purpose;
+    struct http_exchange *x = arg;
+    if (x->sent) /* libcurl wants to repeat the request, see before_sending */
+        return CURL_SOCKET_BAD;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    ledger_open(&x->share->client->ledger, fd, x->share->id);
+    return fd;
+}
+
+static int close_socket(void *arg, curl_socket_t fd)
+{
+    struct http_client *c = arg;
+    ledger_close(&c->ledger, fd);
+    return close(fd);
+}
+
+/* I1: is this our own connection? */
+static bool check_connection(struct http_exchange *x, const char *remote)
+{
+#ifndef CLEAT_MUTANT_SHARED_POOL
+    struct http_share *s = x->share;
+    uint64_t owner = ledger_owner(&s->client->ledger, s->id, x->connection, remote);
+    if (owner != s->id) {
+        s->client->stats.shared_connections++;
+        log_error("http.shared_connection", KV("local", x->connection), KV("remote", remote),
+                  KI("share", s->id), KI("owner", owner));
+        fail(x, ERR_INTERNAL, "connection %s to %s belongs to somebody else", x->connection,
+             remote);
+        return false;
+    }
+#else
+    (void)x;
+    (void)remote;
+#endif
+    return true;
+}
+
+/* libcurl repeats a request by itself when a reused connection ends before the first byte of
+ * the answer, whatever the method and however much the peer has read: never here. */
+static int before_sending(void *arg, char *remote_ip, char *local_ip, int remote_port,
+                          int local_port)
+{
+    struct http_exchange *x = arg;
+    char remote[LEDGER_ADDRESS_SIZE];
+    if (x->sent) {
+        fail(x, ERR_RESET, "the connection was closed without an answer");
+        return CURL_PREREQFUNC_ABORT;
+    }
+    ledger_format(x->connection, local_ip, local_port);
+    ledger_format(remote, remote_ip, remote_port);
+    if (!check_connection(x, remote))
+        return CURL_PREREQFUNC_ABORT;
+    x->sent = true;
+    timer_arm(&x->first_byte, x->first_byte_ms);
+    return CURL_PREREQFUNC_OK;
+}
+
+/* ---- the answer */
+
+static size_t take_head(char *line, size_t size, size_t count, void *arg)
+{
+    struct http_exchange *x = arg;
+    struct error e = {0};
+    timer_stop(&x->first_byte);
+    if (head_add(&x->head, line, size * count, &e) != ERR_NONE) {
+        fail(x, e.code, "%s", e.message);
+        return 0;
+    }
+    return size * count;
+}
+
+static size_t take_body(char *data, size_t size, size_t count, void *arg)
+{
+    struct http_exchange *x = arg;
+    size_t len = size * count;
+    if (len > x->max_answer - x->answer.len) {
+        fail(x, ERR_TOO_LARGE, "the answer is over %zu bytes", x->max_answer);
+        return 0;
+    }
+    buf_add(&x->answer, data, len);
+    return len;
+}
+
+/* ---- the request */
+
+#define SET(x, option, value)                                                                  \
+    do {                                                                                       \
+        CURLcode set_result = curl_easy_setopt((x)->easy, option, value);                      \
+        if ((x)->setup == CURLE_OK)                                                            \
+            (x)->setup = set_result;                                                           \
+    } while (0)
+
+static void add_line(struct http_exchange *x, const char *line)
+{
+    struct curl_slist *list = curl_slist_append(x->header_lines, line);
+    if (list)
+        x->header_lines = list;
+    else
+        x->setup = CURLE_OUT_OF_MEMORY;
+}
+
+/* libcurl wants "Name;" for an empty value. */
+static void set_headers(struct http_exchange *x, const struct http_request *r)
+{
+    struct buf line = {0};
+    bool has_type = false;
+    for (size_t i = 0; i < r->header_count; i++) {
+        const struct http_header *h = &r->headers[i];
+        line.len = 0;
+        if (h->value[strspn(h->value, " \t")])
+            buf_printf(&line, "%s: %s", h->name, h->value);
+        else
+            buf_printf(&line, "%s;", h->name);
+        add_line(x, line.data);
+        has_type = has_type || strcasecmp(h->name, "Content-Type") == 0;
+    }
+    buf_free(&line);
+    add_line(x, "Expect:");
+    if (!has_type)
+        add_line(x, "Content-Type:");
+    SET(x, CURLOPT_HTTPHEADER, x->header_lines);
+}
+
+static void set_method(struct http_exchange *x, const struct http_request *r)
+{
+    bool wants_body = r->body || strcmp(r->method, "POST") == 0 ||
+                      strcmp(r->method, "PUT") == 0 || strcmp(r->method, "PATCH") == 0;
+    if (strcmp(r->method, "HEAD") == 0) {
+        SET(x, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    if (wants_body) {
+        size_t len = r->body ? r->body_len : 0;
+        x->body = mem_alloc(len + 1);
+        if (len > 0)
+            memcpy(x->body, r->body, len);
+        SET(x, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
+        SET(x, CURLOPT_POSTFIELDS, x->body);
+    }
+    SET(x, CURLOPT_CUSTOMREQUEST, r->method);
+}
+
+static void set_policy(struct http_exchange *x, const struct http_request *r)
+{
+    int64_t connect_ms = r->connect_timeout_ms < LONG_MAX ? r->connect_timeout_ms : LONG_MAX;
+    if (connect_ms > INT_MAX) /* libcurl's limit for time-outs */
+        connect_ms = INT_MAX;
+    SET(x, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
+    SET(x, CURLOPT_NOSIGNAL, 1L);
+    SET(x, CURLOPT_QUICK_EXIT, 1L); /* else removing a handle waits for a name look-up */
+    SET(x, CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(x, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(x, CURLOPT_PROXY, "");
+    SET(x, CURLOPT_NOPROXY, "*");
+    SET(x, CURLOPT_PATH_AS_IS, 1L); /* the path is part of what is signed */
+    SET(x, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+    SET(x, CURLOPT_CAPATH, NULL); /* a directory switches off the cache of CA certificates */
+}
+
+static void set_callbacks(struct http_exchange *x)
+{
+    SET(x, CURLOPT_PRIVATE, x);
+    SET(x, CURLOPT_ERRORBUFFER, x->curl_message);
+    SET(x, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(x, CURLOPT_OPENSOCKETDATA, x);
+    SET(x, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    SET(x, CURLOPT_CLOSESOCKETDATA, x->share->client); /* outlives the exchange */
+    SET(x, CURLOPT_PREREQFUNCTION, before_sending);
+    SET(x, CURLOPT_PREREQDATA, x);
+    SET(x, CURLOPT_HEADERFUNCTION, take_head);
+    SET(x, CURLOPT_HEADERDATA, x);
+    SET(x, CURLOPT_WRITEFUNCTION, take_body);
+    SET(x, CURLOPT_WRITEDATA, x);
+}
+
+/* A new easy handle each time: a recycled one would carry one session's state to another. */
+static bool start_easy(struct http_exchange *x, const struct http_request *r)
+{
+    x->easy = curl_easy_init();
+    if (!x->easy)
+        return false;
+    SET(x, CURLOPT_SHARE, x->share->curl);
+    SET(x, CURLOPT_URL, r->url);
+    set_callbacks(x);
+    set_policy(x, r);
+    set_method(x, r);
+    set_headers(x, r);
+    if (x->share->exchanges > x->share->max_idle)
+        SET(x, CURLOPT_FORBID_REUSE, 1L);
+    return x->setup == CURLE_OK &&
+           curl_multi_add_handle(x->share->client->multi, x->easy) == CURLM_OK;
+}
+
+struct http_exchange *http_start(struct http_share *s, const struct http_request *r,
+                                 http_done_fn *done, void *arg)
+{
+    struct http_exchange *x = mem_alloc(sizeof *x);
+    struct loop *loop = s->client->loop;
+    x->share = s;
+    x->done = done;
+    x->arg = arg;
+    x->first_byte_ms = r->first_byte_timeout_ms;
+    x->total_ms = r->total_timeout_ms;
+    x->started_ms = loop_now_ms(loop);
+    x->max_answer = r->max_answer;
+    task_init(&x->deliver, loop, deliver, x);
+    timer_init(&x->first_byte, loop, first_byte_missed, x);
+    timer_init(&x->total, loop, total_missed, x);
+    s->exchanges++;
+    s->client->stats.exchanges++;
+    if (request_check(r, &x->error) != ERR_NONE) {
+        end_exchange(x);
+    } else if (!start_easy(x, r)) {
+        fail(x, ERR_INTERNAL, "libcurl: %s", curl_easy_strerror(x->setup));
+        end_exchange(x);
+    } else {
+        timer_arm(&x->total, x->total_ms);
+    }
+    return x;
+}
+
+/* ---- shares */
+
+struct http_share *http_share_new(struct http_client *c, unsigned max_idle)
+{
+    struct http_share *s = mem_alloc(sizeof *s);
+    s->client = c;
+    s->id = ++c->last_share_id;
+    s->max_idle = max_idle;
+    s->curl = curl_share_init();
+    if (!s->curl ||
+        curl_share_setopt(s->curl, CURLSHOPT_SHARE, CURL_LOCK_DATA_CONNECT) != CURLSHE_OK ||
+        curl_share_setopt(s->curl, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS) != CURLSHE_OK ||
+        curl_share_setopt(s->curl, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK) {
+        log_error("http.no_share");
+        abort();
+    }
+    if (max_idle > c->max_idle) {
+        c->max_idle = max_idle;
+        curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)max_idle);
+    }
+    c->stats.shares++;
+    return s;
+}
+
+void http_share_free(struct http_share *s)
+{
+    if (!s)
+        return;
+    assert(s->exchanges == 0);
+    s->client->stats.shares--;
+    curl_share_cleanup(s->curl);
+    free(s);
+}
+
+/* ---- the client */
+
+static void must(bool done, const char *what)
+{
+    if (done)
+        return;
+    log_error("http.no_curl", KV("what", what));
+    abort();
+}
+
+struct http_client *http_client_new(struct loop *loop)
+{
+    struct http_client *c = mem_alloc(sizeof *c);
+    c->loop = loop;
+    ledger_init(&c->ledger);
+    timer_init(&c->timer, loop, on_timer, c);
+    must(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK, "library");
+    c->multi = curl_multi_init();
+    must(c->multi, "multi handle");
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    return c;
+}
+
+void http_client_free(struct http_client *c)
+{
+    if (!c)
+        return;
+    curl_multi_cleanup(c->multi);
+    timer_stop(&c->timer);
+    ledger_free(&c->ledger);
+    curl_global_cleanup();
+    free(c);
+}
+
+void http_client_get_stats(const struct http_client *c, struct http_client_stats *out)
+{
+    *out = c->stats;
+    out->connections_open = c->ledger.open;
+    out->connections_opened = c->ledger.opened;
+}

@@ -1,0 +1,73 @@
+/* HTTP client: libcurl's multi interface on our loop. The only file that knows libcurl.
+ *
+ * A share holds one owner's connections, TLS sessions and DNS answers. No connection is ever used
+ * by two shares, and this is not assumed but checked before every request is sent: a ledger maps
+ * each live connection to the share that opened it; a request that libcurl would put on another
+ * share's connection is refused and counted. */
+#ifndef CLEAT_HTTP_CLIENT_H
+#define CLEAT_HTTP_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "loop/loop.h"
+
+struct http_client;
+struct http_share;
+struct http_exchange;
+
+struct http_client *http_client_new(struct loop *);
+void http_client_free(struct http_client *); /* after all shares */
+
+struct http_client_stats {
+    uint64_t exchanges, connections_opened;
+    uint64_t shared_connections; /* requests refused because of I1; must stay 0 */
+    size_t connections_open, shares;
+};
+void http_client_get_stats(const struct http_client *, struct http_client_stats *out);
+
+/* max_idle: connections kept open between requests (CURLOPT_MAXCONNECTS). */
+struct http_share *http_share_new(struct http_client *, unsigned max_idle);
+void http_share_free(struct http_share *); /* closes its connections; no exchange may be under way */
+
+struct http_header {
+    const char *name, *value;
+};
+
+struct http_request {
+    const char *method; /* "GET", "POST", "DELETE", … */
+    const char *url;    /* http://… or https://… */
+    const struct http_header *headers;
+    size_t header_count;
+    const void *body; /* copied; NULL: none */
+    size_t body_len;
+    int64_t connect_timeout_ms, first_byte_timeout_ms, total_timeout_ms; /* all > 0 */
+    size_t max_answer; /* body cap in bytes; over it: ERR_TOO_LARGE. Heads are capped at 64 KiB */
+};
+
+struct http_answer {
+    struct error error;   /* ERR_NONE: a whole answer came. Else ERR_CONNECT, ERR_TIMEOUT, ERR_RESET,
+                             ERR_TOO_LARGE, ERR_PROTOCOL, ERR_INVALID */
+    bool sent;            /* the request may have reached the peer (false: certainly not) */
+    int status;           /* 0 without an answer */
+    const char *body;     /* NUL-ended, valid during the call */
+    size_t body_len;
+    const struct http_header *headers; /* as received, in order; valid during the call */
+    size_t header_count;
+    char connection[64];  /* "local-ip:port", "" if none */
+    int64_t elapsed_ms;
+};
+
+/* First header of that name (case-insensitive), NULL if absent. */
+const char *http_answer_header(const struct http_answer *, const char *name);
+
+typedef void http_done_fn(void *arg, const struct http_answer *);
+
+/* Never fails synchronously; done is called exactly once, from the loop, unless cancelled. Redirects
+ * are not followed, no proxy is used, no cookie engine: cookies are ordinary headers here. */
+struct http_exchange *http_start(struct http_share *, const struct http_request *, http_done_fn *done,
+                                 void *arg);
+void http_cancel(struct http_exchange *); /* never calls back; closes the connection it used */
+
+#endif
