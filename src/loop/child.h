@@ -1,9 +1,12 @@
 /* Child processes: spawn by posix_spawn, exit by pidfd (never SIGCHLD), liveness by flock.
  *
  * A *held lock file* is how a child's life is known across restarts of its parent: the parent
- * takes an flock on lock_path, the child inherits the descriptor, and the kernel drops the lock
- * when the last holder is gone. The file's content is the pid in decimal, written before the
- * child runs any code of its own. */
+ * takes an flock on lock_path, the child inherits the descriptor (read-only, number 3), the
+ * parent closes its own, and the kernel drops the lock when the last heir is gone. The file's
+ * one line is "PID START\n", START being the start time of proc_pid_stat(5), so that no later
+ * process passes for the child. The parent writes it right after the spawn; when it dies in
+ * between, the child counts as alive with an unknown pid until the lock is free.
+ */
 #ifndef CLEAT_LOOP_CHILD_H
 #define CLEAT_LOOP_CHILD_H
 
@@ -18,45 +21,55 @@ struct child;
 #define CHILD_STATUS_UNKNOWN (-1)
 
 struct child_spec {
-    const char *const *argv; /* argv[0] is a path */
-    const char *const *envp; /* the whole environment, nothing is inherited */
+    const char *const *argv; /* argv[0] is an absolute path */
+    const char *const *envp; /* the whole environment; NULL: empty */
     const char *cwd;         /* NULL: ours */
     const char *output_path; /* stdout and stderr are appended there (0600); NULL: /dev/null */
     const char *lock_path;   /* NULL: no lock. Created 0600 */
-    int pipe_fd;             /* > 0: inherited as descriptor 1 in place of output_path */
-    bool new_group;          /* own process group */
+    int pipe_fd;      /* > 0: inherited as descriptor 1; output_path is then stderr's alone */
+    int error_fd;     /* > 0: inherited as descriptor 2 in place of output_path */
+    bool new_group;   /* own process group */
+    bool new_session; /* own session, and with it an own process group */
 };
 
-/* status is as of waitpid(2), or CHILD_STATUS_UNKNOWN for an adopted child. Called once, from the
- * loop, after the child is gone and its lock is free. */
+/* status is as of waitpid(2), or CHILD_STATUS_UNKNOWN for an adopted child. Called once, from
+ * the loop, after the child is gone and its lock is free. */
 typedef void child_exit_fn(void *arg, int status);
 
-/* Returns NULL and fills *e when nothing was started; exited is then never called. */
-struct child *child_spawn(struct loop *, const struct child_spec *, child_exit_fn *exited, void *arg,
-                          struct error *e);
+/* The child gets descriptors 0 (/dev/null), 1, 2 and the lock, nothing else, and default
+ * signals. Returns NULL and fills *e when nothing was started (ERR_CONFLICT: the lock is held,
+ * else ERR_LAUNCH); exited is then never called. Free it by child_free, also after it exited.
+ */
+struct child *child_spawn(struct loop *, const struct child_spec *, child_exit_fn *exited,
+                          void *arg, struct error *e);
 
-/* Watches a live child of an earlier life of this program by its held lock. NULL when nobody holds
- * the lock: it is gone. exited is then never called. */
-struct child *child_adopt(struct loop *, const char *lock_path, child_exit_fn *exited, void *arg);
+/* Watches a live child of an earlier life of this program by its held lock. NULL when nobody
+ * holds the lock: it is gone. exited is then never called. */
+struct child *child_adopt(struct loop *, const char *lock_path, child_exit_fn *exited,
+                          void *arg);
 
-pid_t child_pid(const struct child *);
+pid_t child_pid(const struct child *);                        /* 0: adopted and unknown */
 void child_kill(struct child *, int signo, bool whole_group); /* harmless once it is gone */
-void child_free(struct child *); /* stops watching; the process goes on; never calls back */
+void child_free(struct child *); /* the process goes on, and is reaped; never calls back */
 
-/* The file system around a child; behind the same interface so that the simulation replaces it. */
+/* The file system around a child; behind the same interface so that the simulation replaces it.
+ */
 
-/* Makes path and its parents, mode for the last one. */
+/* Makes path and its parents (0755), mode for the last one. Errors here are ERR_INTERNAL. */
 enum error_code dir_make(const char *path, mode_t mode, struct error *e);
 
 /* Calls each(arg, name, locked) for every directory in root that has a file called "lock". */
 typedef void dir_each_fn(void *arg, const char *name, bool locked);
 void dir_list_locked(const char *root, dir_each_fn *each, void *arg);
 
-/* Small text files in a workspace, written with fsync and rename. read: NULL if absent; free(). */
+/* Small text files in a workspace, written with fsync and rename. read: NULL if absent,
+ * unreadable or longer than max; free(). */
 enum error_code file_write(const char *path, const char *text, struct error *e);
 char *file_read(const char *path, size_t max);
 
-/* Removes a tree without blocking the loop. done is called once, from the loop. */
-void dir_remove(struct loop *, const char *path, void (*done)(void *arg, const struct error *), void *arg);
+/* Removes a tree without blocking the loop. An absent path is no error. done is called once,
+ * from the loop; not at all when the loop is freed before. */
+void dir_remove(struct loop *, const char *path, void (*done)(void *arg, const struct error *),
+                void *arg);
 
 #endif

@@ -14,7 +14,8 @@ struct loop;
 
 /* base: the caller's, borrowed; NULL makes one that the loop owns. */
 struct loop *loop_new(struct event_base *base);
-void loop_free(struct loop *); /* runs what is in the deferred-free list first */
+/* Runs what is in the deferred-free list first. Never from a callback of this loop. */
+void loop_free(struct loop *);
 struct event_base *loop_base(struct loop *);
 
 int64_t loop_now_ms(const struct loop *);  /* monotonic */
@@ -63,19 +64,31 @@ void task_init(struct task *, struct loop *, loop_fn *fn, void *arg);
 void task_wake(struct task *);
 void task_stop(struct task *); /* takes it out of the queue */
 
-/* fn runs after the run queue is empty, at the end of every turn in which something ran.
- * The session core commits a turn's changes here. One per loop; NULL takes it away. */
+/* fn runs at the end of every turn in which something ran, when the run queue is empty or its
+ * bound was reached; what it wakes runs in the next turn. The session core commits a turn's
+ * changes here. One per loop; NULL takes it away. */
 void loop_at_turn_end(struct loop *, loop_fn *fn, void *arg);
 
 /* Calls fn(p) at the end of the turn, when no caller can hold p any more. */
 void loop_free_later(struct loop *, void *p, void (*fn)(void *));
 
-/* Signals (cleatd and executor only): fn is called from the loop. */
+/* Work that goes on although its starter let go of it (a child that nobody watches is still
+ * reaped). loop_free calls drop(arg) for the guests that are left; it frees the guest. */
+struct loop_guest {
+    void (*drop)(void *arg);
+    void *arg;
+    TAILQ_ENTRY(loop_guest) entry;
+};
+void loop_guest_add(struct loop *, struct loop_guest *);
+void loop_guest_remove(struct loop *, struct loop_guest *);
+
+/* Signals (cleatd and executor only): fn is called from the loop. NULL: cannot be caught. */
 struct signal_watch;
 struct signal_watch *signal_watch_new(struct loop *, int signo, loop_fn *fn, void *arg);
 void signal_watch_free(struct signal_watch *);
 
-/* Readiness of a descriptor (executor and children's pipes). The watcher does not own fd. */
+/* Readiness of a descriptor (executor and children's pipes). The watcher does not own fd. fn is
+ * called as long as fd stays ready. NULL: a file that cannot be polled. */
 struct fd_watch;
 struct fd_watch *fd_watch_new(struct loop *, int fd, bool for_write, loop_fn *fn, void *arg);
 void fd_watch_free(struct fd_watch *);

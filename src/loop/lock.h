@@ -1,0 +1,28 @@
+/* The held lock file of a child, see loop/child.h. Its one line is "PID START": the child's pid
+ * and its start time in clock ticks since boot (proc_pid_stat(5), field 22), which tells it
+ * from a later process of the same pid. */
+#ifndef CLEAT_LOOP_LOCK_H
+#define CLEAT_LOOP_LOCK_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include "base/error.h"
+
+/* Locks and empties path (created 0600). Returns a descriptor that can only read, so that the
+ * child cannot change the file through it; -1: *e, ERR_CONFLICT when somebody holds it, else
+ * ERR_LAUNCH. */
+int lock_take(const char *path, struct error *e);
+
+enum error_code lock_write(const char *path, pid_t pid, struct error *e);
+
+bool lock_held(const char *path); /* also when it cannot be told; an absent file is free */
+
+struct lock_owner {
+    pid_t pid; /* 0: not written, the lock's taker died too early */
+    unsigned long long start;
+};
+struct lock_owner lock_read(const char *path);
+
+bool process_is(const struct lock_owner *); /* that process exists, at least as a zombie */
+
+#endif
