@@ -38,6 +38,7 @@ struct http_header {
 struct http_request {
     const char *method; /* "GET", "POST", "DELETE", … */
     const char *url;    /* http://… or https://… */
+    const char *unix_socket; /* connect to this path, whatever host the URL names; NULL: TCP */
     const struct http_header *headers;
     size_t header_count;
     const void *body; /* copied; NULL: none */
