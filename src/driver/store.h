@@ -1,0 +1,42 @@
+/* The journal: rows of a few kinds, each a JSON text under its key. One commit is atomic, and
+ * once done is called it outlives this process; several may be in flight and are done in their
+ * order. store_sqlite: after a loss of power the last commits may be missing
+ * (synchronous=NORMAL of a WAL database, sqlite.org/pragma.html), but never a part of one or
+ * one before them. */
+#ifndef CLEAT_DRIVER_STORE_H
+#define CLEAT_DRIVER_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "loop/loop.h"
+
+enum store_kind { STORE_SESSION, STORE_ATTEMPT, STORE_BLOCK, STORE_META, STORE_KINDS };
+
+struct store_change {
+    enum store_kind kind;
+    const char *key;
+    const char *row; /* NULL: delete */
+};
+
+struct store;
+typedef void store_done_fn(void *arg, const struct error *);
+typedef void store_each_fn(void *arg, const char *key, const char *row);
+
+struct store_ops {
+    /* path: the database file (0600), its directory is made (0700). NULL and ERR_STORE: refuses
+     * a network file system and a second opener. */
+    struct store *(*open)(struct loop *, const char *path, struct error *);
+    void (*close)(
+        struct store *); /* what was committed is durable; no callback comes any more */
+    /* Copies the changes. done is called once, from the loop, never before the call returns.
+     * An error (ERR_STORE) means that nothing of this commit was kept. */
+    void (*commit)(struct store *, const struct store_change *, size_t count, store_done_fn *,
+                   void *arg);
+    /* Only before the first commit; blocks. In the order of the keys. Sets *e in any case. */
+    void (*load)(struct store *, enum store_kind, store_each_fn *, void *arg, struct error *);
+};
+
+extern const struct store_ops store_sqlite;
+
+#endif
