@@ -132,9 +132,9 @@ def test_old_cookies_stop_working(start):
 
 def test_a_deleted_cookie_is_acquired_again(start):
     """The answer to an execution takes the cookie away; the session finds its way back."""
-    rules = HAProxy.COOKIE_RULES.replace("\n", " unless { var(txn.path) /execute }\n") + \
-        " unless { var(txn.path) /execute }\n" + \
-        '    http-response add-header Set-Cookie "AWSALB=; Path=/; Max-Age=0" if { var(txn.path) /execute }'
+    rules = HAProxy.COOKIE_RULES.replace("\n", " unless { var(txn.path) -m str /execute }\n") + \
+        " unless { var(txn.path) -m str /execute }\n" + \
+        '    http-response add-header Set-Cookie "AWSALB=; Path=/; Max-Age=0" if { var(txn.path) -m str /execute }'
     haproxy = start.haproxy(cookie_rules=rules,
                             frontend_rules="    http-request set-var(txn.path) path")
     cleatd = start.cleatd(classes={"default": haproxy_class(haproxy, backoff_base_ms=50)})
