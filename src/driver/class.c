@@ -1,0 +1,125 @@
+#include "driver/class.h"
+
+#define AT(field) .offset = offsetof(struct class, field)
+#define INT(field, low, high, value, text)                                                     \
+    {                                                                                          \
+        .key = #field, .type = OPTION_INT, .min = (low), .max = (high), .fallback = (value),   \
+        .help = (text), AT(field)                                                              \
+    }
+#define CHOICE(field, words, value, text)                                                      \
+    {                                                                                          \
+        .key = #field, .type = OPTION_CHOICE, .choices = (words), .fallback = (value),         \
+        .help = (text), AT(field)                                                              \
+    }
+#define STRING(field, longest, value, text)                                                    \
+    {                                                                                          \
+        .key = #field, .type = OPTION_STRING, .max = (longest), .fallback = (value),           \
+        .help = (text), AT(field)                                                              \
+    }
+#define LIST(field, value, text)                                                               \
+    {                                                                                          \
+        .key = #field, .type = OPTION_LIST, .fallback = (value), .help = (text), AT(field)     \
+    }
+
+const struct option class_options[] = {
+    CHOICE(runtime, "process", "process",
+           "What starts containers. process: each is a cleat-executor on this machine with a "
+           "loopback address of its own."),
+    CHOICE(balancer, "direct|haproxy", "direct",
+           "What routes to containers. direct: each is asked on its own address. haproxy: they "
+           "are "
+           "registered with HAProxy and reached through it by its sticky cookie."),
+    CHOICE(proof, "required|none", "required",
+           "Whether a container must prove who it is. none is for containers that cannot: they "
+           "are "
+           "told apart by address and session id only."),
+    CHOICE(direct_path, "auto|never", "auto",
+           "Whether a container's own address may be used to finish a session without the "
+           "balancer. auto: where it has answered there with a proof."),
+    STRING(
+        command, 4096, "",
+        "Program, and after blanks its arguments, that is the container. Empty: the installed "
+        "cleat-executor."),
+    STRING(artifacts, 4096, "",
+           "Where sessions leave their files: file:///directory. Empty: nothing is kept."),
+
+    STRING(
+        address_range, 18, "127.64.0.0/16",
+        "Loopback addresses for containers of runtime process, one each, reused longest-free "
+        "first. Classes may name the same range, but not two that overlap."),
+    INT(port, 1, 65535, "8080", "Port on which every container listens."),
+    CHOICE(sandbox, "auto|bwrap|none", "auto",
+           "What encloses user code. bwrap: bubblewrap, with its own process, mount, IPC and "
+           "network namespaces. auto: bwrap where it works. none isolates nothing."),
+    CHOICE(network, "none|host", "none",
+           "Network of user code inside bwrap: none at all, or that of the host."),
+    INT(memory_mb, 0, 1048576, "0",
+        "Address space that each process of user code may use, in MiB. 0: no limit."),
+    INT(cpu_s, 0, 31536000, "0",
+        "CPU time that each process of user code may use, in seconds. 0: no limit."),
+    INT(open_files, 0, 1048576, "0",
+        "Files that each process of user code may have open. 0: no limit."),
+    INT(file_size_mb, 0, 1048576, "0",
+        "Largest file that user code may write, in MiB. 0: no limit."),
+    INT(processes, 0, 4194304, "0",
+        "Processes that the user id of the user code may have. 0: no limit."),
+    INT(stop_grace_s, 0, 600, "10",
+        "Seconds between SIGTERM and SIGKILL when a container is stopped."),
+
+    LIST(haproxy_sockets, "",
+         "Runtime API sockets of HAProxy (stats socket PATH level admin), one per node."),
+    LIST(haproxy_urls, "",
+         "Base URL of each node's frontend, in the order of haproxy_sockets."),
+    STRING(
+        haproxy_backend, 128, "",
+        "Backend to which containers are added. Its balance must be a dynamic one: roundrobin, "
+        "leastconn, first or random. Let it check with option httpchk GET /health."),
+    LIST(cookies, "AWSALB,AWSALBCORS",
+         "Names of the balancer's sticky cookies; they are kept and sent as one set. A "
+         "trailing * "
+         "matches any ending."),
+    STRING(dynamic_cookie_key, 256, "",
+           "Key for a backend with `cookie NAME insert dynamic`; it is sent again whenever a "
+           "server "
+           "was added. Empty: the backend has no dynamic cookie."),
+    INT(check_interval_ms, 20, 600000, "1000",
+        "Milliseconds between two health checks of a target."),
+    INT(check_fall, 1, 100, "3", "Failed checks in a row that make a target unhealthy."),
+    INT(check_rise, 1, 100, "2", "Passed checks in a row that make a target healthy."),
+
+    INT(create_timeout_s, 1, 86400, "600",
+        "Seconds that a session may take to become ready, waiting for its turn not counted."),
+    INT(start_timeout_s, 1, 86400, "300",
+        "Seconds that a container may take from its launch to its first healthy check."),
+    INT(idle_timeout_s, 1, 2592000, "1800",
+        "Seconds without an execution or keepalive after which a session is closed."),
+    INT(max_lifetime_s, 1, 31536000, "28800",
+        "Seconds after which a session is closed, whatever it does."),
+    INT(exec_timeout_s, 1, 86400, "300",
+        "Seconds that one execution may run when its request does not say."),
+    INT(output_limit_kb, 1, 65536, "1024",
+        "Output kept of each stream of an execution, in KiB; the rest is cut and marked."),
+    INT(max_connections, 1, 64, "4", "Connections that one session may have to its container."),
+
+    INT(launch_attempts, 1, 20, "5", "Containers that are tried before a session fails."),
+    INT(backoff_base_ms, 1, 600000, "3000",
+        "Back-off before the second try, in milliseconds; each further one waits three times "
+        "as "
+        "long. Used for launches and for sweeps."),
+    INT(gather_ms, 0, 60000, "50",
+        "Milliseconds that a sweep waits after its first waiter for others to join."),
+    INT(gather_max_ms, 0, 60000, "1000",
+        "Longest time that a sweep waits for targets that are about to become healthy."),
+    INT(probes_in_flight, 1, 1024, "32", "Probes of one sweep that are under way at once."),
+    INT(probe_budget, 1, 1000, "5",
+        "Probes that one sweep may send, times the healthy targets."),
+
+    INT(upload_timeout_s, 1, 86400, "600",
+        "Seconds without progress after which an upload counts as failed."),
+    INT(step_timeout_s, 1, 3600, "30",
+        "Seconds for any other step with a balancer or container before it is tried again."),
+    INT(salvage_limit_s, 0, 2592000, "3600",
+        "Seconds for which a container is kept when its upload is not confirmed; then it is "
+        "stopped and what was lost is said."),
+    {.key = NULL},
+};

@@ -1,0 +1,48 @@
+/* A class: a named recipe of runtime, balancer, command and limits. Its options are one table. */
+#ifndef CLEAT_DRIVER_CLASS_H
+#define CLEAT_DRIVER_CLASS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/option.h"
+
+enum { RUNTIME_PROCESS };
+enum { BALANCER_DIRECT, BALANCER_HAPROXY };
+enum { PROOF_REQUIRED, PROOF_NONE };
+enum { DIRECT_PATH_AUTO, DIRECT_PATH_NEVER };
+enum { SANDBOX_AUTO, SANDBOX_BWRAP, SANDBOX_NONE };
+enum { NETWORK_NONE, NETWORK_HOST };
+
+struct class {
+    char *name;
+    /* what runs */
+    int runtime, balancer, proof, direct_path;
+    char *command;   /* "" : the installed cleat-executor */
+    char *artifacts; /* "file:///dir" or "" */
+    /* process */
+    char *address_range; /* "127.64.0.0/16" */
+    int64_t port;
+    int sandbox, network;
+    int64_t memory_mb, cpu_s, open_files, file_size_mb, processes; /* 0: no limit */
+    int64_t stop_grace_s;
+    /* haproxy */
+    char **haproxy_sockets; /* one per node */
+    char **haproxy_urls;    /* the frontend of each node, in the same order */
+    char *haproxy_backend;
+    char **cookies;            /* names; a trailing * matches any ending */
+    char *dynamic_cookie_key;  /* "" unless the backend uses `cookie … dynamic` */
+    int64_t check_interval_ms, check_fall, check_rise;
+    /* limits of a session */
+    int64_t create_timeout_s, start_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
+    int64_t output_limit_kb;
+    int64_t max_connections;
+    /* launching and routing */
+    int64_t launch_attempts, backoff_base_ms;
+    int64_t gather_ms, gather_max_ms, probes_in_flight, probe_budget;
+    /* cleanup */
+    int64_t upload_timeout_s, step_timeout_s, salvage_limit_s;
+};
+
+extern const struct option class_options[];
+
+#endif

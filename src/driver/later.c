@@ -1,0 +1,94 @@
+#include "driver/later.h"
+#include <stdlib.h>
+#include "base/mem.h"
+#include "driver/runtime.h"
+
+struct later_call {
+    TAILQ_ENTRY(later_call) entry;
+    later_fn *fn;
+    max_align_t payload[];
+};
+
+/* Only what was queued before: a callback that queues more gets a turn of its own for it. */
+static void run_calls(void *arg)
+{
+    struct later *l = arg;
+    struct later_call *last = TAILQ_LAST(&l->calls, later_list);
+    struct later_call *call;
+    bool done = last == NULL;
+    while (!done && (call = TAILQ_FIRST(&l->calls)) != NULL) {
+        done = call == last;
+        TAILQ_REMOVE(&l->calls, call, entry);
+        call->fn(call->payload);
+        free(call);
+    }
+}
+
+void later_init(struct later *l, struct loop *loop)
+{
+    task_init(&l->task, loop, run_calls, l);
+    TAILQ_INIT(&l->calls);
+}
+
+void *later_call(struct later *l, later_fn *fn, size_t size)
+{
+    struct later_call *call = mem_alloc(sizeof(*call) + size);
+    call->fn = fn;
+    TAILQ_INSERT_TAIL(&l->calls, call, entry);
+    task_wake(&l->task);
+    return call->payload;
+}
+
+struct ending {
+    void (*done)(void *arg, const struct error *);
+    void *arg;
+    struct error error;
+};
+
+static void end(void *payload)
+{
+    struct ending *x = payload;
+    x->done(x->arg, x->error.code == ERR_NONE ? NULL : &x->error);
+}
+
+void later_finish(struct later *l, void (*done)(void *arg, const struct error *), void *arg,
+                  const struct error *e)
+{
+    struct ending *x = later_call(l, end, sizeof(*x));
+    x->done = done;
+    x->arg = arg;
+    if (e != NULL)
+        x->error = *e;
+}
+
+struct news {
+    const struct balancer_env *env;
+    char id[KEY_SIZE], reason[64];
+    enum target_state state;
+};
+
+static void tell(void *payload)
+{
+    struct news *n = payload;
+    n->env->on_target(n->env->arg, n->id, n->state, n->reason);
+}
+
+void later_tell(struct later *l, const struct balancer_env *env, const char *id,
+                enum target_state state, const char *reason)
+{
+    struct news *n = later_call(l, tell, sizeof(*n));
+    n->env = env;
+    n->state = state;
+    mem_copy_string(n->id, sizeof(n->id), id);
+    mem_copy_string(n->reason, sizeof(n->reason), reason);
+}
+
+void later_drop(struct later *l)
+{
+    struct later_call *call;
+    task_stop(&l->task);
+    while ((call = TAILQ_FIRST(&l->calls)) != NULL) {
+        TAILQ_REMOVE(&l->calls, call, entry);
+        free(call);
+    }
+}

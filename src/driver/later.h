@@ -1,0 +1,30 @@
+/* Callbacks that a driver owes: they run from the loop, in the order in which they were queued,
+ * never inside the call that caused them. */
+#ifndef CLEAT_DRIVER_LATER_H
+#define CLEAT_DRIVER_LATER_H
+
+#include <stddef.h>
+#include <sys/queue.h>
+#include "driver/balancer.h"
+#include "loop/loop.h"
+
+typedef void later_fn(void *payload);
+struct later_call;
+
+struct later {
+    struct task task;
+    TAILQ_HEAD(later_list, later_call) calls;
+};
+
+void later_init(struct later *, struct loop *);
+/* Zeroed memory for what fn needs to know; freed after fn. */
+void *later_call(struct later *, later_fn *fn, size_t size);
+/* done(arg, e), with e copied; NULL and ERR_NONE: success. */
+void later_finish(struct later *, void (*done)(void *arg, const struct error *), void *arg,
+                  const struct error *e);
+/* A balancer's news of a target: env->on_target, which must outlive the call. */
+void later_tell(struct later *, const struct balancer_env *env, const char *id,
+                enum target_state, const char *reason);
+void later_drop(struct later *); /* forgets what has not run */
+
+#endif
