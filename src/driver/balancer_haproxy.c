@@ -506,8 +506,10 @@ static void look(struct balancer *b)
         else
             look_wanted(b, t);
     }
-    TAILQ_FOREACH_SAFE (l, &b->listings, entry, following)
+    for (l = TAILQ_FIRST(&b->listings); l != NULL; l = following) {
+        following = TAILQ_NEXT(l, entry);
         look_listing(b, l);
+    }
 }
 
 /* A step that was not asked yet goes out at once; while things change, questions come often. */
