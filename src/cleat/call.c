@@ -1,0 +1,185 @@
+#include "cleat/call.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/error.h"
+#include "base/id.h"
+#include "base/mem.h"
+
+#define MAX_ANSWER (256u * 1024 * 1024) /* two output streams, as JSON */
+#define CONNECT_TIMEOUT_MS (5 * 1000)
+
+static void keep_failure(struct call *c, enum exit_code code, const char *message,
+                         const char *name)
+{
+    c->exit = code;
+    c->message = name ? mem_printf("%s (%s)", message, name) : mem_strdup(message);
+}
+
+static void read_error(struct call *c)
+{
+    json_t *e = json_object_get(c->document, "error");
+    const char *name = json_string_value(json_object_get(e, "code"));
+    const char *message = json_string_value(json_object_get(e, "message"));
+    bool retryable = json_is_true(json_object_get(e, "retryable"));
+    if (!name) {
+        char *text = mem_printf("cleatd answered %d without saying why", c->status);
+        keep_failure(c, c->status >= 500 ? EXIT_RETRYABLE : EXIT_ERROR, text, NULL);
+        free(text);
+        return;
+    }
+    keep_failure(c,
+                 strcmp(name, "not_found") == 0 ? EXIT_NOT_FOUND
+                 : retryable                    ? EXIT_RETRYABLE
+                                                : EXIT_ERROR,
+                 message ? message : "", name);
+}
+
+static void read_answer(struct call *c, const struct http_answer *a)
+{
+    if (a->error.code == ERR_CONNECT) {
+        char *text =
+            mem_printf("cannot reach cleatd on %s: %s", c->cli->socket, a->error.message);
+        keep_failure(c, EXIT_UNREACHABLE, text, NULL);
+        free(text);
+        return;
+    }
+    if (a->error.code != ERR_NONE) {
+        keep_failure(c, error_retryable(a->error.code) ? EXIT_RETRYABLE : EXIT_ERROR,
+                     a->error.message, error_name(a->error.code));
+        return;
+    }
+    c->status = a->status;
+    c->text = mem_strndup(a->body ? a->body : "", a->body_len);
+    c->document = json_loadb(c->text, a->body_len, 0, NULL);
+    if (a->status < 200 || a->status > 299)
+        read_error(c);
+    else if (!json_is_object(c->document))
+        keep_failure(c, EXIT_ERROR, "the answer is not a JSON object", "protocol_error");
+}
+
+static void on_answer(void *arg, const struct http_answer *answer)
+{
+    struct call *c = arg;
+    c->exchange = NULL;
+    read_answer(c, answer);
+    if (--c->cli->pending == 0)
+        loop_stop(c->cli->loop);
+}
+
+void call_start(struct call *c, struct cli *cli, const char *method, const char *path,
+                const char *body, int64_t timeout_ms)
+{
+    static const struct http_header json_type = {"Content-Type", "application/json"};
+    char *url = mem_printf("http://cleatd%s", path);
+    struct http_request request = {
+        .method = method,
+        .url = url,
+        .unix_socket = cli->socket,
+        .headers = &json_type,
+        .header_count = body ? 1 : 0,
+        .body = body,
+        .body_len = body ? strlen(body) : 0,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .first_byte_timeout_ms = timeout_ms,
+        .total_timeout_ms = timeout_ms,
+        .max_answer = MAX_ANSWER,
+    };
+    *c = (struct call){.cli = cli};
+    cli->pending++;
+    c->exchange = http_start(cli->share, &request, on_answer, c);
+    free(url);
+}
+
+void call_run_all(struct cli *cli)
+{
+    if (cli->pending > 0)
+        loop_run(cli->loop);
+}
+
+void call_now(struct call *c, struct cli *cli, const char *method, const char *path,
+              const char *body, int64_t timeout_ms)
+{
+    call_start(c, cli, method, path, body, timeout_ms);
+    call_run_all(cli);
+}
+
+void call_clear(struct call *c)
+{
+    if (c->exchange) {
+        http_cancel(c->exchange);
+        c->cli->pending--;
+    }
+    json_decref(c->document);
+    free(c->text);
+    free(c->message);
+    *c = (struct call){0};
+}
+
+int call_report(const struct call *c, const char *what)
+{
+    if (c->exit != EXIT_FINE)
+        fprintf(stderr, "cleat: %s: %s\n", what, c->message);
+    return (int)c->exit;
+}
+
+void call_print(const struct call *c)
+{
+    puts(c->text);
+}
+
+/* ---- ids ---- */
+
+static bool id_matches(const char *id, const char *part)
+{
+    size_t whole = strlen(id), len = strlen(part);
+    return len <= whole && (strncmp(id, part, len) == 0 || strcmp(id + whole - len, part) == 0);
+}
+
+static json_t *list_sessions(struct cli *cli, int *status)
+{
+    struct call c;
+    call_now(&c, cli, "GET", "/v1/sessions", NULL, CALL_TIMEOUT_MS);
+    *status = call_report(&c, "sessions");
+    json_t *list = json_incref(json_object_get(c.document, "sessions"));
+    call_clear(&c);
+    return list;
+}
+
+static char *find_part(const json_t *sessions, const char *part, int *status)
+{
+    const char *found = NULL;
+    size_t i, count = 0;
+    json_t *s;
+    json_array_foreach (sessions, i, s) {
+        const char *id = json_string_value(json_object_get(s, "session_id"));
+        if (id && id_matches(id, part)) {
+            found = id;
+            count++;
+        }
+    }
+    if (count == 0) {
+        fprintf(stderr, "cleat: %s: no such session (not_found)\n", part);
+        *status = EXIT_NOT_FOUND;
+    } else if (count > 1) {
+        *status = usage_error("%s means %zu sessions: give more of the id", part, count);
+        found = NULL;
+    }
+    return mem_strdup(found);
+}
+
+char *find_session(struct cli *cli, const char *argument, json_t **sessions, int *status)
+{
+    *status = EXIT_FINE;
+    if (id_valid(argument))
+        return mem_strdup(argument);
+    if (strlen(argument) < 4 || argument[strspn(argument, "0123456789abcdef-")]) {
+        *status =
+            usage_error("\"%s\" is neither a session id nor four characters of one", argument);
+        return NULL;
+    }
+    if (!*sessions)
+        *sessions = list_sessions(cli, status);
+    return *status == EXIT_FINE ? find_part(*sessions, argument, status) : NULL;
+}

@@ -1,0 +1,39 @@
+/* One call of cleatd's API. Several may be under way at once. */
+#ifndef CLEAT_CLEAT_CALL_H
+#define CLEAT_CLEAT_CALL_H
+
+#include "cleat/cli.h"
+
+struct call {
+    struct cli *cli;
+    struct http_exchange *exchange; /* NULL: not started or answered */
+    int status;                     /* HTTP's; 0: no answer */
+    char *text;                     /* the answer as it came */
+    json_t *document;               /* and parsed; NULL when it was no JSON object */
+    enum exit_code exit;            /* EXIT_FINE: status is 2xx and document is there */
+    char *message;                  /* else: "message (code)" */
+};
+
+/* body: NULL or a text, copied. Answers come while call_run_all runs. */
+void call_start(struct call *, struct cli *, const char *method, const char *path,
+                const char *body, int64_t timeout_ms);
+void call_run_all(struct cli *); /* until no call is pending */
+/* Both of the above with one call. */
+void call_now(struct call *, struct cli *, const char *method, const char *path,
+              const char *body, int64_t timeout_ms);
+void call_clear(struct call *); /* cancels it if need be */
+
+/* Says what failed on stderr ("cleat: WHAT: message (code)") and gives the exit code. */
+int call_report(const struct call *, const char *what);
+/* With --json: the document. */
+void call_print(const struct call *);
+
+#define CALL_TIMEOUT_MS (30 * 1000)
+
+/* The whole id of the session that an argument means: the id itself, or at least four
+ * characters of its beginning or end that no other session has. NULL: *status is the exit code,
+ * said on stderr. free(). sessions caches the listing among calls: starts as NULL, json_decref
+ * it. */
+char *find_session(struct cli *, const char *argument, json_t **sessions, int *status);
+
+#endif

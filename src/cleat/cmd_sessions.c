@@ -1,0 +1,169 @@
+/* ps and show */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+#include "cleat/call.h"
+#include "cleat/term.h"
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    return json_string_value(json_object_get(o, key));
+}
+
+/* -1: absent or null */
+static int64_t number_of(const json_t *o, const char *key)
+{
+    const json_t *n = json_object_get(o, key);
+    return json_is_integer(n) ? json_integer_value(n) : -1;
+}
+
+static bool has_ended(const json_t *session)
+{
+    const char *state = text_of(session, "state");
+    return state && (strcmp(state, "CLOSED") == 0 || strcmp(state, "FAILED") == 0);
+}
+
+static void list_one(struct table *t, const json_t *s, int64_t now)
+{
+    const char *state = text_of(s, "state");
+    int64_t created = time_read(text_of(s, "created_at"));
+    int64_t expires = time_read(text_of(s, "expires_at"));
+    bool ended = has_ended(s);
+    table_cell(t, PLAIN, short_id(text_of(s, "session_id")));
+    table_cell(t, state_colour(state), state);
+    table_cell(t, PLAIN, text_of(s, "class"));
+    table_cell(t, PLAIN, text_of(s, "user"));
+    table_cell(t, PLAIN, text_of(s, "address"));
+    table_cell_span(t, created < 0 ? -1 : now - created);
+    table_cell_span(t, number_of(s, "ready_ms"));
+    table_cell_number(t, number_of(s, "executions"));
+    table_cell_number(t, number_of(s, "executions_failed"));
+    table_cell_span(t, expires < 0 || ended ? -1 : expires > now ? expires - now : 0);
+    table_cell(t, PLAIN, text_of(s, "stop_reason"));
+}
+
+int cmd_ps(struct cli *cli, int argc, char **argv)
+{
+    static const char *const headings[] = {"SESSION", "STATE",   "CLASS", "USER",
+                                           "ADDRESS", "AGE",     "READY", "EXECS",
+                                           "FAILED",  "EXPIRES", "REASON"};
+    static const struct option names[] = {{"all", no_argument, NULL, 'a'}, {NULL, 0, NULL, 0}};
+    bool all = false;
+    int o;
+    while ((o = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (o != 'a')
+            return EXIT_USAGE;
+        all = true;
+    }
+    if (optind < argc)
+        return usage_error("ps takes no session; show does");
+    struct call call;
+    call_now(&call, cli, "GET", "/v1/sessions", NULL, CALL_TIMEOUT_MS);
+    int status = call_report(&call, "ps");
+    if (status == EXIT_FINE && cli->json) {
+        call_print(&call);
+    } else if (status == EXIT_FINE) {
+        struct table *t = table_new(sizeof headings / sizeof headings[0], headings);
+        size_t i;
+        json_t *s;
+        json_array_foreach (json_object_get(call.document, "sessions"), i, s) {
+            if (all || !has_ended(s))
+                list_one(t, s, loop_wall_ms(cli->loop));
+        }
+        table_print(t, stdout);
+        table_free(t);
+    }
+    call_clear(&call);
+    return status;
+}
+
+/* ---- show ---- */
+
+/* Plain members of the document, in its order; null ones are left out. */
+static void show_members(const json_t *session)
+{
+    static const char *const headings[] = {"SESSION", ""};
+    struct table *t = table_new(2, headings);
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)session, key, value) {
+        bool is_state = strcmp(key, "state") == 0;
+        char *text = NULL;
+        if (json_is_null(value) || json_is_array(value))
+            continue;
+        if (!json_is_string(value))
+            text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        table_cell(t, DIM, key);
+        table_cell(t, is_state ? state_colour(json_string_value(value)) : PLAIN,
+                   text ? text : json_string_value(value));
+        free(text);
+    }
+    table_print(t, stdout);
+    table_free(t);
+}
+
+static void show_steps(const json_t *steps, const char *heading, const char *last_heading,
+                       const char *last_key)
+{
+    const char *const headings[] = {heading, "FROM", "TO", "TOOK", last_heading};
+    struct table *t = table_new(5, headings);
+    size_t i;
+    json_t *p;
+    json_array_foreach (steps, i, p) {
+        int64_t start = number_of(p, "start_ms"), end = number_of(p, "end_ms");
+        const json_t *last = json_object_get(p, last_key);
+        char *text = json_is_string(last) || json_is_null(last)
+                         ? NULL
+                         : json_dumps(last ? last : json_null(), JSON_ENCODE_ANY);
+        table_cell(t, PLAIN, text_of(p, "name"));
+        table_cell_span(t, start);
+        table_cell_span(t, end);
+        table_cell_span(t, end < 0 ? -1 : end - start);
+        table_cell(t, PLAIN, text ? text : json_string_value(last));
+        free(text);
+    }
+    putchar('\n');
+    table_print(t, stdout);
+    table_free(t);
+}
+
+static void show(const json_t *session)
+{
+    const json_t *phases = json_object_get(session, "phases");
+    const json_t *cleanup = json_object_get(session, "cleanup");
+    show_members(session);
+    if (json_array_size(phases) > 0)
+        show_steps(phases, "PHASE", "ATTEMPT", "attempt");
+    if (json_array_size(cleanup) > 0)
+        show_steps(cleanup, "CLEANUP", "RESULT", "result");
+}
+
+int cmd_show(struct cli *cli, int argc, char **argv)
+{
+    static const struct option names[] = {{NULL, 0, NULL, 0}};
+    json_t *cache = NULL;
+    struct call call;
+    int status;
+    if (getopt_long(argc, argv, "", names, NULL) != -1)
+        return EXIT_USAGE;
+    if (optind + 1 != argc)
+        return usage_error("show takes one ID");
+    char *id = find_session(cli, argv[optind], &cache, &status);
+    json_decref(cache);
+    if (!id)
+        return status;
+    char *path = mem_printf("/v1/sessions/%s", id);
+    call_now(&call, cli, "GET", path, NULL, CALL_TIMEOUT_MS);
+    status = call_report(&call, argv[optind]);
+    if (status == EXIT_FINE && cli->json)
+        call_print(&call);
+    else if (status == EXIT_FINE)
+        show(call.document);
+    call_clear(&call);
+    free(path);
+    free(id);
+    return status;
+}

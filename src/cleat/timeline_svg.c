@@ -1,0 +1,318 @@
+/* SVG 1.1, self-contained: no script, no style sheet, fonts that every system has. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "base/buf.h"
+#include "cleat/term.h"
+#include "cleat/timeline.h"
+
+#define WIDTH 1280.0
+#define MARGIN 28.0
+#define AXIS_LEFT 138.0
+#define AXIS_RIGHT (WIDTH - 226.0)
+#define ROWS_TOP 148.0
+#define LANES 5.0
+#define MIN_TICK_PIXELS 72.0
+
+#define SANS "Inter,'Segoe UI','Helvetica Neue','DejaVu Sans',Arial,sans-serif"
+#define MONO "'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace"
+#define INK "#1f2933"
+#define GREY "#6b7785"
+#define PALE "#e4e8ed"
+#define GREEN_INK "#2f7d46"
+#define RED_INK "#c02637"
+
+struct drawing {
+    const struct timeline *t;
+    struct buf out;
+    double row; /* height of a row */
+    double bottom;
+};
+
+static double x_of(const struct drawing *d, int64_t ms)
+{
+    return AXIS_LEFT + (AXIS_RIGHT - AXIS_LEFT) * (double)ms / (double)d->t->end_ms;
+}
+
+/* Control characters, which XML 1.0 forbids (section 2.2), become '?'. */
+static void add_escaped(struct buf *out, const char *text)
+{
+    for (; text && *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '&')
+            buf_puts(out, "&amp;");
+        else if (c == '<')
+            buf_puts(out, "&lt;");
+        else if (c == '>')
+            buf_puts(out, "&gt;");
+        else if (c == '"')
+            buf_puts(out, "&quot;");
+        else if (c < 0x20 || c == 0x7f)
+            buf_puts(out, "?");
+        else
+            buf_add(out, text, 1);
+    }
+}
+
+static void text_start(struct drawing *d, double x, double y, double size, const char *fill,
+                       const char *more)
+{
+    buf_printf(&d->out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.1f\" fill=\"%s\"%s%s>", x, y,
+               size, fill, *more ? " " : "", more);
+}
+
+static void text(struct drawing *d, double x, double y, double size, const char *fill,
+                 const char *more, const char *content)
+{
+    text_start(d, x, y, size, fill, more);
+    add_escaped(&d->out, content);
+    buf_puts(&d->out, "</text>\n");
+}
+
+/* ---- axis */
+
+/* The shortest step between ticks that leaves room for their labels. */
+static int64_t tick_step(const struct drawing *d)
+{
+    static const int64_t steps[] = {
+        1,      2,       5,       10,      20,       50,       100,     200,    500,
+        1000,   2000,    5000,    10000,   15000,    30000,    60000,   120000, 300000,
+        600000, 1800000, 3600000, 7200000, 21600000, 43200000, 86400000};
+    int64_t least =
+        (int64_t)((double)d->t->end_ms * MIN_TICK_PIXELS / (AXIS_RIGHT - AXIS_LEFT));
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+        if (steps[i] > least)
+            return steps[i];
+    return (least / 86400000 + 1) * 86400000;
+}
+
+static void tick_label(char *out, size_t size, int64_t ms, int64_t step)
+{
+    int64_t s = ms / 1000;
+    if (ms == 0)
+        snprintf(out, size, "0");
+    else if (step < 1000)
+        snprintf(out, size, "%g s", (double)ms / 1000);
+    else if (step < 3600000 && s < 60)
+        snprintf(out, size, "%" PRId64 " s", s);
+    else if (s < 3600)
+        snprintf(out, size, "%" PRId64 ":%02" PRId64 " min", s / 60, s % 60);
+    else
+        snprintf(out, size, "%" PRId64 ":%02" PRId64 " h", s / 3600, s / 60 % 60);
+}
+
+static void draw_axis(struct drawing *d)
+{
+    int64_t step = tick_step(d);
+    for (int64_t ms = 0; ms <= d->t->end_ms; ms += step) {
+        char label[32];
+        double x = x_of(d, ms);
+        tick_label(label, sizeof label, ms, step);
+        buf_printf(&d->out,
+                   "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"" PALE
+                   "\"/>\n",
+                   x, ROWS_TOP - 8, x, d->bottom + 6);
+        text(d, x, ROWS_TOP - 15, 11, GREY, "text-anchor=\"middle\"", label);
+        text(d, x, d->bottom + 20, 11, GREY, "text-anchor=\"middle\"", label);
+    }
+}
+
+/* ---- bars */
+
+static void title_start(struct drawing *d, const struct bar *b)
+{
+    buf_puts(&d->out, "<title>");
+    add_escaped(&d->out, b->kind->name);
+    buf_printf(&d->out, " %.3f\xe2\x80\x93%.3f s", (double)b->start_ms / 1000,
+               (double)b->end_ms / 1000);
+    if (b->attempt > 1)
+        buf_printf(&d->out, ", attempt %d", b->attempt);
+    if (b->result) {
+        buf_puts(&d->out, ", ");
+        add_escaped(&d->out, b->result);
+    }
+    buf_printf(&d->out, "%s</title>", b->open ? ", going on" : "");
+}
+
+static void draw_bar(struct drawing *d, const struct bar *b, double y, double height,
+                     const char *more)
+{
+    double x = x_of(d, b->start_ms), width = x_of(d, b->end_ms) - x;
+    buf_printf(&d->out,
+               "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" rx=\"%.1f\" "
+               "fill=\"%s\"%s%s>",
+               x, y, width < 1 ? 1 : width, height,
+               width < 4    ? 0.0
+               : height < 8 ? 1.0
+                            : 2.0,
+               b->kind->colour, *more ? " " : "", more);
+    title_start(d, b);
+    buf_puts(&d->out, "</rect>\n");
+}
+
+static void draw_ready(struct drawing *d, const struct life *life, double y, double height)
+{
+    const struct bar *b = &life->ready;
+    double width = x_of(d, b->end_ms) - x_of(d, b->start_ms);
+    char label[96];
+    draw_bar(d, b, y, height, b->open ? "fill-opacity=\"0.55\"" : "");
+    snprintf(label, sizeof label, "%" PRId64 " execution%s", life->executions,
+             life->executions == 1 ? "" : "s");
+    if (life->executions > 0 && width > 7.0 * (double)strlen(label)) {
+        text_start(d, x_of(d, b->start_ms) + width / 2, y + height / 2 + 3.6, 10.5, GREEN_INK,
+                   "text-anchor=\"middle\"");
+        buf_puts(&d->out, label);
+        if (life->failed > 0 && width > 7.0 * (double)(strlen(label) + 12))
+            buf_printf(&d->out, "<tspan fill=\"" RED_INK "\">, %" PRId64 " failed</tspan>",
+                       life->failed);
+        buf_puts(&d->out, "</text>\n");
+    }
+}
+
+static const char *cleanup_look(const struct bar *b)
+{
+    if (!b->result || b->open)
+        return b->open ? "fill-opacity=\"0.6\"" : "";
+    if (strcmp(b->result, "lost") == 0 || strcmp(b->result, "failed") == 0)
+        return "stroke=\"" RED_INK "\" stroke-width=\"1\" stroke-dasharray=\"3 2\"";
+    return strcmp(b->result, "skipped") == 0 ? "fill-opacity=\"0.35\"" : "";
+}
+
+/* Steps run at the same time: each kind has a lane of its own, so that overlap is seen. */
+static void draw_cleanup(struct drawing *d, const struct life *life, double top)
+{
+    double lane = (d->row - 3) / LANES;
+    for (size_t i = 0; i < life->cleanup_count; i++) {
+        const struct bar *b = &life->cleanup[i];
+        draw_bar(d, b, top + 1.5 + lane * b->lane + 0.25, lane - 0.5, cleanup_look(b));
+    }
+}
+
+/* ---- rows */
+
+static void draw_stripes(struct drawing *d)
+{
+    for (size_t i = 0; i < d->t->count; i += 2)
+        buf_printf(
+            &d->out,
+            "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#f5f7f9\"/>\n",
+            MARGIN - 8, ROWS_TOP + d->row * (double)i, WIDTH - 2 * MARGIN + 16, d->row);
+}
+
+static void draw_columns(struct drawing *d, const struct life *life, double baseline)
+{
+    char span[SPAN_SIZE];
+    bool failed = life->state && strcmp(life->state, "FAILED") == 0;
+    bool closed = life->state && strcmp(life->state, "CLOSED") == 0;
+    span_text(span, life->ready_ms);
+    text(d, AXIS_RIGHT + 64, baseline, 11, INK, "text-anchor=\"end\"", span);
+    span_text(span, life->closed_ms);
+    if (closed || failed)
+        text(d, AXIS_RIGHT + 122, baseline, 11, INK, "text-anchor=\"end\"", span);
+    text(d, AXIS_RIGHT + 134, baseline, 10, failed ? RED_INK : GREY, "",
+         (closed || failed) && life->reason ? life->reason : life->state);
+}
+
+static void draw_life(struct drawing *d, const struct life *life, size_t index)
+{
+    double top = ROWS_TOP + d->row * (double)index, height = d->row * 0.64;
+    double y = top + (d->row - height) / 2, baseline = top + d->row / 2 + 3.8;
+    text(d, MARGIN, baseline, 11, INK, "font-family=\"" MONO "\"", short_id(life->id));
+    draw_columns(d, life, baseline);
+    if (life->ready.kind)
+        draw_ready(d, life, y, height);
+    for (size_t i = 0; i < life->phase_count; i++)
+        draw_bar(d, &life->phases[i], y, height,
+                 life->phases[i].open ? "fill-opacity=\"0.6\"" : "");
+    draw_cleanup(d, life, top);
+}
+
+/* ---- head */
+
+static double draw_kinds(struct drawing *d, double x, double y, const char *heading,
+                         const struct kind *kinds)
+{
+    text(d, x, y, 11, GREY, "", heading);
+    x += 7.0 * (double)strlen(heading) + 4;
+    for (; kinds->name; kinds++) {
+        buf_printf(
+            &d->out,
+            "<rect x=\"%.1f\" y=\"%.1f\" width=\"12\" height=\"12\" rx=\"2\" fill=\"%s\"/>\n",
+            x, y - 10, kinds->colour);
+        text(d, x + 17, y, 12, INK, "", kinds->name);
+        x += 30 + 7.2 * (double)strlen(kinds->name);
+    }
+    return x + 14;
+}
+
+static void draw_legend(struct drawing *d)
+{
+    const struct kind in_use[] = {ready_kind, {NULL, NULL, 0, 0}};
+    double x = draw_kinds(d, MARGIN, 92, "opening", phase_kinds);
+    x = draw_kinds(d, x, 92, "in use", in_use);
+    draw_kinds(d, x, 92, "cleanup", cleanup_kinds);
+}
+
+static void describe(const struct timeline *t, struct buf *out)
+{
+    size_t ready = 0, closed = 0;
+    int64_t slowest = 0, executions = 0, failed = 0;
+    time_t origin = (time_t)(t->origin_ms / 1000);
+    struct tm tm;
+    char when[40], span[SPAN_SIZE];
+    for (size_t i = 0; i < t->count; i++) {
+        const struct life *l = &t->lives[i];
+        ready += l->ready_ms >= 0;
+        closed += l->closed_ms >= 0;
+        slowest = l->ready_ms > slowest ? l->ready_ms : slowest;
+        executions += l->executions > 0 ? l->executions : 0;
+        failed += l->failed > 0 ? l->failed : 0;
+    }
+    strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&origin, &tm));
+    span_text(span, slowest);
+    buf_printf(out, "from %s  \xc2\xb7  %zu of %zu became ready", when, ready, t->count);
+    if (ready > 0)
+        buf_printf(out, ", the slowest in %s", span);
+    buf_printf(out, "  \xc2\xb7  %" PRId64 " execution%s", executions,
+               executions == 1 ? "" : "s");
+    if (failed > 0)
+        buf_printf(out, ", %" PRId64 " failed", failed);
+    buf_printf(out, "  \xc2\xb7  %zu closed", closed);
+}
+
+static void draw_head(struct drawing *d)
+{
+    char heading[64];
+    struct buf summary = {0};
+    snprintf(heading, sizeof heading, "%zu session%s", d->t->count,
+             d->t->count == 1 ? "" : "s");
+    describe(d->t, &summary);
+    text(d, MARGIN, 40, 22, INK, "font-weight=\"600\"", heading);
+    text(d, MARGIN, 62, 12.5, GREY, "", summary.data);
+    draw_legend(d);
+    text(d, MARGIN, ROWS_TOP - 15, 11, GREY, "", "session");
+    text(d, AXIS_RIGHT + 64, ROWS_TOP - 15, 11, GREY, "text-anchor=\"end\"", "ready in");
+    text(d, AXIS_RIGHT + 122, ROWS_TOP - 15, 11, GREY, "text-anchor=\"end\"", "ended");
+    text(d, AXIS_RIGHT + 134, ROWS_TOP - 15, 11, GREY, "", "why");
+    buf_free(&summary);
+}
+
+char *timeline_svg(const struct timeline *t)
+{
+    struct drawing d = {.t = t, .row = t->count <= 8 ? 42 : t->count <= 24 ? 30 : 20};
+    d.bottom = ROWS_TOP + d.row * (double)t->count;
+    double height = d.bottom + 36;
+    buf_printf(&d.out,
+               "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
+               "viewBox=\"0 0 %.0f %.0f\" font-family=\"" SANS "\">\n"
+               "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n",
+               WIDTH, height, WIDTH, height);
+    draw_head(&d);
+    draw_stripes(&d);
+    draw_axis(&d);
+    for (size_t i = 0; i < t->count; i++)
+        draw_life(&d, &t->lives[i], i);
+    buf_puts(&d.out, "</svg>\n");
+    return buf_take(&d.out);
+}
