@@ -82,10 +82,6 @@ def test_fields_of_create(cleatd, name):
     assert_refused(post(cleatd, body), (400, 404, 413))
 
 
-def test_request_id_is_needed(cleatd):
-    assert_refused(post(cleatd, "{}"), (400,))
-
-
 EXECUTIONS = {
     "nothing": {}, "both": {"code": "1", "argv": ["a"]}, "empty argv": {"argv": []}, "argv text": {"argv": "ls"},
     "argv numbers": {"argv": [1]}, "argv NUL": {"argv": ["a\0b"]}, "code number": {"code": 1},

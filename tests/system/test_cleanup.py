@@ -56,6 +56,25 @@ def test_upload_and_deregistration_overlap_and_stop_waits_for_both(start, slower
     assert cleatd.file_of(s, "artifacts/kept.txt") == b"kept"
 
 
+def test_cleanup_over_the_balancer_only(start):
+    """Where the container's own address may not be used, the route stands until the upload is
+    confirmed."""
+    haproxy = start.haproxy()
+    cleatd = start.cleatd(classes={"default": haproxy_class(haproxy, direct_path="never")})
+    api = cleatd.api
+    ids = [s["session_id"] for s in in_parallel(lambda n: api.ready(user=f"u{n}"), range(4))]
+    for i in ids:
+        api.execute(i, f"open('artifacts/own.txt', 'w').write('{i}')")
+    for over in in_parallel(api.close, ids):
+        step = steps(over)
+        assert not over["direct_path"] and {c["result"] for c in step.values()} == {"ok"}, over
+        assert step["stop"]["start_ms"] >= max(step["upload"]["end_ms"], step["deregister"]["end_ms"])
+        i = over["session_id"]
+        assert cleatd.file_of(i, "artifacts/own.txt").decode() == i
+        assert [f for f in cleatd.manifest(i)["files"] if f["path"] == "artifacts/own.txt"]
+    assert haproxy.servers() == {}
+
+
 def test_an_address_is_given_away_only_when_its_target_is_gone(start):
     """A range of two addresses and three sessions: the third is launched after a target has left
     the balancer's listing, which an answer of the Runtime API holds up."""

@@ -88,7 +88,8 @@ def test_a_liar_gets_nothing(start):
     and probed like any other: no request of a session ever reaches it."""
     haproxy = start.haproxy()
     script = liar_or_executor(start.root, BUILD / "cleat-executor")
-    cleatd = start.cleatd(classes={"default": haproxy_class(haproxy, command=[script])})
+    cleatd = start.cleatd(classes={"default": haproxy_class(
+        haproxy, command=[script], direct_path="never")})
     api = cleatd.api
     liar = api.create(create_timeout_s=10, user="liar")
     poll(lambda: any(state.startswith("UP") for _, state in haproxy.servers().values()), 20,
