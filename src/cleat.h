@@ -1,0 +1,116 @@
+/* libcleat: a session coordinator on the caller's libevent loop.
+ *
+ * Give every session its own container, a proven sticky route to it, executions, and a cleanup
+ * that loses nothing. Requests and answers are JSON texts, the same documents as cleatd's HTTP
+ * API (cleatd(8)), so that a gateway can hand them on. libcleat(3) has a tour.
+ *
+ * Rules: everything runs on the thread that runs the event_base. Strings passed in are copied;
+ * strings passed to callbacks are valid during the call. A callback fires exactly once, from
+ * the loop, never before the function that took it returns, unless the call is cancelled or
+ * cleat_free comes first. */
+#ifndef CLEAT_H
+#define CLEAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct event_base;
+struct cleat;
+struct cleat_config;
+struct cleat_call; /* one call under way */
+
+struct cleat_error {
+    const char *code;    /* stable: "misroute", "request_id_closed", … (cleatd(8), ERRORS) */
+    const char *message; /* for a person */
+    int http_status;     /* what cleatd answers */
+    bool retryable;      /* the same request may succeed later */
+    bool admitted;       /* a session exists for the request */
+    const char *ran;     /* executions: "no", "yes" or "unknown"; else NULL */
+};
+
+/* error NULL: document is the answer. Else document is NULL. */
+typedef void cleat_done_fn(void *arg, const struct cleat_error *error, const char *document);
+/* level: 0 error, 1 warning, 2 info, 3 debug. line: key=value pairs. */
+typedef void cleat_log_fn(void *arg, int level, const char *line);
+
+/* ---- configuration ---- */
+
+/* Options have defaults; cleatd.conf(5) lists them. A class named "default" always exists. */
+struct cleat_config *cleat_config_new(void);
+void cleat_config_free(struct cleat_config *);
+/* class_name NULL: an option of the coordinator; else of that class, which is made on first
+ * mention. Lists are comma-separated. False: why (size bytes) says what is allowed. */
+bool cleat_config_set(struct cleat_config *, const char *class_name, const char *key,
+                      const char *value, char *why, size_t size);
+/* Checks what one option alone cannot show (a class with `haproxy` names its sockets, …). */
+bool cleat_config_check(const struct cleat_config *, char *why, size_t size);
+/* Calls fn for every option there is. section: "" or "class"; type: "integer", "boolean",
+ * "choice", "string", "list"; range and fallback (the default) as text. */
+typedef void cleat_option_fn(void *arg, const char *section, const char *key, const char *type,
+                             const char *range, const char *fallback, const char *help);
+void cleat_config_options(cleat_option_fn *fn, void *arg);
+
+/* ---- the coordinator ---- */
+
+void cleat_set_log(cleat_log_fn *fn, void *arg, int level); /* process-wide; NULL: stderr */
+const char *cleat_version(void);
+
+/* Opens the state directory, loads the journal, adopts what it finds and goes on with it. base
+ * is borrowed; config is taken over, also on failure. NULL: why (size bytes) says what is
+ * wrong. */
+struct cleat *cleat_new(struct event_base *base, struct cleat_config *config, char *why,
+                        size_t size);
+/* Leaves containers and sessions to the next start. Calls under way never call back. */
+void cleat_free(struct cleat *);
+
+/* ---- sessions ---- */
+
+/* tenant: NULL is the operator, who sees all; else another tenant's sessions do not exist
+ * (404). */
+
+/* request: {"request_id","tenant","user","thread","run","parent","class","env":{…},
+ *           "create_timeout_s","idle_timeout_s","max_lifetime_s","exec_timeout_s"}.
+ * Done when the session is committed, not when it is ready. The document is the session.
+ * created in it tells a new session from one that this request id already had. */
+struct cleat_call *cleat_create(struct cleat *, const char *tenant, const char *request,
+                                size_t len, cleat_done_fn *, void *arg);
+/* Done when the session is ready (or can never be: error), or closed with closed = true. */
+struct cleat_call *cleat_wait(struct cleat *, const char *tenant, const char *session,
+                              bool closed, int64_t timeout_ms, cleat_done_fn *, void *arg);
+/* request: {"code"} or {"argv":[…]}, and "execution_id","timeout_s","output_limit". The
+ * document is the container's record of the execution. One execution runs at a time, others
+ * wait in order. */
+struct cleat_call *cleat_execute(struct cleat *, const char *tenant, const char *session,
+                                 const char *request, size_t len, cleat_done_fn *, void *arg);
+/* Starts cleanup and is done when CLOSING is committed; cleat_wait(closed) tells when it ended.
+ */
+struct cleat_call *cleat_close(struct cleat *, const char *tenant, const char *session,
+                               cleat_done_fn *, void *arg);
+/* Pushes the idle deadline out, as an execution does. */
+struct cleat_call *cleat_keepalive(struct cleat *, const char *tenant, const char *session,
+                                   cleat_done_fn *, void *arg);
+/* The caller is no longer interested; what was asked for goes on. The callback never fires. */
+void cleat_call_cancel(struct cleat_call *);
+
+/* ---- documents: free() them; NULL: no such session ---- */
+
+char *cleat_session(struct cleat *, const char *tenant, const char *session);
+char *cleat_sessions(struct cleat *,
+                     const char *tenant); /* {"sessions":[…]}, closed ones included */
+/* {"base_url","headers":{…},"expires_at"}: how a request of this session reaches its container.
+ */
+char *cleat_route(struct cleat *, const char *tenant, const char *session);
+char *cleat_status(struct cleat *);
+char *cleat_isolation(struct cleat *, const char *tenant);
+/* Whether the journal is loaded and every driver answers; why as one line, free(). */
+bool cleat_ready(struct cleat *, char **why);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,143 @@
+#include "session/core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/backoff.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define LAUNCH_BACKOFF_CAP_MS (10 * 60 * 1000)
+
+const char *const attempt_state_names[ATTEMPT_STATES] = {
+    "LAUNCHING", "STARTING", "REGISTERING", "CHECKING",  "ROUTING",
+    "STAGING",   "LIVE",     "ENDING",      "SALVAGING", "ENDED"};
+
+static const char *const phase_names[ATTEMPT_STATES] = {"launch", "start", "register",
+                                                        "check",  "route", "stage"};
+
+struct attempt *attempt_new(struct session *s, unsigned number)
+{
+    struct cleat *core = s->core;
+    struct attempt *a = mem_alloc(sizeof(*a));
+    a->session = s;
+    a->number = number;
+    snprintf(a->key, sizeof(a->key), "%s.%s.%u", core->settings->owner, s->id, number);
+    snprintf(a->row_key, sizeof(a->row_key), "%s.%u", s->id, number);
+    proof_secret(a->secret, core->master, s->id, number);
+    a->since = core_now(core);
+    a->state = ATTEMPT_LAUNCHING;
+    s->group->arriving++;
+    TAILQ_INSERT_TAIL(&s->attempts, a, entry);
+    return a;
+}
+
+static bool is_arriving(enum attempt_state state)
+{
+    return state <= ATTEMPT_CHECKING;
+}
+
+void attempt_free(struct attempt *a)
+{
+    struct session *s = a->session;
+    sweep_leave(a);
+    message_reset(&a->message);
+    message_reset(&a->cleanup.message);
+    if (a->pool)
+        pool_free(a->pool);
+    cookie_set_clear(&a->route.cookies);
+    if (is_arriving(a->state))
+        s->group->arriving--;
+    mem_wipe(a->secret, sizeof(a->secret));
+    if (s->attempt == a)
+        s->attempt = NULL;
+    TAILQ_REMOVE(&s->attempts, a, entry);
+    free(a);
+}
+
+void attempt_dirty(struct attempt *a)
+{
+    a->dirty = true;
+    journal_add(a->session);
+}
+
+bool attempt_durable(const struct attempt *a)
+{
+    return !a->dirty && a->commit <= a->session->core->commit_durable;
+}
+
+bool attempt_is_ending(const struct attempt *a)
+{
+    return a->state >= ATTEMPT_ENDING;
+}
+
+bool attempt_has_ended(const struct attempt *a)
+{
+    return a->state == ATTEMPT_ENDED;
+}
+
+void attempt_go(struct attempt *a, enum attempt_state to)
+{
+    enum attempt_state from = a->state;
+    struct session *s = a->session;
+    if (from == to)
+        return;
+    int64_t now = core_now(s->core);
+    log_info("attempt.state", KV("session", s->id), KI("attempt", a->number),
+             KV("from", attempt_state_names[from]), KV("to", attempt_state_names[to]),
+             KI("after_ms", now - a->since));
+    if (phase_names[from])
+        session_span_close(s, phase_names[from], a->number, NULL);
+    if (phase_names[to])
+        session_span_open(s, phase_names[to], a->number, false);
+    if (is_arriving(from) && !is_arriving(to)) {
+        s->group->arriving--;
+        sweep_consider(s->group->sweep);
+    }
+    if (to == ATTEMPT_ENDING)
+        sweep_leave(a);
+    if (to == ATTEMPT_ENDED && a->pool) {
+        pool_free(a->pool);
+        a->pool = NULL;
+    }
+    a->state = to;
+    a->since = now;
+    a->tries = 0;
+    a->retry_at = 0;
+    message_reset(&a->message);
+    attempt_dirty(a);
+    s->again = true;
+    session_wake(s);
+}
+
+/* Not live yet: the session tries again with another container, or gives up. */
+void attempt_fail(struct attempt *a, const struct error *e)
+{
+    struct session *s = a->session;
+    struct group *g = s->group;
+    s->core->counters.launch_failures++;
+    log_warn("attempt.failed", KV("session", s->id), KI("attempt", a->number),
+             KV("state", attempt_state_names[a->state]), KV("code", error_name(e->code)),
+             KV("error", e->message));
+    attempt_go(a, ATTEMPT_ENDING);
+    if (s->attempt != a)
+        return;
+    s->attempt = NULL;
+    if (s->state >= SESSION_CLOSING)
+        return;
+    if (!error_retryable(e->code) || s->attempts_used >= (unsigned)g->class->launch_attempts) {
+        session_close(s, error_name(e->code), e);
+        return;
+    }
+    s->launch_at = core_now(s->core) + backoff_ms(g->class->backoff_base_ms, s->attempts_used,
+                                                  LAUNCH_BACKOFF_CAP_MS);
+}
+
+void attempt_misrouted(struct attempt *a, const char *where)
+{
+    struct session *s = a->session;
+    s->misroutes++;
+    s->core->counters.misroutes++;
+    log_warn("misroute", KV("session", s->id), KI("attempt", a->number), KV("during", where),
+             KPREFIX("cookie", a->route.cookies.header));
+}

@@ -1,0 +1,345 @@
+/* The calls of the public API: each is answered exactly once, from the loop. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "cleat.h"
+#include "http/json.h"
+#include "session/config.h"
+
+enum call_kind {
+    CALL_CREATE,
+    CALL_READY,
+    CALL_CLOSED,
+    CALL_CLOSE,
+    CALL_EXECUTE,
+    CALL_ANSWERED
+};
+
+struct cleat_call {
+    TAILQ_ENTRY(cleat_call) entry;
+    struct cleat *core;
+    struct session *session; /* NULL: none, or no longer needed */
+    enum call_kind kind;
+    cleat_done_fn *done;
+    void *arg;
+    struct task task;
+    struct timer timer;
+    bool created;
+    /* the answer */
+    bool admitted;
+    struct error error;
+    const char *ran;
+    char *document;
+};
+
+static void call_free(struct cleat_call *call)
+{
+    task_stop(&call->task);
+    timer_stop(&call->timer);
+    free(call->document);
+    free(call);
+}
+
+static void deliver(void *arg)
+{
+    struct cleat_call *call = arg;
+    struct cleat_error error = {.code = error_name(call->error.code),
+                                .message = call->error.message,
+                                .http_status = error_http_status(call->error.code),
+                                .retryable = error_retryable(call->error.code),
+                                .admitted = call->admitted,
+                                .ran = call->ran};
+    TAILQ_REMOVE(&call->core->free_calls, call, entry);
+    call->done(call->arg, call->document ? NULL : &error, call->document);
+    call_free(call);
+}
+
+static void wait_ended(void *arg)
+{
+    struct error e;
+    error_set(&e, ERR_WAIT_TIMEOUT,
+              "the wait ended before the session did what was waited for");
+    call_finish(arg, &e, NULL, NULL);
+}
+
+static struct cleat_call *call_new(struct cleat *core, struct session *s, enum call_kind kind,
+                                   cleat_done_fn *done, void *arg)
+{
+    struct cleat_call *call = mem_alloc(sizeof(*call));
+    call->core = core;
+    call->session = s;
+    call->kind = kind;
+    call->done = done;
+    call->arg = arg;
+    task_init(&call->task, core->loop, deliver, call);
+    timer_init(&call->timer, core->loop, wait_ended, call);
+    if (s)
+        TAILQ_INSERT_TAIL(&s->calls, call, entry);
+    else
+        TAILQ_INSERT_TAIL(&core->free_calls, call, entry);
+    return call;
+}
+
+/* document (owned) or error; delivered by the call's own task. */
+void call_finish(struct cleat_call *call, const struct error *e, const char *ran,
+                 char *document)
+{
+    if (call->kind == CALL_ANSWERED)
+        return;
+    call->kind = CALL_ANSWERED;
+    timer_stop(&call->timer);
+    if (call->session) {
+        call->admitted = true;
+        TAILQ_REMOVE(&call->session->calls, call, entry);
+        TAILQ_INSERT_TAIL(&call->core->free_calls, call, entry);
+        call->session = NULL;
+    }
+    if (e)
+        call->error = *e;
+    call->ran = ran;
+    call->document = document;
+    task_wake(&call->task);
+}
+
+static struct cleat_call *refuse(struct cleat *core, const struct error *e, bool admitted,
+                                 const char *ran, cleat_done_fn *done, void *arg)
+{
+    struct cleat_call *call = call_new(core, NULL, CALL_READY, done, arg);
+    call_finish(call, e, ran, NULL);
+    call->admitted = admitted;
+    return call;
+}
+
+static char *document_of(const struct cleat_call *call)
+{
+    json_t *o = session_document(call->session);
+    if (call->kind == CALL_CREATE)
+        json_object_set_new(o, "created", json_boolean(call->created));
+    char *text = js_text(o);
+    json_decref(o);
+    return text;
+}
+
+static void answer(struct cleat_call *call, bool holds)
+{
+    if (holds)
+        call_finish(call, NULL, NULL, document_of(call));
+}
+
+static void answer_ready(struct cleat_call *call, const struct session *s)
+{
+    struct error e;
+    if (s->state >= SESSION_CLOSING) {
+        error_set(&e, s->error.code ? s->error.code : ERR_CLOSED, "%s",
+                  s->error.code ? s->error.message
+                                : "the session was closed before it was ready");
+        call_finish(call, &e, NULL, NULL);
+        return;
+    }
+    answer(call, s->state == SESSION_READY || s->state == SESSION_BUSY);
+}
+
+void calls_answer(struct session *s)
+{
+    struct cleat_call *call, *next;
+    for (call = TAILQ_FIRST(&s->calls); call; call = next) {
+        next = TAILQ_NEXT(call, entry);
+        if (call->kind == CALL_CREATE && s->state >= SESSION_CLOSING &&
+            s->error.code == ERR_STORE)
+            call_finish(call, &s->error, NULL, NULL);
+        else if (call->kind == CALL_CREATE)
+            answer(call, session_durable(s));
+        else if (call->kind == CALL_READY)
+            answer_ready(call, s);
+        else if (call->kind == CALL_CLOSED)
+            answer(call, session_is_over(s) && session_durable(s));
+        else if (call->kind == CALL_CLOSE)
+            answer(call, s->state >= SESSION_CLOSING && session_durable(s));
+    }
+}
+
+void calls_forget(struct session *s)
+{
+    while (!TAILQ_EMPTY(&s->calls)) {
+        struct cleat_call *call = TAILQ_FIRST(&s->calls);
+        TAILQ_REMOVE(&s->calls, call, entry);
+        call_free(call);
+    }
+}
+
+void cleat_call_cancel(struct cleat_call *call)
+{
+    struct execution *e;
+    if (call->session) {
+        TAILQ_FOREACH (e, &call->session->executions, entry)
+            if (e->call == call)
+                e->call = NULL;
+        TAILQ_REMOVE(&call->session->calls, call, entry);
+    } else {
+        TAILQ_REMOVE(&call->core->free_calls, call, entry);
+    }
+    call_free(call);
+}
+
+/* ---- create ---- */
+
+static struct session *make_session(struct cleat *core, const struct create_request *r)
+{
+    uint8_t random[10];
+    char id[ID_SIZE];
+    loop_random(core->loop, random, sizeof(random));
+    id_make(id, core_now(core), random);
+    struct group *g = NULL;
+    for (size_t i = 0; i < core->group_count; i++)
+        if (strcmp(core->groups[i].class->name, r->class_name) == 0)
+            g = &core->groups[i];
+    struct session *s = session_new(core, g, id, r->tenant, r->request_id ? r->request_id : id);
+    session_fill(s, r);
+    s->created = core_now(core);
+    session_enqueue(s);
+    session_dirty(s);
+    log_info("session.new", KV("session", s->id), KV("tenant", s->context.tenant),
+             KV("request_id", s->request_id), KV("class", g->class->name));
+    return s;
+}
+
+/* Whether another session can be taken. */
+static enum error_code check_room(struct cleat *core, struct error *e)
+{
+    if (core->store_failing)
+        return error_set(e, ERR_STORE, "the journal cannot be written");
+    if (core->closed >= (uint64_t)core->settings->max_closed)
+        return error_set(e, ERR_FULL, "max_closed closed sessions are remembered");
+    bool place = core->admitted + core->queued < (uint64_t)core->settings->max_sessions;
+    if (!place && core->queued >= (uint64_t)core->settings->max_queued)
+        return error_set(e, ERR_FULL, "max_sessions run and max_queued wait");
+    return ERR_NONE;
+}
+
+struct cleat_call *cleat_create(struct cleat *core, const char *tenant, const char *request,
+                                size_t len, cleat_done_fn *done, void *arg)
+{
+    struct create_request r;
+    struct error e = {0};
+    struct cleat_call *call;
+    if (!create_request_parse(core->config, request, len, &r, &e))
+        return refuse(core, &e, false, NULL, done, arg);
+    struct session *s = r.request_id ? core_find_request(core, r.tenant, r.request_id) : NULL;
+    if (tenant && strcmp(tenant, r.tenant) != 0)
+        error_set(&e, ERR_FORBIDDEN, "tenant: a session of another tenant cannot be made");
+    else if (s && s->state >= SESSION_CLOSING)
+        error_set(&e, ERR_BLOCKED, "this request id had a session that was closed");
+    else if (s && strcmp(s->parameters, r.parameters) != 0)
+        error_set(&e, ERR_CONFLICT, "this request id has a session with other parameters");
+    else if (!s)
+        check_room(core, &e);
+    if (e.code != ERR_NONE) {
+        call = refuse(core, &e, s != NULL, NULL, done, arg);
+    } else {
+        bool created = !s;
+        if (!s)
+            s = make_session(core, &r);
+        call = call_new(core, s, CALL_CREATE, done, arg);
+        call->created = created;
+        session_wake(s);
+    }
+    create_request_release(&r);
+    return call;
+}
+
+/* ---- the others ---- */
+
+static struct session *find(struct cleat *core, const char *tenant, const char *id,
+                            struct error *e)
+{
+    struct session *s = core_find(core, id);
+    if (s && (!tenant || strcmp(tenant, s->context.tenant) == 0))
+        return s;
+    error_set(e, ERR_NOT_FOUND, "there is no such session");
+    return NULL;
+}
+
+struct cleat_call *cleat_wait(struct cleat *core, const char *tenant, const char *id,
+                              bool closed, int64_t timeout_ms, cleat_done_fn *done, void *arg)
+{
+    struct error e = {0};
+    struct session *s = find(core, tenant, id, &e);
+    if (!s)
+        return refuse(core, &e, false, NULL, done, arg);
+    struct cleat_call *call = call_new(core, s, closed ? CALL_CLOSED : CALL_READY, done, arg);
+    timer_arm(&call->timer, timeout_ms);
+    session_wake(s);
+    return call;
+}
+
+struct cleat_call *cleat_execute(struct cleat *core, const char *tenant, const char *id,
+                                 const char *request, size_t len, cleat_done_fn *done,
+                                 void *arg)
+{
+    struct error e = {0};
+    int64_t timeout_s, output_limit;
+    struct session *s = find(core, tenant, id, &e);
+    if (!s)
+        return refuse(core, &e, false, "no", done, arg);
+    json_t *body = execute_request_parse(s, request, len, &timeout_s, &output_limit, &e);
+    if (body && s->state >= SESSION_CLOSING)
+        error_set(&e, ERR_CLOSED, "the session is closing or closed");
+    if (e.code != ERR_NONE) {
+        json_decref(body);
+        return refuse(core, &e, true, "no", done, arg);
+    }
+    if (!json_object_get(body, "execution_id")) {
+        uint8_t random[10];
+        char made[ID_SIZE];
+        loop_random(core->loop, random, sizeof(random));
+        id_make(made, core_now(core), random);
+        json_object_set_new(body, "execution_id", json_string(made));
+    }
+    struct cleat_call *call = call_new(core, s, CALL_EXECUTE, done, arg);
+    if (!execution_new(s, body, timeout_s, output_limit, call)) {
+        error_set(&e, ERR_FULL, "too many executions wait in this session");
+        call_finish(call, &e, "no", NULL);
+    }
+    json_decref(body);
+    return call;
+}
+
+struct cleat_call *cleat_close(struct cleat *core, const char *tenant, const char *id,
+                               cleat_done_fn *done, void *arg)
+{
+    struct error e = {0};
+    struct session *s = find(core, tenant, id, &e);
+    if (!s)
+        return refuse(core, &e, false, NULL, done, arg);
+    struct cleat_call *call = call_new(core, s, CALL_CLOSE, done, arg);
+    session_close(s, "deleted", NULL);
+    session_wake(s);
+    return call;
+}
+
+struct cleat_call *cleat_keepalive(struct cleat *core, const char *tenant, const char *id,
+                                   cleat_done_fn *done, void *arg)
+{
+    struct error e = {0};
+    struct session *s = find(core, tenant, id, &e);
+    if (s && s->state >= SESSION_CLOSING)
+        error_set(&e, ERR_CLOSED, "the session is closing or closed");
+    if (e.code != ERR_NONE)
+        return refuse(core, &e, s != NULL, NULL, done, arg);
+    s->used = core_now(core);
+    struct cleat_call *call = call_new(core, s, CALL_READY, done, arg);
+    call_finish(call, NULL, NULL, document_of(call));
+    session_wake(s);
+    return call;
+}
+
+/* The coordinator ends: answers that were not delivered never are. */
+void calls_forget_answers(struct cleat *core)
+{
+    while (!TAILQ_EMPTY(&core->free_calls)) {
+        struct cleat_call *call = TAILQ_FIRST(&core->free_calls);
+        TAILQ_REMOVE(&core->free_calls, call, entry);
+        call_free(call);
+    }
+}

@@ -1,0 +1,268 @@
+#include "session/core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "cleat.h"
+#include "loop/child.h"
+#include "session/config.h"
+
+#ifndef CLEAT_VERSION
+#define CLEAT_VERSION "0"
+#endif
+
+#define PURGE_EVERY_MS 10000
+
+/* The drivers by the index of their option's choice. */
+static const struct runtime_ops *const runtimes[] = {[RUNTIME_PROCESS] = &runtime_process};
+static const struct balancer_ops *const balancers[] = {
+    [BALANCER_DIRECT] = &balancer_direct, [BALANCER_HAPROXY] = &balancer_haproxy};
+
+const char *cleat_version(void)
+{
+    return CLEAT_VERSION;
+}
+
+int64_t core_now(const struct cleat *core)
+{
+    return loop_now_ms(core->loop) + core->clock_offset;
+}
+
+struct session *core_find(const struct cleat *core, const char *id)
+{
+    struct session *s;
+    HASH_FIND(hh, core->by_id, id, strlen(id), s);
+    return s;
+}
+
+struct session *core_find_request(const struct cleat *core, const char *tenant,
+                                  const char *request_id)
+{
+    struct session *s;
+    char *key = mem_printf("%s\n%s", tenant, request_id);
+    HASH_FIND(hh_request, core->by_request, key, strlen(key), s);
+    free(key);
+    return s;
+}
+
+/* ---- what the drivers report ---- */
+
+static void on_exit_of(void *arg, const char *container, const char *cause)
+{
+    struct group *g = arg;
+    struct session *s;
+    struct attempt *a;
+    TAILQ_FOREACH (s, &g->core->sessions, entry)
+        TAILQ_FOREACH (a, &s->attempts, entry)
+            if (s->group == g && a->launched && strcmp(a->container.id, container) == 0 &&
+                !a->died) {
+                a->died = true;
+                mem_copy_string(a->cause, sizeof(a->cause), cause);
+                log_warn("container.died", KV("session", s->id), KI("attempt", a->number),
+                         KV("cause", cause));
+                session_wake(s);
+                return;
+            }
+}
+
+static void on_target(void *arg, const char *id, enum target_state state, const char *reason)
+{
+    struct group *g = arg;
+    struct attempt *a = find_attempt(g->core, id);
+    if (!a || a->session->group != g)
+        return;
+    log_debug("target.state", KV("session", a->session->id), KI("state", state),
+              KV("reason", reason));
+    a->target = state;
+    mem_copy_string(a->target_reason, sizeof(a->target_reason), reason ? reason : "");
+    if (state == TARGET_UNHEALTHY && g->balancer_ops->sweeps)
+        a->route.suspect = true;
+    session_wake(a->session);
+}
+
+/* ---- the beginning ---- */
+
+/* The secrets of all sessions derive from this key; it is made once and never leaves the file.
+ */
+static bool open_master_key(struct cleat *core, struct error *e)
+{
+    char *path = mem_printf("%s/master.key", core->settings->state_dir);
+    char *text = file_read(path, 4096);
+    bool fine = true;
+    if (text) {
+        size_t len = strcspn(text, "\r\n");
+        text[len] = '\0';
+        fine = hex_decode(core->master, sizeof(core->master), text);
+        if (!fine)
+            error_set(e, ERR_CONFIG, "%s: not a key of 64 hexadecimal digits", path);
+        mem_wipe(text, len);
+        free(text);
+    } else {
+        char hex[2 * PROOF_SECRET_SIZE + 2];
+        loop_random(core->loop, core->master, sizeof(core->master));
+        hex_encode(hex, core->master, sizeof(core->master));
+        strcat(hex, "\n");
+        fine = file_write(path, hex, e) == ERR_NONE;
+        mem_wipe(hex, sizeof(hex));
+    }
+    free(path);
+    return fine;
+}
+
+static bool open_group(struct cleat *core, struct group *g, struct class *class,
+                       struct error *e)
+{
+    struct settings *set = core->settings;
+    g->core = core;
+    g->class = class;
+    g->runtime_ops = runtimes[class->runtime];
+    g->balancer_ops = balancers[class->balancer];
+    g->sweep = sweep_new(g);
+    g->runtime = g->runtime_ops->open(&(struct runtime_env){.loop = core->loop,
+                                                            .class = class,
+                                                            .owner = set->owner,
+                                                            .state_dir = set->state_dir,
+                                                            .executor = set->executor,
+                                                            .on_exit = on_exit_of,
+                                                            .arg = g},
+                                      e);
+    if (!g->runtime)
+        return false;
+    g->balancer = g->balancer_ops->open(&(struct balancer_env){.loop = core->loop,
+                                                               .client = core->client,
+                                                               .class = class,
+                                                               .owner = set->owner,
+                                                               .on_target = on_target,
+                                                               .arg = g},
+                                        e);
+    return g->balancer != NULL;
+}
+
+static bool open_groups(struct cleat *core, struct error *e)
+{
+    core->groups = mem_array(core->config->class_count, sizeof(*core->groups));
+    for (size_t i = 0; i < core->config->class_count; i++) {
+        core->group_count = i + 1;
+        if (!open_group(core, &core->groups[i], &core->config->classes[i], e))
+            return false;
+    }
+    return true;
+}
+
+static bool open_store(struct cleat *core, struct error *e)
+{
+    char *path = mem_printf("%s/journal.db", core->settings->state_dir);
+    core->store_ops = &store_sqlite;
+    core->store = core->store_ops->open(core->loop, path, e);
+    free(path);
+    return core->store != NULL;
+}
+
+static void retry_commit(void *arg)
+{
+    struct cleat *core = arg;
+    struct session *s;
+    core->store_failing = false;
+    TAILQ_FOREACH (s, &core->journal, journal_entry)
+        session_wake(s);
+}
+
+static void purge(void *arg)
+{
+    struct cleat *core = arg;
+    journal_purge(core);
+    timer_arm(&core->purge, PURGE_EVERY_MS);
+}
+
+static void init(struct cleat *core, struct event_base *base, struct cleat_config *config)
+{
+    core->config = config;
+    core->settings = &config->settings;
+    core->loop = loop_new(base);
+    core->clock_offset = loop_wall_ms(core->loop) - loop_now_ms(core->loop);
+    core->started = core_now(core);
+    core->client = http_client_new(core->loop);
+    TAILQ_INIT(&core->sessions);
+    TAILQ_INIT(&core->queue);
+    TAILQ_INIT(&core->journal);
+    TAILQ_INIT(&core->orphans);
+    TAILQ_INIT(&core->free_calls);
+    timer_init(&core->commit_retry, core->loop, retry_commit, core);
+    timer_init(&core->purge, core->loop, purge, core);
+    loop_at_turn_end(core->loop, journal_turn_end, core);
+}
+
+struct cleat *cleat_new(struct event_base *base, struct cleat_config *config, char *why,
+                        size_t size)
+{
+    struct error e = {0};
+    if (!cleat_config_check(config, why, size)) {
+        cleat_config_free(config);
+        return NULL;
+    }
+    struct cleat *core = mem_alloc(sizeof(*core));
+    init(core, base, config);
+    if (dir_make(core->settings->state_dir, 0700, &e) != ERR_NONE || !open_store(core, &e) ||
+        !open_master_key(core, &e) || !open_groups(core, &e) || !journal_load(core, &e)) {
+        mem_copy_string(why, size, e.message);
+        cleat_free(core);
+        return NULL;
+    }
+    recovery_start(core);
+    timer_arm(&core->purge, PURGE_EVERY_MS);
+    return core;
+}
+
+static void close_group(struct group *g)
+{
+    if (g->balancer)
+        g->balancer_ops->close(g->balancer);
+    if (g->runtime)
+        g->runtime_ops->close(g->runtime);
+    if (g->sweep)
+        sweep_free(g->sweep);
+}
+
+void cleat_free(struct cleat *core)
+{
+    if (!core)
+        return;
+    loop_at_turn_end(core->loop, NULL, NULL);
+    timer_stop(&core->commit_retry);
+    timer_stop(&core->purge);
+    recovery_free(core);
+    while (!TAILQ_EMPTY(&core->sessions))
+        session_free(TAILQ_FIRST(&core->sessions));
+    calls_forget_answers(core);
+    for (size_t i = 0; i < core->group_count; i++)
+        close_group(&core->groups[i]);
+    free(core->groups);
+    if (core->store)
+        core->store_ops->close(core->store);
+    http_client_free(core->client);
+    loop_free(core->loop);
+    mem_wipe(core->master, sizeof(core->master));
+    cleat_config_free(core->config);
+    free(core);
+}
+
+static struct {
+    cleat_log_fn *fn;
+    void *arg;
+} log_target;
+
+static void pass_line(void *arg, enum log_level level, const char *line)
+{
+    (void)arg;
+    log_target.fn(log_target.arg, (int)level, line);
+}
+
+void cleat_set_log(cleat_log_fn *fn, void *arg, int level)
+{
+    log_target.fn = fn;
+    log_target.arg = arg;
+    log_set_level((enum log_level)level);
+    log_set_sink(fn ? pass_line : NULL, NULL);
+}

@@ -1,0 +1,399 @@
+/* The session core's objects. One task per session runs its steps: every finished op, timer,
+ * balancer event or commit only stores a result and wakes that task. */
+#ifndef CLEAT_SESSION_CORE_H
+#define CLEAT_SESSION_CORE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uthash.h>
+#include "base/error.h"
+#include "base/id.h"
+#include "driver/balancer.h"
+#include "driver/class.h"
+#include "driver/runtime.h"
+#include "driver/store.h"
+#include "http/client.h"
+#include "http/cookie.h"
+#include "http/pool.h"
+#include "http/proof.h"
+#include "loop/loop.h"
+
+enum session_state {
+    SESSION_QUEUED,
+    SESSION_OPENING,
+    SESSION_READY,
+    SESSION_BUSY,
+    SESSION_REROUTING,
+    SESSION_CLOSING,
+    SESSION_CLOSED,
+    SESSION_FAILED,
+    SESSION_STATES
+};
+
+enum attempt_state {
+    ATTEMPT_LAUNCHING,
+    ATTEMPT_STARTING,
+    ATTEMPT_REGISTERING,
+    ATTEMPT_CHECKING,
+    ATTEMPT_ROUTING,
+    ATTEMPT_STAGING,
+    ATTEMPT_LIVE,
+    ATTEMPT_ENDING,
+    ATTEMPT_SALVAGING,
+    ATTEMPT_ENDED,
+    ATTEMPT_STATES
+};
+
+extern const char *const session_state_names[SESSION_STATES];
+extern const char *const attempt_state_names[ATTEMPT_STATES];
+
+/* Options of the coordinator itself. */
+struct settings {
+    char *state_dir, *owner, *executor;
+    int64_t max_sessions, max_queued, queue_timeout_s, retention_s, max_closed;
+};
+extern const struct option settings_options[];
+
+/* An op of a driver, as its owner sees it. */
+enum op_state { OP_IDLE, OP_RUNNING, OP_DONE };
+struct op {
+    enum op_state state;
+    struct error error; /* of a done op; ERR_NONE: it worked */
+};
+
+/* Who an answer came from. */
+enum verdict {
+    VERDICT_PROVEN,   /* our container: its proof is right (or, without proof, its identity
+                         matches) */
+    VERDICT_MISROUTE, /* another container, or one that cannot prove itself */
+    VERDICT_BALANCER, /* no container: the balancer's own 5xx */
+    VERDICT_FAILED,   /* no whole answer: error tells */
+};
+
+/* One request to the container of an attempt and what came back. Idle until message_send. */
+struct message {
+    struct attempt *attempt;
+    struct pool_request *request;
+    enum op_state state;
+    char nonce[PROOF_NONCE_SIZE];
+    bool direct;
+    enum verdict verdict;
+    struct error error;
+    bool sent;
+    int status;
+    json_t *body; /* an object, or NULL */
+};
+
+/* How requests reach the container: a node of the balancer and its cookies, or its own address.
+ */
+struct route {
+    bool confirmed;
+    bool suspect; /* the balancer calls the target unhealthy: confirm before the next use */
+    size_t node;
+    struct cookie_set cookies;
+    int64_t renew_at, retry_at;
+    unsigned rounds, failures;
+};
+
+enum step_result { STEP_PENDING, STEP_RUNNING, STEP_OK, STEP_SKIPPED, STEP_LOST };
+
+struct cleanup {
+    bool begun;
+    enum step_result upload, deregister, drain, stop;
+    struct message message; /* complete, its progress, or the plain contract's health */
+    bool polling;           /* complete was accepted; ask for its progress */
+    int64_t upload_deadline, upload_retry_at, salvage_until, progress;
+    unsigned upload_tries, deregister_tries, stop_tries;
+    int64_t deregister_retry_at, stop_retry_at;
+    struct op remove_op, stop_op;
+};
+
+struct attempt {
+    TAILQ_ENTRY(attempt) entry;
+    struct session *session;
+    unsigned number;
+    char key[KEY_SIZE];
+    char row_key[ID_SIZE + 12];
+    uint8_t secret[PROOF_SECRET_SIZE];
+    enum attempt_state state;
+    int64_t since;
+    bool dirty;
+    uint64_t commit; /* the commit that holds its newest row */
+
+    bool launched; /* container is known */
+    struct container container;
+    bool died;
+    char cause[128];
+    bool registered; /* a target may exist */
+    enum target_state target;
+    char target_reason[48];
+    bool direct;  /* proven on its own address */
+    bool touched; /* something was executed or staged: there may be artifacts */
+    struct pool *pool;
+    struct route route;
+    int64_t completed; /* executions that the container has finished, as far as we know */
+
+    struct op launch_op, add_op;
+    struct message message; /* of the step under way */
+    unsigned tries, unreachable;
+    int64_t retry_at, start_deadline;
+
+    bool waits_for_sweep;
+    int64_t sweep_joined, sweep_at;
+    TAILQ_ENTRY(attempt) sweep_entry;
+
+    struct cleanup cleanup;
+};
+TAILQ_HEAD(attempt_list, attempt);
+
+/* One interval of a session's life, for documents and the timeline. */
+struct span {
+    const char *name;
+    unsigned attempt;
+    bool cleanup;
+    int64_t start, end; /* end 0: still open */
+    const char *result; /* cleanup: "running", "ok", "skipped", "lost" */
+};
+#define MAX_SPANS 96
+
+enum run_state { RAN_NO, RAN_YES, RAN_UNKNOWN };
+
+struct execution {
+    TAILQ_ENTRY(execution) entry;
+    struct session *session;
+    struct cleat_call *call; /* NULL once nobody waits for it */
+    char id[ID_SIZE + 64];
+    json_t *request; /* body of POST /execute */
+    int64_t timeout_s, output_limit, deadline;
+    enum run_state ran;
+    struct error last; /* why the newest try brought no record */
+    struct message message;
+    unsigned tries;
+    int64_t retry_at;
+    bool settling; /* plain contract: the answer was lost, the container may still be at it */
+};
+TAILQ_HEAD(execution_list, execution);
+
+struct context {
+    char *tenant, *user, *thread, *run, *parent;
+};
+
+struct session {
+    struct cleat *core;
+    struct group *group;
+    char id[ID_SIZE];
+    char *request_id;
+    char *request_key; /* tenant "\n" request id */
+    struct context context;
+    char *
+        parameters; /* canonical JSON of what was asked for: another create must ask the same */
+    json_t *env;    /* object or NULL */
+    int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
+
+    enum session_state state;
+    int64_t created, ready, closing, closed; /* core time, ms; 0: not yet */
+    int64_t used;                            /* last execution or keepalive */
+    struct error error;
+    char stop_reason[32];
+    bool dirty;
+    uint64_t commit;
+    bool enqueued;
+    bool admitted; /* counts against max_sessions */
+
+    struct task task;
+    struct timer timer;
+    bool again;
+    int64_t wake_at; /* earliest moment a step asked for; 0: none */
+
+    struct attempt_list attempts;
+    struct attempt *attempt; /* the current one, NULL between attempts */
+    unsigned attempts_used;
+    int64_t launch_at;
+
+    struct execution_list executions;
+    struct execution *running;
+    unsigned queued;
+    uint64_t executed, executions_failed, probes, misroutes;
+
+    struct span spans[MAX_SPANS];
+    size_t span_count;
+    TAILQ_HEAD(, cleat_call) calls;
+
+    TAILQ_ENTRY(session) entry;       /* all, oldest first */
+    TAILQ_ENTRY(session) queue_entry; /* while QUEUED */
+    TAILQ_ENTRY(session) journal_entry;
+    bool in_journal; /* something of it waits for the turn's commit */
+    UT_hash_handle hh, hh_request;
+};
+TAILQ_HEAD(session_list, session);
+
+/* A class at work: its runtime, its balancer's target group, and the sweep over that group. */
+struct group {
+    struct cleat *core;
+    struct class *class;
+    const struct runtime_ops *runtime_ops;
+    struct runtime *runtime;
+    const struct balancer_ops *balancer_ops;
+    struct balancer *balancer;
+    struct sweep *sweep;
+    unsigned arriving; /* attempts on their way to ROUTING */
+};
+
+struct counters {
+    uint64_t launches, launch_failures, misroutes, commits, uploads_confirmed, uploads_lost,
+        uploads_skipped;
+};
+
+struct cleat {
+    struct loop *loop;
+    struct http_client *client;
+    const struct store_ops *store_ops;
+    struct store *store;
+    bool store_failing;
+    struct cleat_config *config;
+    struct settings *settings;
+    uint8_t master[PROOF_SECRET_SIZE];
+    int64_t
+        clock_offset; /* core time = monotonic time + this: steady, and close to Unix time */
+    int64_t started;
+
+    struct group *groups;
+    size_t group_count;
+    unsigned listing; /* drivers that still list what they hold */
+    bool journal_was_empty;
+
+    struct session_list sessions;
+    struct session *by_id, *by_request;
+    TAILQ_HEAD(, session) queue;
+    unsigned admitted, queued, closed;
+
+    TAILQ_HEAD(, session) journal; /* with changes of this turn */
+    uint64_t commit_sent, commit_durable;
+    struct timer commit_retry, purge;
+    TAILQ_HEAD(, orphan) orphans;
+    TAILQ_HEAD(, cleat_call) free_calls; /* calls without a session (errors to deliver) */
+    struct counters counters;
+};
+
+/* core.c */
+int64_t core_now(const struct cleat *);
+struct session *core_find(const struct cleat *, const char *id);
+struct session *core_find_request(const struct cleat *, const char *tenant,
+                                  const char *request_id);
+
+/* session.c: only session_go and attempt_go change a state */
+struct session *session_new(struct cleat *, struct group *, const char *id, const char *tenant,
+                            const char *request_id);
+struct create_request;
+void session_fill(struct session *, const struct create_request *);
+void session_enqueue(struct session *);
+void session_free(struct session *);
+void session_go(struct session *, enum session_state);
+void session_close(struct session *, const char *stop_reason,
+                   const struct error *); /* idempotent */
+void session_wake(struct session *);
+void session_at(struct session *, int64_t when); /* a step asks to be run again then */
+void session_dirty(struct session *);
+bool session_durable(const struct session *);
+bool session_is_over(const struct session *); /* CLOSED or FAILED */
+struct span *session_span_open(struct session *, const char *name, unsigned attempt,
+                               bool cleanup);
+void session_span_close(struct session *, const char *name, unsigned attempt,
+                        const char *result);
+
+/* attempt.c */
+struct attempt *attempt_new(struct session *, unsigned number);
+void attempt_free(struct attempt *);
+void attempt_go(struct attempt *, enum attempt_state);
+void attempt_fail(struct attempt *, const struct error *);
+void attempt_dirty(struct attempt *);
+bool attempt_durable(const struct attempt *);
+bool attempt_has_ended(const struct attempt *); /* ENDED */
+bool attempt_is_ending(const struct attempt *); /* ENDING, SALVAGING or ENDED */
+void attempt_misrouted(struct attempt *, const char *where);
+
+/* steps.c */
+void session_run(void *session);
+void attempt_step(struct attempt *);
+
+/* route.c */
+bool route_step(struct attempt *); /* true: confirmed */
+void route_drop(struct attempt *); /* the cookies lead elsewhere */
+void route_keep(struct attempt *); /* renews before expiry; confirms a suspect route */
+
+/* sweep.c */
+struct sweep *sweep_new(struct group *);
+void sweep_free(struct sweep *);
+void sweep_join(struct attempt *);
+void sweep_leave(struct attempt *);
+void sweep_consider(struct sweep *);
+unsigned sweep_waiting(const struct sweep *);
+void sweep_counts(const struct sweep *, uint64_t *sweeps, uint64_t *probes);
+
+/* message.c */
+struct message_options {
+    const char *method, *path;
+    json_t *body; /* borrowed; NULL: none */
+    bool direct;  /* to its own address instead of the route */
+    bool respond_async;
+    int64_t connect_timeout_ms, timeout_ms;
+    size_t max_answer;
+};
+void message_send(struct message *, struct attempt *, const struct message_options *);
+void message_reset(struct message *); /* cancels, forgets the answer; idle again */
+
+/* cleanup.c */
+void cleanup_step(struct attempt *);
+
+/* execution.c */
+struct execution *execution_new(struct session *, json_t *request, int64_t timeout_s,
+                                int64_t output_limit, struct cleat_call *);
+void executions_step(struct session *);
+void executions_misroute(struct session *); /* the first in the queue fails: it did not run */
+void executions_end(struct session *,
+                    const struct error *); /* all fail; the session is closing */
+void execution_free(struct execution *);
+
+/* record.c */
+char *session_row(const struct session *);
+char *attempt_row(const struct attempt *);
+struct session *session_from_row(struct cleat *, const char *row, struct error *);
+struct attempt *attempt_from_row(struct cleat *, const char *row, struct error *);
+
+/* journal.c: the changes of a turn become one commit */
+void journal_add(struct session *);
+void journal_turn_end(void *core);
+bool journal_load(struct cleat *, struct error *);
+void journal_purge(struct cleat *); /* forgets closed sessions whose retention is over */
+
+/* recovery.c */
+void recovery_start(struct cleat *);
+void recovery_free(struct cleat *);
+struct attempt *find_attempt(const struct cleat *, const char *key); /* by its launch key */
+
+/* document.c */
+json_t *session_document(const struct session *);
+
+/* request.c: a checked create request */
+struct create_request {
+    json_t *json; /* owns the strings below */
+    const char *request_id, *tenant, *user, *thread, *run, *parent, *class_name;
+    json_t *env; /* borrowed */
+    int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
+    char *parameters; /* canonical, without the request id */
+};
+bool create_request_parse(const struct cleat_config *, const char *text, size_t len,
+                          struct create_request *, struct error *);
+void create_request_release(struct create_request *);
+json_t *execute_request_parse(const struct session *, const char *text, size_t len,
+                              int64_t *timeout_s, int64_t *output_limit, struct error *);
+
+/* call.c */
+void calls_answer(struct session *); /* answers every call whose condition holds */
+void calls_forget(struct session *); /* the coordinator ends: no callbacks */
+void calls_forget_answers(struct cleat *);
+void call_finish(struct cleat_call *, const struct error *, const char *ran, char *document);
+
+#endif

@@ -1,0 +1,285 @@
+#include "session/core.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "http/json.h"
+
+/* One POST waits this long at the container, well below a balancer's usual idle time-out of 60
+ * s; then the same execution id is asked for again. */
+#define WAIT_S 20
+#define ANSWER_MARGIN_MS 15000
+#define EXECUTION_GRACE_MS                                                                     \
+    30000 /* the container enforces timeout_s itself; this is for its answer */
+#define RETRY_MS 100
+#define RETRY_MAX_MS 2000
+#define CONNECT_TIMEOUT_MS 5000
+#define MAX_QUEUED 64
+#define INFO_MAX_ANSWER 65536
+
+struct execution *execution_new(struct session *s, json_t *request, int64_t timeout_s,
+                                int64_t output_limit, struct cleat_call *call)
+{
+    if (s->queued >= MAX_QUEUED)
+        return NULL;
+    struct execution *e = mem_alloc(sizeof(*e));
+    e->session = s;
+    e->request = json_incref(request);
+    e->timeout_s = timeout_s;
+    e->output_limit = output_limit;
+    e->call = call;
+    mem_copy_string(e->id, sizeof(e->id),
+                    json_string_value(json_object_get(request, "execution_id")));
+    TAILQ_INSERT_TAIL(&s->executions, e, entry);
+    s->queued++;
+    session_wake(s);
+    return e;
+}
+
+void execution_free(struct execution *e)
+{
+    struct session *s = e->session;
+    message_reset(&e->message);
+    if (s->running == e)
+        s->running = NULL;
+    TAILQ_REMOVE(&s->executions, e, entry);
+    s->queued--;
+    json_decref(e->request);
+    free(e);
+}
+
+static const char *ran_name(enum run_state ran)
+{
+    return ran == RAN_NO ? "no" : ran == RAN_YES ? "yes" : "unknown";
+}
+
+static void finish(struct execution *e, const struct error *error, json_t *record)
+{
+    struct session *s = e->session;
+    const char *status = json_string_value(json_object_get(record, "status"));
+    s->used = core_now(s->core);
+    if (record) {
+        s->executed++;
+        if (!status || strcmp(status, "completed") != 0)
+            s->executions_failed++;
+    } else {
+        log_warn("execution.failed", KV("session", s->id), KV("execution", e->id),
+                 KV("code", error_name(error->code)), KV("ran", ran_name(e->ran)),
+                 KV("error", error->message));
+    }
+    if (e->call)
+        call_finish(e->call, record ? NULL : error, record ? NULL : ran_name(e->ran),
+                    record ? js_text(record) : NULL);
+    execution_free(e);
+    s->again = true;
+    session_wake(s);
+}
+
+void executions_end(struct session *s, const struct error *why)
+{
+    while (!TAILQ_EMPTY(&s->executions)) {
+        struct execution *e = TAILQ_FIRST(&s->executions);
+        if (s->running == e && e->message.state == OP_RUNNING)
+            e->ran = RAN_UNKNOWN;
+        finish(e, why, NULL);
+    }
+}
+
+static void misrouted(struct execution *e)
+{
+    struct error error;
+    error_set(&error, ERR_MISROUTE,
+              "the balancer led to another container; the route is acquired anew");
+    finish(e, &error, NULL);
+}
+
+void executions_misroute(struct session *s)
+{
+    struct execution *e = TAILQ_FIRST(&s->executions);
+    if (e && e != s->running)
+        misrouted(e);
+}
+
+static void retry(struct execution *e)
+{
+    int64_t wait = (int64_t)RETRY_MS << (e->tries < 6 ? e->tries : 6);
+    e->tries++;
+    e->retry_at = core_now(e->session->core) + (wait < RETRY_MAX_MS ? wait : RETRY_MAX_MS);
+}
+
+/* The plain contract knows no execution ids: once the answer is lost, all that can be seen is
+ * when the container has finished one more execution. */
+static void take_settling(struct execution *e)
+{
+    struct attempt *a = e->session->attempt;
+    const json_t *n = json_object_get(e->message.body, "executions_completed");
+    bool ended = e->message.verdict == VERDICT_PROVEN && json_is_integer(n) &&
+                 json_integer_value(n) > a->completed;
+    if (ended) {
+        a->completed = json_integer_value(n);
+        e->ran = RAN_YES;
+        message_reset(&e->message);
+        finish(e, &e->last, NULL);
+        return;
+    }
+    message_reset(&e->message);
+    retry(e);
+}
+
+static void take_refusal(struct execution *e)
+{
+    const json_t *error = json_object_get(e->message.body, "error");
+    const char *code = json_string_value(json_object_get(error, "code"));
+    const char *text = json_string_value(json_object_get(error, "message"));
+    int status = e->message.status;
+    if (!text)
+        text = json_string_value(error);
+    struct error why;
+    if (status == 409 && code &&
+        strcmp(code, "busy") == 0) { /* one from before a restart of ours */
+        message_reset(&e->message);
+        retry(e);
+        return;
+    }
+    error_set(&why,
+              status == 409  ? ERR_CONFLICT
+              : status < 500 ? ERR_INVALID
+                             : ERR_PROTOCOL,
+              "the container refused the execution (%d): %.180s", status,
+              text ? text : "no reason given");
+    if (status >= 500)
+        e->ran = RAN_UNKNOWN;
+    finish(e, &why, NULL);
+}
+
+static void take_lost(struct execution *e)
+{
+    struct session *s = e->session;
+    bool nobody_there = e->message.verdict == VERDICT_BALANCER && e->message.status == 503;
+    e->last = e->message.error;
+    if (e->message.sent && !nobody_there) {
+        e->ran = RAN_UNKNOWN;
+        e->settling = s->group->class->proof == PROOF_NONE;
+    }
+    if (e->last.code == ERR_TOO_LARGE) {
+        e->ran = RAN_YES;
+        finish(e, &e->last, NULL);
+        return;
+    }
+    log_info("execution.retry", KV("session", s->id), KV("execution", e->id),
+             KI("try", e->tries + 1), KV("error", e->last.message));
+    message_reset(&e->message);
+    retry(e);
+}
+
+static void take_answer(struct execution *e)
+{
+    struct attempt *a = e->session->attempt;
+    struct message *m = &e->message;
+    if (m->verdict == VERDICT_MISROUTE) {
+        attempt_misrouted(a, "execute");
+        route_drop(a);
+        misrouted(e);
+    } else if (e->settling) {
+        take_settling(e);
+    } else if (m->verdict != VERDICT_PROVEN) {
+        take_lost(e);
+    } else if (m->status == 202) {
+        e->ran = RAN_YES;
+        e->tries = 0;
+        message_reset(m);
+    } else if (m->status == 200 && m->body) {
+        const json_t *total = json_object_get(m->body, "total_executions");
+        a->completed = json_is_integer(total) ? json_integer_value(total) : a->completed + 1;
+        finish(e, NULL, m->body);
+    } else {
+        take_refusal(e);
+    }
+}
+
+static void send_settling(struct execution *e)
+{
+    message_send(&e->message, e->session->attempt,
+                 &(struct message_options){.method = "GET",
+                                           .path = "/container-info",
+                                           .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+                                           .timeout_ms = ANSWER_MARGIN_MS,
+                                           .max_answer = INFO_MAX_ANSWER});
+}
+
+static void send(struct execution *e)
+{
+    struct session *s = e->session;
+    bool plain = s->group->class->proof == PROOF_NONE;
+    int64_t left = e->deadline - core_now(s->core);
+    int64_t timeout = plain ? left : WAIT_S * 1000 + ANSWER_MARGIN_MS;
+    message_send(
+        &e->message, s->attempt,
+        &(struct message_options){.method = "POST",
+                                  .path = "/execute",
+                                  .body = e->request,
+                                  .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+                                  .timeout_ms = timeout < left ? timeout : left,
+                                  /* two streams, six bytes at most for one in JSON */
+                                  .max_answer = (size_t)(65536 + 12 * e->output_limit)});
+}
+
+static void complete_request(struct execution *e)
+{
+    json_object_set_new(e->request, "session_id", json_string(e->session->id));
+    json_object_set_new(e->request, "timeout_s", json_integer(e->timeout_s));
+    json_object_set_new(e->request, "output_limit", json_integer(e->output_limit));
+    if (e->session->group->class->proof == PROOF_REQUIRED)
+        json_object_set_new(e->request, "wait_s", json_integer(WAIT_S));
+}
+
+/* Starts the first one in the queue, once it is durable that this container may hold artifacts.
+ */
+static void begin(struct session *s)
+{
+    struct attempt *a = s->attempt;
+    struct execution *e = TAILQ_FIRST(&s->executions);
+    if (!e || a->state != ATTEMPT_LIVE || !a->route.confirmed || a->route.suspect)
+        return;
+    if (!a->touched) {
+        a->touched = true;
+        attempt_dirty(a);
+    }
+    if (!attempt_durable(a))
+        return;
+    complete_request(e);
+    e->deadline = core_now(s->core) + e->timeout_s * 1000 + EXECUTION_GRACE_MS;
+    s->running = e;
+    s->again = true;
+}
+
+void executions_step(struct session *s)
+{
+    if (!s->running)
+        begin(s);
+    if (s->running && s->running->message.state == OP_DONE)
+        take_answer(s->running);
+    struct execution *e = s->running;
+    if (!e)
+        return;
+    int64_t now = core_now(s->core);
+    if (now >= e->deadline) {
+        struct error why;
+        error_set(&why, ERR_EXEC_TIMEOUT, "no record of the execution within %lld s%s%s",
+                  (long long)e->timeout_s, e->last.code ? ": " : "", e->last.message);
+        finish(e, &why, NULL);
+        return;
+    }
+    session_at(s, e->deadline);
+    if (e->message.state == OP_RUNNING || !s->attempt->route.confirmed)
+        return;
+    if (now < e->retry_at) {
+        session_at(s, e->retry_at);
+        return;
+    }
+    if (e->settling)
+        send_settling(e);
+    else
+        send(e);
+}

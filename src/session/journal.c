@@ -1,0 +1,202 @@
+/* The changes of one turn become one commit; effects wait until theirs is durable. */
+#include "session/core.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+
+#define COMMIT_RETRY_MS 1000
+
+struct commit {
+    struct cleat *core;
+    uint64_t number;
+    size_t count;
+    char (*sessions)[ID_SIZE]; /* by id: one may be freed meanwhile */
+};
+
+struct changes {
+    struct store_change *list;
+    size_t count, capacity;
+};
+
+void journal_add(struct session *s)
+{
+    if (s->in_journal)
+        return;
+    s->in_journal = true;
+    TAILQ_INSERT_TAIL(&s->core->journal, s, journal_entry);
+}
+
+static void add_change(struct changes *c, enum store_kind kind, const char *key, char *row)
+{
+    if (c->count == c->capacity) {
+        c->capacity = c->capacity ? 2 * c->capacity : 16;
+        c->list = mem_grow(c->list, c->capacity * sizeof(*c->list));
+    }
+    c->list[c->count++] = (struct store_change){.kind = kind, .key = key, .row = row};
+}
+
+static void release_changes(struct changes *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        free((char *)c->list[i].row);
+    free(c->list);
+}
+
+static void add_session(struct changes *c, struct session *s, uint64_t number)
+{
+    struct attempt *a;
+    if (s->dirty) {
+        add_change(c, STORE_SESSION, s->id, session_row(s));
+        s->dirty = false;
+        s->commit = number;
+    }
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (a->dirty) {
+            add_change(c, STORE_ATTEMPT, a->row_key, attempt_row(a));
+            a->dirty = false;
+            a->commit = number;
+        }
+}
+
+/* What a failed commit held is not durable: it goes into a later one. A session that the
+ * journal never held is given up, so that its caller is told. */
+static void again(struct session *s, uint64_t number, const struct error *e)
+{
+    struct attempt *a;
+    bool never_stored = s->state == SESSION_QUEUED && s->commit == number;
+    if (s->commit == number)
+        session_dirty(s);
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (a->commit == number)
+            attempt_dirty(a);
+    if (never_stored)
+        session_close(s, error_name(ERR_STORE), e);
+}
+
+static void committed(void *arg, const struct error *e)
+{
+    struct commit *c = arg;
+    struct cleat *core = c->core;
+    if (e && e->code != ERR_NONE) {
+        log_error("journal.failed", KV("error", e->message));
+        core->store_failing = true;
+        timer_arm(&core->commit_retry, COMMIT_RETRY_MS);
+    } else {
+        core->commit_durable = c->number;
+    }
+    for (size_t i = 0; i < c->count; i++) {
+        struct session *s = core_find(core, c->sessions[i]);
+        if (!s)
+            continue;
+        if (e && e->code != ERR_NONE)
+            again(s, c->number, e);
+        session_wake(s);
+    }
+    free(c->sessions);
+    free(c);
+}
+
+static void send(struct cleat *core, const struct changes *changes, struct commit *c)
+{
+    core->counters.commits++;
+    core->store_ops->commit(core->store, changes->list, changes->count, committed, c);
+}
+
+void journal_turn_end(void *arg)
+{
+    struct cleat *core = arg;
+    struct changes changes = {0};
+    struct session *s;
+    size_t count = 0;
+    if (core->store_failing || TAILQ_EMPTY(&core->journal))
+        return;
+    TAILQ_FOREACH (s, &core->journal, journal_entry)
+        count++;
+    struct commit *c = mem_alloc(sizeof(*c));
+    c->core = core;
+    c->number = ++core->commit_sent;
+    c->sessions = mem_array(count, sizeof(*c->sessions));
+    while ((s = TAILQ_FIRST(&core->journal))) {
+        TAILQ_REMOVE(&core->journal, s, journal_entry);
+        s->in_journal = false;
+        mem_copy_string(c->sessions[c->count++], ID_SIZE, s->id);
+        add_session(&changes, s, c->number);
+    }
+    send(core, &changes, c);
+    release_changes(&changes);
+}
+
+/* ---- load ---- */
+
+struct loading {
+    struct cleat *core;
+    struct error *error;
+    size_t rows;
+};
+
+static void load_session(void *arg, const char *key, const char *row)
+{
+    struct loading *l = arg;
+    l->rows++;
+    if (l->error->code == ERR_NONE && !session_from_row(l->core, row, l->error))
+        log_error("journal.damaged", KV("session", key), KV("error", l->error->message));
+}
+
+static void load_attempt(void *arg, const char *key, const char *row)
+{
+    struct loading *l = arg;
+    if (l->error->code == ERR_NONE && !attempt_from_row(l->core, row, l->error))
+        log_error("journal.damaged", KV("attempt", key), KV("error", l->error->message));
+}
+
+bool journal_load(struct cleat *core, struct error *e)
+{
+    struct loading l = {.core = core, .error = e};
+    *e = (struct error){0};
+    core->store_ops->load(core->store, STORE_SESSION, load_session, &l, e);
+    if (e->code == ERR_NONE)
+        core->store_ops->load(core->store, STORE_ATTEMPT, load_attempt, &l, e);
+    core->journal_was_empty = l.rows == 0;
+    return e->code == ERR_NONE;
+}
+
+/* ---- purge ---- */
+
+static void add_deletion(struct changes *changes, struct session *s)
+{
+    struct attempt *a;
+    add_change(changes, STORE_SESSION, s->id, NULL);
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        add_change(changes, STORE_ATTEMPT, a->row_key, NULL);
+}
+
+void journal_purge(struct cleat *core)
+{
+    struct changes changes = {0};
+    struct session *s, *next;
+    int64_t before = core_now(core) - core->settings->retention_s * 1000;
+    struct session_list old = TAILQ_HEAD_INITIALIZER(old);
+    if (core->store_failing)
+        return;
+    for (s = TAILQ_FIRST(&core->sessions); s; s = next) {
+        next = TAILQ_NEXT(s, entry);
+        if (!session_is_over(s) || s->closed > before || !session_durable(s))
+            continue;
+        add_deletion(&changes, s);
+        TAILQ_INSERT_TAIL(&old, s, queue_entry);
+    }
+    if (changes.count > 0) {
+        struct commit *c = mem_alloc(sizeof(*c));
+        c->core = core;
+        c->number = ++core->commit_sent;
+        send(core, &changes, c);
+    }
+    release_changes(&changes);
+    while ((s = TAILQ_FIRST(&old))) {
+        TAILQ_REMOVE(&old, s, queue_entry);
+        core->closed--;
+        session_free(s);
+    }
+}

@@ -1,0 +1,241 @@
+/* Rows of the journal: everything that a new start needs, and the spans that documents show. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+#include "http/json.h"
+#include "session/config.h"
+
+static const char *const span_names[] = {"queue", "launch", "start", "register", "check",
+                                         "route", "stage",  "local", "upload",   "deregister",
+                                         "drain", "stop",   NULL};
+static const char *const span_results[] = {"running", "ok", "skipped", "lost", NULL};
+
+static const char *known(const char *const *list, const char *text)
+{
+    for (size_t i = 0; text && list[i]; i++)
+        if (strcmp(list[i], text) == 0)
+            return list[i];
+    return NULL;
+}
+
+static json_t *spans_row(const struct session *s)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->span_count; i++) {
+        const struct span *span = &s->spans[i];
+        json_array_append_new(list, json_pack("[s,i,b,I,I,s?]", span->name, (int)span->attempt,
+                                              (int)span->cleanup, (json_int_t)span->start,
+                                              (json_int_t)span->end, span->result));
+    }
+    return list;
+}
+
+static void spans_from_row(struct session *s, const json_t *list)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach (list, i, row) {
+        const char *name = NULL, *result = NULL;
+        int attempt = 0, cleanup = 0;
+        json_int_t start = 0, end = 0;
+        if (s->span_count == MAX_SPANS ||
+            json_unpack(row, "[s,i,b,I,I,s?]", &name, &attempt, &cleanup, &start, &end,
+                        &result) != 0 ||
+            !known(span_names, name))
+            continue;
+        s->spans[s->span_count++] = (struct span){.name = known(span_names, name),
+                                                  .attempt = (unsigned)attempt,
+                                                  .cleanup = cleanup,
+                                                  .start = start,
+                                                  .end = end,
+                                                  .result = known(span_results, result)};
+    }
+}
+
+static char *take_text(json_t *o)
+{
+    char *text = js_text(o);
+    json_decref(o);
+    return text;
+}
+
+char *session_row(const struct session *s)
+{
+    json_t *o = json_object();
+    const struct {
+        const char *key;
+        int64_t value;
+    } numbers[] = {{"created", s->created},
+                   {"ready", s->ready},
+                   {"closing", s->closing},
+                   {"closed", s->closed},
+                   {"used", s->used},
+                   {"launch_at", s->launch_at},
+                   {"attempts", (int64_t)s->attempts_used},
+                   {"executed", (int64_t)s->executed},
+                   {"executions_failed", (int64_t)s->executions_failed},
+                   {"probes", (int64_t)s->probes},
+                   {"misroutes", (int64_t)s->misroutes}};
+    json_object_set_new(o, "id", json_string(s->id));
+    json_object_set_new(o, "request_id", json_string(s->request_id));
+    json_object_set_new(o, "parameters", json_string(s->parameters));
+    json_object_set_new(o, "state", json_string(session_state_names[s->state]));
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        json_object_set_new(o, numbers[i].key, json_integer(numbers[i].value));
+    json_object_set_new(o, "stop_reason", json_string(s->stop_reason));
+    json_object_set_new(o, "error", json_string(error_name(s->error.code)));
+    json_object_set_new(o, "message", json_string(s->error.message));
+    json_object_set_new(o, "spans", spans_row(s));
+    return take_text(o);
+}
+
+char *attempt_row(const struct attempt *a)
+{
+    const struct cookie_set *c = &a->route.cookies;
+    json_t *o =
+        json_pack("{s:s, s:i, s:s, s:I}", "session", a->session->id, "number", (int)a->number,
+                  "state", attempt_state_names[a->state], "since", (json_int_t)a->since);
+    if (a->launched)
+        json_object_set_new(o, "container",
+                            json_pack("{s:s, s:s, s:i}", "id", a->container.id, "ip",
+                                      a->container.ip, "port", (int)a->container.port));
+    json_object_set_new(o, "registered", json_boolean(a->registered));
+    json_object_set_new(o, "direct", json_boolean(a->direct));
+    json_object_set_new(o, "touched", json_boolean(a->touched));
+    json_object_set_new(o, "upload", json_integer(a->cleanup.upload));
+    if (c->header)
+        json_object_set_new(o, "cookies",
+                            json_pack("{s:s, s:I, s:I, s:i}", "header", c->header, "expires",
+                                      (json_int_t)c->expires_ms, "set", (json_int_t)c->set_ms,
+                                      "node", (int)a->route.node));
+    return take_text(o);
+}
+
+static int find_name(const char *const *names, int count, const char *text)
+{
+    for (int i = 0; text && i < count; i++)
+        if (strcmp(names[i], text) == 0)
+            return i;
+    return -1;
+}
+
+static enum error_code find_code(const char *name)
+{
+    for (int i = 0; name && i < ERR_COUNT; i++)
+        if (strcmp(error_name((enum error_code)i), name) == 0)
+            return (enum error_code)i;
+    return ERR_NONE;
+}
+
+static void numbers_from_row(struct session *s, const json_t *o)
+{
+    int64_t attempts = 0, executed = 0, failed = 0, probes = 0, misroutes = 0;
+    struct error e = {0};
+    js_int(o, "created", true, 0, INT64_MAX, &s->created, &e);
+    js_int(o, "ready", true, 0, INT64_MAX, &s->ready, &e);
+    js_int(o, "closing", true, 0, INT64_MAX, &s->closing, &e);
+    js_int(o, "closed", true, 0, INT64_MAX, &s->closed, &e);
+    js_int(o, "used", true, 0, INT64_MAX, &s->used, &e);
+    js_int(o, "launch_at", true, 0, INT64_MAX, &s->launch_at, &e);
+    js_int(o, "attempts", true, 0, UINT32_MAX, &attempts, &e);
+    js_int(o, "executed", true, 0, INT64_MAX, &executed, &e);
+    js_int(o, "executions_failed", true, 0, INT64_MAX, &failed, &e);
+    js_int(o, "probes", true, 0, INT64_MAX, &probes, &e);
+    js_int(o, "misroutes", true, 0, INT64_MAX, &misroutes, &e);
+    s->attempts_used = (unsigned)attempts;
+    s->executed = (uint64_t)executed;
+    s->executions_failed = (uint64_t)failed;
+    s->probes = (uint64_t)probes;
+    s->misroutes = (uint64_t)misroutes;
+}
+
+static struct group *find_group(const struct cleat *core, const char *name)
+{
+    for (size_t i = 0; i < core->group_count; i++)
+        if (strcmp(core->groups[i].class->name, name) == 0)
+            return &core->groups[i];
+    return NULL;
+}
+
+struct session *session_from_row(struct cleat *core, const char *row, struct error *e)
+{
+    struct create_request r = {0};
+    struct session *s = NULL;
+    json_t *o = js_parse_object(row, strlen(row), e);
+    const char *id = json_string_value(json_object_get(o, "id"));
+    const char *request_id = json_string_value(json_object_get(o, "request_id"));
+    const char *parameters = json_string_value(json_object_get(o, "parameters"));
+    int state = find_name(session_state_names, SESSION_STATES,
+                          json_string_value(json_object_get(o, "state")));
+    if (!id || !id_valid(id) || !request_id || !parameters || state < 0)
+        error_set(e, ERR_STORE, "a session's row in the journal is damaged");
+    else if (create_request_parse(core->config, parameters, strlen(parameters), &r, e)) {
+        s = session_new(core, find_group(core, r.class_name), id, r.tenant, request_id);
+        session_fill(s, &r);
+        s->state = (enum session_state)state;
+        numbers_from_row(s, o);
+        s->error.code = find_code(json_string_value(json_object_get(o, "error")));
+        const char *message = json_string_value(json_object_get(o, "message"));
+        const char *reason = json_string_value(json_object_get(o, "stop_reason"));
+        mem_copy_string(s->error.message, sizeof(s->error.message), message ? message : "");
+        mem_copy_string(s->stop_reason, sizeof(s->stop_reason), reason ? reason : "");
+        spans_from_row(s, json_object_get(o, "spans"));
+        create_request_release(&r);
+    }
+    json_decref(o);
+    return s;
+}
+
+static void container_from_row(struct attempt *a, const json_t *o)
+{
+    const char *id = json_string_value(json_object_get(o, "id"));
+    const char *ip = json_string_value(json_object_get(o, "ip"));
+    if (!id || !ip)
+        return;
+    mem_copy_string(a->container.id, sizeof(a->container.id), id);
+    mem_copy_string(a->container.ip, sizeof(a->container.ip), ip);
+    a->container.port = (uint16_t)json_integer_value(json_object_get(o, "port"));
+    a->launched = true;
+}
+
+static void cookies_from_row(struct attempt *a, const json_t *o)
+{
+    const char *header = json_string_value(json_object_get(o, "header"));
+    if (!header)
+        return;
+    a->route.cookies.header = mem_strdup(header);
+    a->route.cookies.expires_ms = json_integer_value(json_object_get(o, "expires"));
+    a->route.cookies.set_ms = json_integer_value(json_object_get(o, "set"));
+    a->route.node = (size_t)json_integer_value(json_object_get(o, "node"));
+}
+
+struct attempt *attempt_from_row(struct cleat *core, const char *row, struct error *e)
+{
+    struct attempt *a = NULL;
+    json_t *o = js_parse_object(row, strlen(row), e);
+    const char *id = json_string_value(json_object_get(o, "session"));
+    struct session *s = id ? core_find(core, id) : NULL;
+    json_int_t number = json_integer_value(json_object_get(o, "number"));
+    json_int_t upload = json_integer_value(json_object_get(o, "upload"));
+    int state = find_name(attempt_state_names, ATTEMPT_STATES,
+                          json_string_value(json_object_get(o, "state")));
+    if (!s || number < 1 || number > UINT16_MAX || state < 0) {
+        error_set(e, ERR_STORE, "an attempt's row in the journal is damaged");
+    } else {
+        a = attempt_new(s, (unsigned)number);
+        if (state > ATTEMPT_CHECKING)
+            s->group->arriving--;
+        a->state = (enum attempt_state)state;
+        a->since = json_integer_value(json_object_get(o, "since"));
+        container_from_row(a, json_object_get(o, "container"));
+        a->registered = json_is_true(json_object_get(o, "registered"));
+        a->direct = json_is_true(json_object_get(o, "direct"));
+        a->touched = json_is_true(json_object_get(o, "touched"));
+        if (upload >= STEP_OK && upload <= STEP_LOST)
+            a->cleanup.upload = (enum step_result)upload;
+        cookies_from_row(a, json_object_get(o, "cookies"));
+    }
+    json_decref(o);
+    return a;
+}

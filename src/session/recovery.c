@@ -1,0 +1,215 @@
+/* After a start: adopt what rows own, go on with it, and close what nobody owns. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "session/config.h"
+
+#define ORPHAN_GRACE_MS 10000
+#define ORPHAN_RETRY_MS 30000
+
+/* A container under our label that no attempt owns. */
+struct orphan {
+    TAILQ_ENTRY(orphan) entry;
+    struct group *group;
+    struct container container;
+    struct timer timer;
+};
+
+/* key: owner "." session "." attempt. NULL: not ours, or unknown. */
+struct attempt *find_attempt(const struct cleat *core, const char *key)
+{
+    size_t owner = strlen(core->settings->owner);
+    char id[ID_SIZE];
+    struct attempt *a;
+    if (strncmp(key, core->settings->owner, owner) != 0 || key[owner] != '.' ||
+        strlen(key) < owner + 1 + ID_SIZE)
+        return NULL;
+    mem_copy_string(id, sizeof(id), key + owner + 1);
+    struct session *s = core_find(core, id);
+    if (!s)
+        return NULL;
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (strcmp(a->key, key) == 0)
+            return a;
+    return NULL;
+}
+
+static void wake_all(struct cleat *core)
+{
+    struct session *s;
+    TAILQ_FOREACH (s, &core->sessions, entry)
+        session_wake(s);
+}
+
+/* ---- orphans ---- */
+
+static void orphan_free(struct orphan *o)
+{
+    TAILQ_REMOVE(&o->group->core->orphans, o, entry);
+    timer_stop(&o->timer);
+    free(o);
+}
+
+static void orphan_stopped(void *arg, const struct error *e)
+{
+    struct orphan *o = arg;
+    if (e && e->code != ERR_NONE) {
+        log_warn("orphan.retry", KV("container", o->container.id), KV("error", e->message));
+        timer_arm(&o->timer, ORPHAN_RETRY_MS);
+        return;
+    }
+    log_info("orphan.closed", KV("container", o->container.id));
+    o->group->runtime_ops->release(o->group->runtime, &o->container);
+    orphan_free(o);
+}
+
+/* Closed, not killed: asked to end, a container uploads what it has first. */
+static void orphan_close(void *arg)
+{
+    struct orphan *o = arg;
+    o->group->runtime_ops->stop(o->group->runtime, &o->container, false, orphan_stopped, o);
+}
+
+static bool is_known_orphan(const struct cleat *core, const char *id)
+{
+    const struct orphan *o;
+    TAILQ_FOREACH (o, &core->orphans, entry)
+        if (strcmp(o->container.id, id) == 0)
+            return true;
+    return false;
+}
+
+static void add_orphan(struct group *g, const struct container *c)
+{
+    struct cleat *core = g->core;
+    if (is_known_orphan(core, c->id))
+        return;
+    if (core->journal_was_empty) {
+        log_error("orphan.left", KV("container", c->id),
+                  KV("cause", "the journal is empty; nothing is closed on its word alone"));
+        return;
+    }
+    struct orphan *o = mem_alloc(sizeof(*o));
+    o->group = g;
+    o->container = *c;
+    timer_init(&o->timer, core->loop, orphan_close, o);
+    timer_arm(&o->timer, ORPHAN_GRACE_MS);
+    TAILQ_INSERT_TAIL(&core->orphans, o, entry);
+    log_warn("orphan.found", KV("container", c->id), KI("grace_ms", ORPHAN_GRACE_MS));
+    g->runtime_ops->adopt(g->runtime, c);
+}
+
+/* ---- what the drivers hold ---- */
+
+static void on_container(void *arg, const char *key, const struct container *c, bool alive)
+{
+    struct group *g = arg;
+    struct attempt *a = find_attempt(g->core, key);
+    if (!a) {
+        if (alive)
+            add_orphan(g, c);
+        return;
+    }
+    if (a->session->group != g || a->launched || attempt_has_ended(a) || !*c->ip)
+        return;
+    log_info("container.adopted", KV("session", a->session->id), KV("container", c->id));
+    a->container = *c;
+    a->launched = true;
+    attempt_dirty(a);
+    g->runtime_ops->adopt(g->runtime, c);
+}
+
+static void ignore_removed(void *arg, const struct error *e)
+{
+    (void)arg;
+    if (e && e->code != ERR_NONE)
+        log_warn("target.remove", KV("error", e->message));
+}
+
+static void on_listed_target(void *arg, const struct target *t, enum target_state state)
+{
+    struct group *g = arg;
+    struct attempt *a = find_attempt(g->core, t->id);
+    (void)state;
+    if (a && !attempt_has_ended(a))
+        return;
+    if (!a && g->core->journal_was_empty)
+        return;
+    log_warn("target.orphan", KV("target", t->id));
+    g->balancer_ops->remove(g->balancer, t->id, ignore_removed, g->core);
+}
+
+static void listed(void *arg, const struct error *e)
+{
+    struct group *g = arg;
+    struct cleat *core = g->core;
+    if (e && e->code != ERR_NONE)
+        log_warn("recovery.list", KV("error", e->message));
+    if (--core->listing == 0)
+        wake_all(core);
+}
+
+/* ---- what the rows own ---- */
+
+static void adopt(struct attempt *a)
+{
+    struct session *s = a->session;
+    struct group *g = s->group;
+    if (a->state == ATTEMPT_ENDED)
+        return;
+    if (a->launched)
+        g->runtime_ops->adopt(g->runtime, &a->container);
+    if (attempt_is_ending(a))
+        return;
+    if (a->registered && a->state >= ATTEMPT_CHECKING)
+        g->balancer_ops->adopt(
+            g->balancer,
+            &(struct target){.id = a->key, .ip = a->container.ip, .port = a->container.port});
+    if (a->state == ATTEMPT_LIVE)
+        attempt_go(a, ATTEMPT_ROUTING); /* confirmed again before it is used */
+}
+
+static void resume(struct session *s)
+{
+    struct cleat *core = s->core;
+    struct attempt *a;
+    TAILQ_FOREACH (a, &s->attempts, entry) {
+        adopt(a);
+        if (!attempt_is_ending(a))
+            s->attempt = a;
+    }
+    if (session_is_over(s)) {
+        core->closed++;
+        return;
+    }
+    if (s->state == SESSION_QUEUED) {
+        session_enqueue(s);
+        return;
+    }
+    s->admitted = true;
+    core->admitted++;
+    if (s->state == SESSION_READY || s->state == SESSION_BUSY)
+        session_go(s, SESSION_REROUTING);
+}
+
+void recovery_start(struct cleat *core)
+{
+    struct session *s;
+    TAILQ_FOREACH (s, &core->sessions, entry)
+        resume(s);
+    core->listing = (unsigned)(2 * core->group_count);
+    for (size_t i = 0; i < core->group_count; i++) {
+        struct group *g = &core->groups[i];
+        g->runtime_ops->list(g->runtime, on_container, listed, g);
+        g->balancer_ops->list(g->balancer, on_listed_target, listed, g);
+    }
+    wake_all(core);
+}
+
+void recovery_free(struct cleat *core)
+{
+    while (!TAILQ_EMPTY(&core->orphans))
+        orphan_free(TAILQ_FIRST(&core->orphans));
+}

@@ -1,0 +1,197 @@
+/* What callers may ask for, checked before anything happens. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "base/mem.h"
+#include "http/json.h"
+#include "session/config.h"
+
+#define MAX_NAME 128
+#define MAX_ENV 256
+#define MAX_ENV_BYTES 65536
+#define MAX_CODE (4 * 1024 * 1024)
+#define MAX_ARGV 1024
+
+/* What a client sends when it has lost the real value. */
+static const char *const placeholders[] = {
+    "null", "nil",    "none",    "nan", "undefined", "placeholder", "n/a",  "unknown", "todo",
+    "tbd",  "string", "example", "xxx", "id",        "uuid",        "user", "tenant",  NULL};
+
+static void check_name(const char *key, const char *value, struct error *e)
+{
+    if (!value || e->code != ERR_NONE)
+        return;
+    size_t len = strlen(value);
+    if (len == 0 || len > MAX_NAME) {
+        error_set(e, ERR_INVALID, "%s: 1 to %d characters are allowed", key, MAX_NAME);
+        return;
+    }
+    for (const char *p = value; *p; p++)
+        if (!isalnum((unsigned char)*p) && !strchr("._:@+=-", *p)) {
+            error_set(e, ERR_INVALID, "%s: only letters, digits and . _ : @ + = - are allowed",
+                      key);
+            return;
+        }
+    if (strstr(value, "..")) {
+        error_set(e, ERR_INVALID, "%s: \"..\" is not allowed", key);
+        return;
+    }
+    for (size_t i = 0; placeholders[i]; i++)
+        if (strcasecmp(value, placeholders[i]) == 0)
+            error_set(e, ERR_INVALID, "%s: \"%s\" is a placeholder, not a name", key, value);
+}
+
+static void check_env(json_t *env, struct error *e)
+{
+    const char *key;
+    json_t *value;
+    size_t bytes = 0;
+    if (!env || e->code != ERR_NONE)
+        return;
+    if (json_object_size(env) > MAX_ENV) {
+        error_set(e, ERR_INVALID, "env: at most %d variables are allowed", MAX_ENV);
+        return;
+    }
+    json_object_foreach (env, key, value) {
+        size_t len = strlen(key);
+        bool plain = len > 0 && len <= MAX_NAME && !isdigit((unsigned char)key[0]);
+        for (const char *p = key; *p; p++)
+            plain = plain && (isalnum((unsigned char)*p) || *p == '_');
+        if (!plain) {
+            error_set(e, ERR_INVALID,
+                      "env: a name has letters, digits and '_' and no digit in front");
+            return;
+        }
+        if (strncmp(key, "CLEAT_", 6) == 0 || strcmp(key, "SESSION_ID") == 0) {
+            error_set(e, ERR_INVALID, "env: %s is reserved", key);
+            return;
+        }
+        if (!json_is_string(value)) {
+            error_set(e, ERR_INVALID, "env: %s is not a string", key);
+            return;
+        }
+        bytes += len + json_string_length(value);
+    }
+    if (bytes > MAX_ENV_BYTES)
+        error_set(e, ERR_TOO_LARGE, "env: over %d bytes", MAX_ENV_BYTES);
+}
+
+static void take_limit(const json_t *o, const char *key, int64_t *out, struct error *e)
+{
+    js_int(o, key, false, 1, 31536000, out, e);
+}
+
+static char *canonical(const json_t *request, const char *tenant)
+{
+    json_t *copy = json_copy((json_t *)request);
+    json_object_del(copy, "request_id");
+    json_object_set_new(copy, "tenant", json_string(tenant));
+    char *text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(copy);
+    return text;
+}
+
+bool create_request_parse(const struct cleat_config *config, const char *text, size_t len,
+                          struct create_request *r, struct error *e)
+{
+    static const char *const keys[] = {
+        "request_id",     "tenant",         "user", "thread",           "run",
+        "parent",         "class",          "env",  "create_timeout_s", "idle_timeout_s",
+        "max_lifetime_s", "exec_timeout_s", NULL};
+    *r = (struct create_request){.tenant = "default", .class_name = "default"};
+    *e = (struct error){0};
+    json_t *o = r->json = js_parse_object(text, len, e);
+    if (!o)
+        return false;
+    js_only(o, keys, e);
+    const struct {
+        const char *key;
+        const char **out;
+    } names[] = {{"request_id", &r->request_id}, {"tenant", &r->tenant}, {"user", &r->user},
+                 {"thread", &r->thread},         {"run", &r->run},       {"parent", &r->parent},
+                 {"class", &r->class_name}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        js_string(o, names[i].key, false, 1024, names[i].out, e);
+        check_name(names[i].key, *names[i].out, e);
+    }
+    js_object(o, "env", false, &r->env, e);
+    check_env(r->env, e);
+    const struct class *class =
+        e->code == ERR_NONE ? config_class(config, r->class_name) : NULL;
+    if (e->code == ERR_NONE && !class)
+        error_set(e, ERR_INVALID, "class: there is no class \"%s\"", r->class_name);
+    if (class) {
+        r->create_timeout_s = class->create_timeout_s;
+        r->idle_timeout_s = class->idle_timeout_s;
+        r->max_lifetime_s = class->max_lifetime_s;
+        r->exec_timeout_s = class->exec_timeout_s;
+        if (class->proof == PROOF_NONE && r->env && json_object_size(r->env) > 0)
+            error_set(e, ERR_INVALID, "env: containers of class %s take no environment",
+                      class->name);
+    }
+    take_limit(o, "create_timeout_s", &r->create_timeout_s, e);
+    take_limit(o, "idle_timeout_s", &r->idle_timeout_s, e);
+    take_limit(o, "max_lifetime_s", &r->max_lifetime_s, e);
+    take_limit(o, "exec_timeout_s", &r->exec_timeout_s, e);
+    if (e->code != ERR_NONE) {
+        create_request_release(r);
+        return false;
+    }
+    r->parameters = canonical(o, r->tenant);
+    return true;
+}
+
+void create_request_release(struct create_request *r)
+{
+    json_decref(r->json);
+    free(r->parameters);
+    *r = (struct create_request){0};
+}
+
+static void check_argv(const json_t *argv, struct error *e)
+{
+    size_t i;
+    json_t *word;
+    if (!argv || e->code != ERR_NONE)
+        return;
+    if (json_array_size(argv) == 0)
+        error_set(e, ERR_INVALID, "argv: at least one word is needed");
+    json_array_foreach (argv, i, word)
+        if (!json_is_string(word))
+            error_set(e, ERR_INVALID, "argv: word %zu is not a string", i);
+}
+
+/* The body for the container, without the fields that the coordinator adds. New reference. */
+json_t *execute_request_parse(const struct session *s, const char *text, size_t len,
+                              int64_t *timeout_s, int64_t *output_limit, struct error *e)
+{
+    static const char *const keys[] = {"code",      "argv",         "execution_id",
+                                       "timeout_s", "output_limit", NULL};
+    const char *code = NULL, *id = NULL;
+    json_t *argv = NULL;
+    *e = (struct error){0};
+    json_t *o = js_parse_object(text, len, e);
+    if (!o)
+        return NULL;
+    *timeout_s = s->exec_timeout_s;
+    *output_limit = s->group->class->output_limit_kb * 1024;
+    js_only(o, keys, e);
+    js_string(o, "code", false, MAX_CODE, &code, e);
+    js_array(o, "argv", false, MAX_ARGV, &argv, e);
+    js_string(o, "execution_id", false, 64, &id, e);
+    check_name("execution_id", id, e);
+    check_argv(argv, e);
+    js_int(o, "timeout_s", false, 1, 86400, timeout_s, e);
+    js_int(o, "output_limit", false, 1, 64 * 1024 * 1024, output_limit, e);
+    if (e->code == ERR_NONE && (code != NULL) == (argv != NULL))
+        error_set(e, ERR_INVALID, "either code or argv is needed");
+    if (e->code == ERR_NONE && argv && s->group->class->proof == PROOF_NONE)
+        error_set(e, ERR_INVALID, "argv: containers of class %s run code only",
+                  s->group->class->name);
+    if (e->code != ERR_NONE) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}

@@ -1,0 +1,125 @@
+#include "session/core.h"
+
+#include <string.h>
+#include "base/backoff.h"
+#include "base/log.h"
+
+#define ROUTE_BACKOFF_CAP_MS (5 * 60 * 1000)
+#define CONFIRM_TIMEOUT_MS 5000
+#define CONFIRM_FAILURES 3 /* unanswered confirms in a row before the cookies are given up */
+#define CONFIRM_MAX_ANSWER 65536
+
+/* The request carries our proof and the answer theirs: both ends know who is there. */
+static void send_confirm(struct attempt *a)
+{
+    message_send(&a->message, a,
+                 &(struct message_options){.method = "GET",
+                                           .path = "/container-info",
+                                           .connect_timeout_ms = CONFIRM_TIMEOUT_MS,
+                                           .timeout_ms = CONFIRM_TIMEOUT_MS,
+                                           .max_answer = CONFIRM_MAX_ANSWER});
+}
+
+void route_drop(struct attempt *a)
+{
+    a->route.confirmed = a->route.suspect = false;
+    a->route.failures = 0;
+    a->route.renew_at = 0;
+    cookie_set_clear(&a->route.cookies);
+    if (a->pool)
+        pool_retire_connections(a->pool);
+    attempt_dirty(a);
+}
+
+static void note_completed(struct attempt *a)
+{
+    const json_t *n = json_object_get(a->message.body, "executions_completed");
+    if (json_is_integer(n))
+        a->completed = json_integer_value(n);
+}
+
+/* Takes the confirm's answer. True: it is our container. */
+static bool take_confirm(struct attempt *a)
+{
+    struct route *r = &a->route;
+    struct session *s = a->session;
+    int64_t now = core_now(s->core);
+    enum verdict verdict = a->message.verdict;
+    bool proven = verdict == VERDICT_PROVEN && a->message.status == 200;
+    if (proven)
+        note_completed(a);
+    message_reset(&a->message);
+    if (proven) {
+        *r = (struct route){
+            .confirmed = true, .node = r->node, .cookies = r->cookies, .renew_at = r->renew_at};
+        attempt_dirty(a);
+        return true;
+    }
+    r->confirmed = false;
+    if (verdict == VERDICT_MISROUTE) {
+        attempt_misrouted(a, "confirm");
+        route_drop(a);
+        r->rounds++;
+    } else if (++r->failures >= CONFIRM_FAILURES && s->group->balancer_ops->sweeps) {
+        route_drop(a);
+        r->rounds++;
+    }
+    unsigned n = r->rounds + r->failures;
+    r->retry_at =
+        now + backoff_ms(s->group->class->backoff_base_ms, n > 0 ? n : 1, ROUTE_BACKOFF_CAP_MS);
+    s->again = true;
+    return false;
+}
+
+bool route_step(struct attempt *a)
+{
+    struct route *r = &a->route;
+    struct session *s = a->session;
+    if (r->confirmed)
+        return true;
+    if (a->message.state == OP_RUNNING)
+        return false;
+    if (a->message.state == OP_DONE)
+        return take_confirm(a);
+    if (s->group->balancer_ops->sweeps) {
+        if (a->target != TARGET_HEALTHY)
+            return false;
+        if (!r->cookies.header) {
+            sweep_join(a);
+            return false;
+        }
+    }
+    if (core_now(s->core) < r->retry_at) {
+        session_at(s, r->retry_at);
+        return false;
+    }
+    send_confirm(a);
+    return false;
+}
+
+/* Of a live attempt, while nothing else needs its message. */
+void route_keep(struct attempt *a)
+{
+    struct route *r = &a->route;
+    struct session *s = a->session;
+    if (a->message.state == OP_RUNNING)
+        return;
+    if (a->message.state == OP_DONE) {
+        bool misrouted = a->message.verdict == VERDICT_MISROUTE;
+        if (!take_confirm(a) && misrouted)
+            executions_misroute(s);
+        return;
+    }
+    int64_t now = core_now(s->core);
+    bool due = r->renew_at > 0 && now >= r->renew_at;
+    if (r->renew_at > now)
+        session_at(s, r->renew_at);
+    if (!due && !(r->suspect && s->queued > 0))
+        return;
+    if (now < r->retry_at) {
+        session_at(s, r->retry_at);
+        return;
+    }
+    r->renew_at = 0; /* set again by an answer that brings fresh cookies */
+    send_confirm(a);
+}

@@ -1,0 +1,204 @@
+#include "session/core.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+
+const char *const session_state_names[SESSION_STATES] = {
+    "QUEUED", "OPENING", "READY", "BUSY", "REROUTING", "CLOSING", "CLOSED", "FAILED"};
+
+static void leave_queue(struct session *s)
+{
+    struct cleat *core = s->core;
+    if (!s->enqueued)
+        return;
+    s->enqueued = false;
+    TAILQ_REMOVE(&core->queue, s, queue_entry);
+    core->queued--;
+    session_span_close(s, "queue", 0, NULL);
+}
+
+struct session *session_new(struct cleat *core, struct group *group, const char *id,
+                            const char *tenant, const char *request_id)
+{
+    struct session *s = mem_alloc(sizeof(*s));
+    s->core = core;
+    s->group = group;
+    mem_copy_string(s->id, sizeof(s->id), id);
+    s->request_id = mem_strdup(request_id);
+    s->request_key = mem_printf("%s\n%s", tenant, request_id);
+    s->context.tenant = mem_strdup(tenant);
+    s->state = SESSION_QUEUED;
+    TAILQ_INIT(&s->attempts);
+    TAILQ_INIT(&s->executions);
+    TAILQ_INIT(&s->calls);
+    task_init(&s->task, core->loop, session_run, s);
+    timer_init(&s->timer, core->loop, (loop_fn *)session_wake, s);
+    TAILQ_INSERT_TAIL(&core->sessions, s, entry);
+    HASH_ADD_STR(core->by_id, id, s);
+    HASH_ADD_KEYPTR(hh_request, core->by_request, s->request_key, strlen(s->request_key), s);
+    return s;
+}
+
+void session_free(struct session *s)
+{
+    struct cleat *core = s->core;
+    calls_forget(s);
+    while (!TAILQ_EMPTY(&s->executions))
+        execution_free(TAILQ_FIRST(&s->executions));
+    while (!TAILQ_EMPTY(&s->attempts))
+        attempt_free(TAILQ_FIRST(&s->attempts));
+    leave_queue(s);
+    if (s->in_journal)
+        TAILQ_REMOVE(&core->journal, s, journal_entry);
+    task_stop(&s->task);
+    timer_stop(&s->timer);
+    TAILQ_REMOVE(&core->sessions, s, entry);
+    HASH_DELETE(hh, core->by_id, s);
+    HASH_DELETE(hh_request, core->by_request, s);
+    free(s->context.tenant);
+    free(s->context.user);
+    free(s->context.thread);
+    free(s->context.run);
+    free(s->context.parent);
+    free(s->request_id);
+    free(s->request_key);
+    free(s->parameters);
+    json_decref(s->env);
+    free(s);
+}
+
+void session_fill(struct session *s, const struct create_request *r)
+{
+    s->context.user = mem_strdup(r->user);
+    s->context.thread = mem_strdup(r->thread);
+    s->context.run = mem_strdup(r->run);
+    s->context.parent = mem_strdup(r->parent);
+    s->parameters = mem_strdup(r->parameters);
+    s->env = json_incref(r->env);
+    s->create_timeout_s = r->create_timeout_s;
+    s->idle_timeout_s = r->idle_timeout_s;
+    s->max_lifetime_s = r->max_lifetime_s;
+    s->exec_timeout_s = r->exec_timeout_s;
+}
+
+void session_enqueue(struct session *s)
+{
+    s->core->queued++;
+    s->enqueued = true;
+    TAILQ_INSERT_TAIL(&s->core->queue, s, queue_entry);
+    if (s->span_count == 0)
+        session_span_open(s, "queue", 0, false);
+}
+
+void session_wake(struct session *s)
+{
+    task_wake(&s->task);
+}
+
+void session_at(struct session *s, int64_t when)
+{
+    if (s->wake_at == 0 || when < s->wake_at)
+        s->wake_at = when;
+}
+
+void session_dirty(struct session *s)
+{
+    s->dirty = true;
+    journal_add(s);
+}
+
+bool session_durable(const struct session *s)
+{
+    return !s->dirty && s->commit <= s->core->commit_durable;
+}
+
+bool session_is_over(const struct session *s)
+{
+    return s->state == SESSION_CLOSED || s->state == SESSION_FAILED;
+}
+
+struct span *session_span_open(struct session *s, const char *name, unsigned attempt,
+                               bool cleanup)
+{
+    if (s->span_count == MAX_SPANS)
+        return NULL;
+    struct span *span = &s->spans[s->span_count++];
+    *span = (struct span){.name = name,
+                          .attempt = attempt,
+                          .cleanup = cleanup,
+                          .start = core_now(s->core),
+                          .result = cleanup ? "running" : NULL};
+    return span;
+}
+
+void session_span_close(struct session *s, const char *name, unsigned attempt,
+                        const char *result)
+{
+    for (size_t i = s->span_count; i-- > 0;) {
+        struct span *span = &s->spans[i];
+        if (span->end == 0 && span->attempt == attempt && strcmp(span->name, name) == 0) {
+            span->end = core_now(s->core);
+            if (result)
+                span->result = result;
+            return;
+        }
+    }
+}
+
+/* The end of a session frees its place for the one that has waited longest. */
+static void give_back_place(struct session *s)
+{
+    struct cleat *core = s->core;
+    core->closed++;
+    if (s->admitted) {
+        s->admitted = false;
+        core->admitted--;
+    }
+    if (!TAILQ_EMPTY(&core->queue))
+        session_wake(TAILQ_FIRST(&core->queue));
+}
+
+void session_go(struct session *s, enum session_state to)
+{
+    enum session_state from = s->state;
+    if (from == to)
+        return;
+    int64_t now = core_now(s->core);
+    log_info("session.state", KV("session", s->id), KV("from", session_state_names[from]),
+             KV("to", session_state_names[to]), KV("stop_reason", s->stop_reason),
+             KV("error", s->error.message));
+    leave_queue(s);
+    s->state = to;
+    if (to == SESSION_READY && s->ready == 0)
+        s->ready = s->used = now;
+    if (to == SESSION_CLOSING)
+        s->closing = now;
+    if (session_is_over(s)) {
+        s->closed = now;
+        give_back_place(s);
+    }
+    bool only_busy = (from == SESSION_READY && to == SESSION_BUSY) ||
+                     (from == SESSION_BUSY && to == SESSION_READY);
+    if (!only_busy)
+        session_dirty(s);
+    s->again = true;
+    session_wake(s);
+}
+
+void session_close(struct session *s, const char *stop_reason, const struct error *e)
+{
+    if (s->state >= SESSION_CLOSING)
+        return;
+    mem_copy_string(s->stop_reason, sizeof(s->stop_reason), stop_reason);
+    if (e)
+        s->error = *e;
+    struct error why = {0};
+    if (e)
+        why = *e;
+    else
+        error_set(&why, ERR_CLOSED, "the session is closing (%s)", stop_reason);
+    executions_end(s, &why);
+    session_go(s, SESSION_CLOSING);
+}

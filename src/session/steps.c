@@ -1,0 +1,401 @@
+/* The script of a session's life, in order. Each step looks at what there is and either starts
+ * what is missing, waits, or goes on; it may be run at any time and any number of times. */
+#include "session/core.h"
+
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+
+#define STEPS_PER_WAKE 32
+#define START_RETRY_MS 10
+#define START_RETRY_MAX_MS 250
+#define DIRECT_CONNECT_TIMEOUT_MS 1000
+#define DIRECT_UNREACHABLE 3 /* connects that time out before we stop trying the own address   \
+                              */
+#define START_MAX_ANSWER 65536
+#define CONTAINER_GRACE_S 600 /* a forgotten container outlives its session's limits by this   \
+                               */
+
+/* ---- attempt ---- */
+
+static void launched(void *arg, const struct error *e, const struct container *c)
+{
+    struct attempt *a = arg;
+    a->launch_op.state = OP_DONE;
+    a->launch_op.error = (struct error){0};
+    if (e)
+        a->launch_op.error = *e;
+    if (c) {
+        a->container = *c;
+        a->launched = true;
+        attempt_dirty(a);
+    }
+    session_wake(a->session);
+}
+
+static void launch(struct attempt *a)
+{
+    struct session *s = a->session;
+    struct group *g = s->group;
+    if (a->launch_op.state == OP_RUNNING || !attempt_durable(a))
+        return;
+    if (a->launch_op.state == OP_DONE || a->launched) {
+        if (a->launched)
+            attempt_go(a, ATTEMPT_STARTING);
+        else
+            attempt_fail(a, &a->launch_op.error);
+        return;
+    }
+    char secret[PROOF_HEX_SIZE];
+    hex_encode(secret, a->secret, sizeof(a->secret));
+    struct launch what = {.key = a->key,
+                          .owner = s->core->settings->owner,
+                          .session = s->id,
+                          .attempt = a->number,
+                          .secret = secret,
+                          .idle_timeout_s = s->idle_timeout_s + CONTAINER_GRACE_S,
+                          .lifetime_s =
+                              s->create_timeout_s + s->max_lifetime_s + CONTAINER_GRACE_S};
+    a->launch_op.state = OP_RUNNING;
+    s->core->counters.launches++;
+    g->runtime_ops->launch(g->runtime, &what, launched, a);
+    mem_wipe(secret, sizeof(secret));
+}
+
+/* From STARTING to CHECKING one deadline holds. True: it has passed and the attempt failed. */
+static bool past_start_deadline(struct attempt *a, const char *waiting_for)
+{
+    struct session *s = a->session;
+    if (a->start_deadline == 0)
+        a->start_deadline = core_now(s->core) + s->group->class->start_timeout_s * 1000;
+    if (core_now(s->core) < a->start_deadline) {
+        session_at(s, a->start_deadline);
+        return false;
+    }
+    struct error e;
+    error_set(&e, ERR_UNHEALTHY, "the container was not ready within %lld s: waiting for %s",
+              (long long)s->group->class->start_timeout_s, waiting_for);
+    attempt_fail(a, &e);
+    return true;
+}
+
+static void take_start_answer(struct attempt *a)
+{
+    const struct message *m = &a->message;
+    int64_t wait = (int64_t)START_RETRY_MS << (a->tries < 8 ? a->tries : 8);
+    bool unreachable = m->verdict == VERDICT_FAILED && m->error.code == ERR_TIMEOUT && !m->sent;
+    if (m->verdict == VERDICT_PROVEN && m->status == 200) {
+        a->direct = true;
+        attempt_go(a, ATTEMPT_REGISTERING);
+        return;
+    }
+    if (m->verdict == VERDICT_MISROUTE)
+        attempt_misrouted(a, "start");
+    message_reset(&a->message);
+    a->tries++;
+    a->unreachable = unreachable ? a->unreachable + 1 : 0;
+    a->retry_at =
+        core_now(a->session->core) + (wait < START_RETRY_MAX_MS ? wait : START_RETRY_MAX_MS);
+    if (a->unreachable >= DIRECT_UNREACHABLE)
+        attempt_go(a, ATTEMPT_REGISTERING);
+}
+
+/* Waits until the container proves itself on its own address, where that can be reached. */
+static void start(struct attempt *a)
+{
+    struct session *s = a->session;
+    const struct class *class = s->group->class;
+    if (!attempt_durable(a) || past_start_deadline(a, "an answer on its own address"))
+        return;
+    if (class->proof == PROOF_NONE || class->direct_path == DIRECT_PATH_NEVER) {
+        attempt_go(a, ATTEMPT_REGISTERING);
+        return;
+    }
+    if (a->message.state == OP_DONE)
+        take_start_answer(a);
+    if (a->state != ATTEMPT_STARTING || a->message.state == OP_RUNNING)
+        return;
+    if (core_now(s->core) < a->retry_at) {
+        session_at(s, a->retry_at);
+        return;
+    }
+    message_send(&a->message, a,
+                 &(struct message_options){.method = "GET",
+                                           .path = "/container-info",
+                                           .direct = true,
+                                           .connect_timeout_ms = DIRECT_CONNECT_TIMEOUT_MS,
+                                           .timeout_ms = 2 * DIRECT_CONNECT_TIMEOUT_MS,
+                                           .max_answer = START_MAX_ANSWER});
+}
+
+static void added(void *arg, const struct error *e)
+{
+    struct attempt *a = arg;
+    a->add_op.state = OP_DONE;
+    a->add_op.error = (struct error){0};
+    if (e)
+        a->add_op.error = *e;
+    session_wake(a->session);
+}
+
+static void enroll(struct attempt *a)
+{
+    struct session *s = a->session;
+    struct group *g = s->group;
+    if (past_start_deadline(a, "its registration with the balancer"))
+        return;
+    if (a->add_op.state == OP_RUNNING || !attempt_durable(a))
+        return;
+    if (a->add_op.state == OP_DONE) {
+        struct error e = a->add_op.error;
+        a->add_op.state = OP_IDLE;
+        if (e.code == ERR_NONE) {
+            attempt_go(a, ATTEMPT_CHECKING);
+            return;
+        }
+        if (!error_retryable(e.code)) {
+            attempt_fail(a, &e);
+            return;
+        }
+        log_warn("register.retry", KV("session", s->id), KV("error", e.message));
+        a->retry_at = core_now(s->core) + g->class->backoff_base_ms;
+    }
+    if (core_now(s->core) < a->retry_at) {
+        session_at(s, a->retry_at);
+        return;
+    }
+    if (!a->registered) { /* intent before effect */
+        a->registered = true;
+        attempt_dirty(a);
+        return;
+    }
+    a->add_op.state = OP_RUNNING;
+    g->balancer_ops->add(
+        g->balancer,
+        &(struct target){.id = a->key, .ip = a->container.ip, .port = a->container.port}, added,
+        a);
+}
+
+static void check(struct attempt *a)
+{
+    if (a->target == TARGET_HEALTHY)
+        attempt_go(a, ATTEMPT_ROUTING);
+    else
+        past_start_deadline(a, "the balancer's health check");
+}
+
+static void take_route(struct attempt *a)
+{
+    if (route_step(a))
+        attempt_go(a, a->session->ready ? ATTEMPT_LIVE : ATTEMPT_STAGING);
+}
+
+static void take_stage_answer(struct attempt *a)
+{
+    struct session *s = a->session;
+    const struct message *m = &a->message;
+    if (m->verdict == VERDICT_PROVEN && m->status == 200) {
+        attempt_go(a, ATTEMPT_LIVE);
+        return;
+    }
+    if (m->verdict == VERDICT_MISROUTE) {
+        attempt_misrouted(a, "stage");
+        route_drop(a);
+        attempt_go(a, ATTEMPT_ROUTING);
+        return;
+    }
+    if (m->verdict == VERDICT_PROVEN) {
+        struct error e;
+        error_set(&e, ERR_PERMANENT, "the container refused its environment (%d)", m->status);
+        attempt_fail(a, &e);
+        return;
+    }
+    message_reset(&a->message);
+    a->retry_at = core_now(s->core) + s->group->class->backoff_base_ms;
+}
+
+/* Hands the session's environment over. A container without any has nothing to stage. */
+static void stage(struct attempt *a)
+{
+    struct session *s = a->session;
+    if (!s->env || json_object_size(s->env) == 0) {
+        attempt_go(a, ATTEMPT_LIVE);
+        return;
+    }
+    if (a->message.state == OP_DONE)
+        take_stage_answer(a);
+    if (a->state != ATTEMPT_STAGING || a->message.state == OP_RUNNING)
+        return;
+    if (core_now(s->core) < a->retry_at) {
+        session_at(s, a->retry_at);
+        return;
+    }
+    json_t *body = json_pack("{s:O}", "env", s->env);
+    int64_t timeout = s->group->class->step_timeout_s * 1000;
+    message_send(&a->message, a,
+                 &(struct message_options){.method = "POST",
+                                           .path = "/session/claim",
+                                           .body = body,
+                                           .connect_timeout_ms = timeout,
+                                           .timeout_ms = timeout,
+                                           .max_answer = START_MAX_ANSWER});
+    json_decref(body);
+}
+
+static void live(struct attempt *a)
+{
+    route_keep(a);
+    if (!a->route.confirmed)
+        attempt_go(a, ATTEMPT_ROUTING);
+}
+
+static void attempt_died(struct attempt *a)
+{
+    struct session *s = a->session;
+    struct error e;
+    error_set(&e, ERR_DIED, "the container died: %s", a->cause);
+    if (s->ready)
+        session_close(s, error_name(ERR_DIED), &e);
+    else
+        attempt_fail(a, &e);
+}
+
+void attempt_step(struct attempt *a)
+{
+    static void (*const steps[ATTEMPT_STATES])(struct attempt *) = {
+        [ATTEMPT_LAUNCHING] = launch,
+        [ATTEMPT_STARTING] = start,
+        [ATTEMPT_REGISTERING] = enroll,
+        [ATTEMPT_CHECKING] = check,
+        [ATTEMPT_ROUTING] = take_route,
+        [ATTEMPT_STAGING] = stage,
+        [ATTEMPT_LIVE] = live,
+        [ATTEMPT_ENDING] = cleanup_step,
+        [ATTEMPT_SALVAGING] = cleanup_step};
+    if (a->died && !attempt_is_ending(a) && a->session->state < SESSION_CLOSING)
+        attempt_died(a);
+    if (a->session->state >= SESSION_CLOSING && !attempt_is_ending(a))
+        return; /* the session's step ends it */
+    if (steps[a->state])
+        steps[a->state](a);
+}
+
+/* ---- session ---- */
+
+/* True: the deadline has passed and the session closes. */
+static bool past(struct session *s, int64_t deadline, enum error_code code,
+                 const char *stop_reason, const char *message)
+{
+    if (core_now(s->core) < deadline) {
+        session_at(s, deadline);
+        return false;
+    }
+    struct error e;
+    error_set(&e, code, "%s", message);
+    session_close(s, stop_reason, code == ERR_NONE ? NULL : &e);
+    return true;
+}
+
+static void queued(struct session *s)
+{
+    struct cleat *core = s->core;
+    if (past(s, s->created + core->settings->queue_timeout_s * 1000, ERR_QUEUE_TIMEOUT,
+             "queue_timeout", "no place became free in time"))
+        return;
+    if (TAILQ_FIRST(&core->queue) != s ||
+        core->admitted >= (uint64_t)core->settings->max_sessions)
+        return;
+    core->admitted++;
+    s->admitted = true;
+    session_go(s, SESSION_OPENING);
+    if (!TAILQ_EMPTY(&core->queue))
+        session_wake(TAILQ_FIRST(&core->queue));
+}
+
+static void opening(struct session *s)
+{
+    if (past(s, s->created + s->create_timeout_s * 1000, ERR_CREATE_TIMEOUT, "create_timeout",
+             "the session was not ready within its create_timeout_s"))
+        return;
+    if (s->attempt) {
+        if (s->attempt->state == ATTEMPT_LIVE)
+            session_go(s, SESSION_READY);
+        return;
+    }
+    if (core_now(s->core) < s->launch_at) {
+        session_at(s, s->launch_at);
+        return;
+    }
+    s->attempt = attempt_new(s, ++s->attempts_used);
+    session_span_open(s, "launch", s->attempt->number, false);
+    attempt_dirty(s->attempt);
+    session_dirty(s);
+    s->again = true;
+}
+
+static void serving(struct session *s)
+{
+    struct attempt *a = s->attempt;
+    if (past(s, s->ready + s->max_lifetime_s * 1000, ERR_NONE, "max_lifetime", ""))
+        return;
+    if (!s->running && s->queued == 0 &&
+        past(s, s->used + s->idle_timeout_s * 1000, ERR_NONE, "idle_timeout", ""))
+        return;
+    if (!a) {
+        struct error e;
+        error_set(&e, ERR_INTERNAL, "the session lost its container");
+        session_close(s, "internal", &e);
+        return;
+    }
+    executions_step(s);
+    if (s->state >= SESSION_CLOSING)
+        return;
+    bool usable = a->state == ATTEMPT_LIVE && a->route.confirmed;
+    session_go(s, !usable ? SESSION_REROUTING : s->running ? SESSION_BUSY : SESSION_READY);
+}
+
+static void closing(struct session *s)
+{
+    struct attempt *a;
+    if (s->attempt) {
+        a = s->attempt;
+        s->attempt = NULL;
+        attempt_go(a, ATTEMPT_ENDING);
+    }
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (!attempt_has_ended(a))
+            return;
+    session_go(s, s->ready == 0 && s->error.code != ERR_NONE ? SESSION_FAILED : SESSION_CLOSED);
+}
+
+static void session_step(struct session *s)
+{
+    static void (*const steps[SESSION_STATES])(struct session *) = {
+        [SESSION_QUEUED] = queued, [SESSION_OPENING] = opening,   [SESSION_READY] = serving,
+        [SESSION_BUSY] = serving,  [SESSION_REROUTING] = serving, [SESSION_CLOSING] = closing};
+    if (steps[s->state])
+        steps[s->state](s);
+}
+
+/* The task of a session: bounded, so that no session holds the loop. */
+void session_run(void *arg)
+{
+    struct session *s = arg;
+    struct attempt *a;
+    for (int i = 0; i < STEPS_PER_WAKE; i++) {
+        s->again = false;
+        s->wake_at = 0;
+        TAILQ_FOREACH (a, &s->attempts, entry)
+            attempt_step(a);
+        session_step(s);
+        if (!s->again)
+            break;
+    }
+    if (s->again)
+        session_wake(s);
+    else if (s->wake_at > 0)
+        timer_arm(&s->timer, s->wake_at - core_now(s->core));
+    else
+        timer_stop(&s->timer);
+    calls_answer(s);
+}
