@@ -27,8 +27,8 @@ struct store_ops {
     /* path: the database file (0600), its directory is made (0700). NULL and ERR_STORE: refuses
      * a network file system and a second opener. */
     struct store *(*open)(struct loop *, const char *path, struct error *);
-    void (*close)(
-        struct store *); /* what was committed is durable; no callback comes any more */
+    /* What was committed is kept; no callback comes any more. NULL is allowed. */
+    void (*close)(struct store *);
     /* Copies the changes. done is called once, from the loop, never before the call returns.
      * An error (ERR_STORE) means that nothing of this commit was kept. */
     void (*commit)(struct store *, const struct store_change *, size_t count, store_done_fn *,
