@@ -1,3 +1,4 @@
+#include <config.h>
 #include "session/core.h"
 
 #include <stdio.h>
@@ -9,10 +10,6 @@
 #include "loop/child.h"
 #include "session/config.h"
 
-#ifndef CLEAT_VERSION
-#define CLEAT_VERSION "0"
-#endif
-
 #define PURGE_EVERY_MS 10000
 
 /* The drivers by the index of their option's choice. */
@@ -22,7 +19,7 @@ static const struct balancer_ops *const balancers[] = {
 
 const char *cleat_version(void)
 {
-    return CLEAT_VERSION;
+    return PACKAGE_VERSION;
 }
 
 int64_t core_now(const struct cleat *core)

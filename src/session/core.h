@@ -217,8 +217,8 @@ struct session {
     unsigned queued;
     uint64_t executed, executions_failed, probes, misroutes;
 
-    struct span spans[MAX_SPANS];
-    size_t span_count;
+    struct span *spans; /* at most MAX_SPANS */
+    size_t span_count, span_capacity;
     TAILQ_HEAD(, cleat_call) calls;
 
     TAILQ_ENTRY(session) entry;       /* all, oldest first */
@@ -298,8 +298,8 @@ void session_at(struct session *, int64_t when); /* a step asks to be run again 
 void session_dirty(struct session *);
 bool session_durable(const struct session *);
 bool session_is_over(const struct session *); /* CLOSED or FAILED */
-struct span *session_span_open(struct session *, const char *name, unsigned attempt,
-                               bool cleanup);
+void session_span_add(struct session *, const struct span *);
+void session_span_open(struct session *, const char *name, unsigned attempt, bool cleanup);
 void session_span_close(struct session *, const char *name, unsigned attempt,
                         const char *result);
 

@@ -39,17 +39,16 @@ static void spans_from_row(struct session *s, const json_t *list)
         const char *name = NULL, *result = NULL;
         int attempt = 0, cleanup = 0;
         json_int_t start = 0, end = 0;
-        if (s->span_count == MAX_SPANS ||
-            json_unpack(row, "[s,i,b,I,I,s?]", &name, &attempt, &cleanup, &start, &end,
+        if (json_unpack(row, "[s,i,b,I,I,s?]", &name, &attempt, &cleanup, &start, &end,
                         &result) != 0 ||
             !known(span_names, name))
             continue;
-        s->spans[s->span_count++] = (struct span){.name = known(span_names, name),
-                                                  .attempt = (unsigned)attempt,
-                                                  .cleanup = cleanup,
-                                                  .start = start,
-                                                  .end = end,
-                                                  .result = known(span_results, result)};
+        session_span_add(s, &(struct span){.name = known(span_names, name),
+                                           .attempt = (unsigned)attempt,
+                                           .cleanup = cleanup,
+                                           .start = start,
+                                           .end = end,
+                                           .result = known(span_results, result)});
     }
 }
 

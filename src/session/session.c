@@ -65,6 +65,7 @@ void session_free(struct session *s)
     free(s->request_id);
     free(s->request_key);
     free(s->parameters);
+    free(s->spans);
     json_decref(s->env);
     free(s);
 }
@@ -119,18 +120,24 @@ bool session_is_over(const struct session *s)
     return s->state == SESSION_CLOSED || s->state == SESSION_FAILED;
 }
 
-struct span *session_span_open(struct session *s, const char *name, unsigned attempt,
-                               bool cleanup)
+void session_span_add(struct session *s, const struct span *span)
 {
     if (s->span_count == MAX_SPANS)
-        return NULL;
-    struct span *span = &s->spans[s->span_count++];
-    *span = (struct span){.name = name,
-                          .attempt = attempt,
-                          .cleanup = cleanup,
-                          .start = core_now(s->core),
-                          .result = cleanup ? "running" : NULL};
-    return span;
+        return;
+    if (s->span_count == s->span_capacity) {
+        s->span_capacity = s->span_capacity ? 2 * s->span_capacity : 16;
+        s->spans = mem_grow(s->spans, s->span_capacity * sizeof(*s->spans));
+    }
+    s->spans[s->span_count++] = *span;
+}
+
+void session_span_open(struct session *s, const char *name, unsigned attempt, bool cleanup)
+{
+    session_span_add(s, &(struct span){.name = name,
+                                       .attempt = attempt,
+                                       .cleanup = cleanup,
+                                       .start = core_now(s->core),
+                                       .result = cleanup ? "running" : NULL});
 }
 
 void session_span_close(struct session *s, const char *name, unsigned attempt,

@@ -10,11 +10,13 @@
 #define START_RETRY_MS 10
 #define START_RETRY_MAX_MS 250
 #define DIRECT_CONNECT_TIMEOUT_MS 1000
-#define DIRECT_UNREACHABLE 3 /* connects that time out before we stop trying the own address   \
-                              */
+#define DIRECT_UNREACHABLE                                                                     \
+    3 /* connects that time out before we stop trying the own address                          \
+       */
 #define START_MAX_ANSWER 65536
-#define CONTAINER_GRACE_S 600 /* a forgotten container outlives its session's limits by this   \
-                               */
+#define CONTAINER_GRACE_S                                                                      \
+    600 /* a forgotten container outlives its session's limits by this                         \
+         */
 
 /* ---- attempt ---- */
 
