@@ -1,0 +1,45 @@
+/* What the environment says. */
+#ifndef CLEAT_EXECUTOR_CONFIG_H
+#define CLEAT_EXECUTOR_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "base/error.h"
+#include "base/option.h"
+#include "http/proof.h"
+
+enum sandbox { SANDBOX_AUTO, SANDBOX_BWRAP, SANDBOX_NONE };
+enum network { NETWORK_NONE, NETWORK_HOST };
+
+struct config {
+    char *session;
+    int64_t attempt;
+    char *owner;
+    uint8_t secret[PROOF_SECRET_SIZE];
+    char *listen, *ip; /* "ip:port" and its parts */
+    uint16_t port;
+    char *workspace;  /* absolute */
+    char *home;       /* WORKSPACE/home */
+    char *executions; /* WORKSPACE/debug/executions */
+    char *artifacts;
+    const char *artifact_dir; /* the directory that artifacts names, NULL: none */
+    int sandbox;              /* enum sandbox; AUTO is settled by sandbox_settle */
+    int network;              /* enum network */
+    int64_t sandbox_uid;
+    int64_t memory_mb, cpu_s, open_files, file_size_mb, processes; /* 0: no limit */
+    int64_t idle_s, lifetime_s;                                    /* 0: no limit */
+    char *path, *lang;
+};
+
+extern const struct option config_options[]; /* keys are names of environment variables */
+
+/* Reads environ. The secret's bytes are erased there and its variable is removed, whatever else
+ * is wrong. Release it also after an error. */
+enum error_code config_read(struct config *, struct error *e);
+void config_release(struct config *); /* erases the secret */
+
+/* uid of user code: ours when it is not to be changed or cannot be. */
+uid_t config_user(const struct config *);
+
+#endif

@@ -1,0 +1,93 @@
+/* One container's server: what its parts share. */
+#ifndef CLEAT_EXECUTOR_EXECUTOR_H
+#define CLEAT_EXECUTOR_EXECUTOR_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+#include "executor/closing.h"
+#include "executor/config.h"
+#include "executor/execution.h"
+#include "executor/nonces.h"
+#include "http/server.h"
+#include "loop/loop.h"
+
+#define WAIT_MAX_S 60
+#define WAITERS_MAX 256
+
+struct executor;
+struct waiter;
+
+/* A request that waits for an execution. Called when something changed, and with expired when
+ * its time is up; answers when it can, and says whether it did. */
+typedef bool waiter_fn(struct waiter *, bool expired);
+
+struct waiter {
+    struct executor *executor;
+    struct server_request *request;
+    struct execution *execution;
+    waiter_fn *try_answer;
+    struct timer timer;
+    uint64_t offset; /* of GET …/output */
+    bool of_stderr;
+    TAILQ_ENTRY(waiter) entry;
+};
+TAILQ_HEAD(waiter_list, waiter);
+
+/* A request that waits for the upload or for the claim's copy. */
+struct pending {
+    struct server_request *request;
+    struct executor *executor;
+    TAILQ_ENTRY(pending) entry;
+};
+TAILQ_HEAD(pending_list, pending);
+
+enum claim_state { CLAIM_NONE, CLAIM_COPYING, CLAIM_DONE };
+
+struct executor {
+    struct loop *loop;
+    struct config config;
+    struct server *server;
+    struct executions executions;
+    struct closing closing;
+    struct nonces nonces;
+    struct waiter_list waiters;
+    unsigned waiter_count;
+    struct pending_list completing, claiming;
+    json_t *claim; /* the body that was taken */
+    enum claim_state claim_state;
+    bool confirmed; /* somebody was told that the upload is done */
+    bool stopping;  /* SIGTERM or a limit: exit once the upload is done */
+    int exit_code;
+    struct timer idle, lifetime, linger;
+    struct signal_watch *sigterm, *sigint;
+};
+
+/* ---- lifecycle (lifecycle.c) */
+enum error_code executor_start(struct executor *, struct error *e); /* config is filled */
+void executor_release(struct executor *);
+void executor_touch(struct executor *); /* a request came: not idle */
+void executor_stop(struct executor *,
+                   const char *reason);        /* upload what is there, then leave the loop */
+bool executor_closed(const struct executor *); /* nothing may be started any more */
+
+/* ---- answers with proof (contract.c) */
+void contract_request(void *executor, struct server_request *);
+void contract_answer(struct executor *, struct server_request *, int status,
+                     json_t *body); /* takes body */
+void contract_answer_bytes(struct executor *, struct server_request *, const void *data,
+                           size_t len);
+void contract_refuse(struct executor *, struct server_request *, const struct error *);
+/* The body as an object whose session_id is ours; NULL: it has been refused. New reference. */
+json_t *contract_body(struct executor *, struct server_request *);
+
+/* ---- routes: each leads to exactly one answer */
+typedef void route_fn(struct executor *, struct server_request *, const char *rest);
+route_fn route_execute, route_execution, route_output, route_cancel; /* route_run.c */
+route_fn route_complete, route_complete_state, route_claim,
+    route_file_sync; /* route_session.c */
+
+void route_execution_changed(void *executor, struct execution *);
+void route_closing_ended(struct executor *);
+
+#endif

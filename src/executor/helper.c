@@ -1,0 +1,177 @@
+#include "executor/helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/buf.h"
+#include "base/mem.h"
+#include "loop/child.h"
+
+#define LONGEST_LINE 8192
+
+struct helper {
+    struct loop *loop;
+    struct child *child;
+    struct fd_watch *watch;
+    int reader;
+    struct buf text;
+    struct helper_progress progress;
+    struct error error;
+    helper_fn *done;
+    void *arg;
+};
+
+static struct helper *running[HELPERS_MAX];
+
+static struct helper **find(const struct helper *h)
+{
+    for (size_t i = 0; i < HELPERS_MAX; i++)
+        if (running[i] == h)
+            return &running[i];
+    return NULL;
+}
+
+size_t helper_pids(pid_t out[HELPERS_MAX])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < HELPERS_MAX; i++)
+        if (running[i])
+            out[count++] = child_pid(running[i]->child);
+    return count;
+}
+
+const struct helper_progress *helper_progress(const struct helper *h)
+{
+    return &h->progress;
+}
+
+void helper_read_line(const char *line, struct helper_progress *p, struct error *why)
+{
+    int64_t files, bytes;
+    if (strncmp(line, "failed ", 7) == 0) {
+        error_set(why, ERR_INTERNAL, "%s", line + 7);
+    } else if (sscanf(line, "total %" SCNd64 " %" SCNd64, &files, &bytes) == 2) {
+        p->files = files;
+        p->bytes = bytes;
+    } else if (sscanf(line, "done %" SCNd64 " %" SCNd64, &files, &bytes) == 2) {
+        p->files_done = files;
+        p->bytes_done = bytes;
+    }
+}
+
+static void read_lines(struct helper *h)
+{
+    for (char *end; h->text.len && (end = strchr(h->text.data, '\n'));) {
+        *end = '\0';
+        helper_read_line(h->text.data, &h->progress, &h->error);
+        buf_drop(&h->text, (size_t)(end + 1 - h->text.data));
+    }
+    if (h->text.len > LONGEST_LINE)
+        buf_drop(&h->text, h->text.len);
+}
+
+/* False when nothing came. */
+static bool take(struct helper *h)
+{
+    char chunk[4096];
+    ssize_t n = read(h->reader, chunk, sizeof chunk);
+    if (n == 0) { /* it closed its end and is about to exit */
+        fd_watch_free(h->watch);
+        h->watch = NULL;
+    }
+    if (n <= 0)
+        return false;
+    buf_add(&h->text, chunk, (size_t)n);
+    read_lines(h);
+    return true;
+}
+
+static void on_readable(void *arg)
+{
+    take(arg);
+}
+
+static void dispose(struct helper *h)
+{
+    struct helper **place = find(h);
+    if (place)
+        *place = NULL;
+    if (h->watch)
+        fd_watch_free(h->watch);
+    if (h->child)
+        child_free(h->child);
+    if (h->reader >= 0)
+        close(h->reader);
+    buf_free(&h->text);
+    free(h);
+}
+
+static void on_helper_exit(void *arg, int status)
+{
+    struct helper *h = arg;
+    while (take(h))
+        continue;
+    if (status != 0 && !h->error.code)
+        error_set(&h->error, ERR_INTERNAL, "the copying process ended with status %d", status);
+    struct error e = h->error;
+    struct helper_progress progress = h->progress;
+    helper_fn *done = h->done;
+    void *done_arg = h->arg;
+    dispose(h);
+    done(done_arg, status != 0 ? &e : NULL, &progress);
+}
+
+static enum error_code spawn(struct helper *h, const char *const *arguments, struct error *e)
+{
+    const char *argv[16] = {"/proc/self/exe"};
+    const char *envp[] = {"PATH=/usr/bin:/bin", NULL};
+    int ends[2];
+    for (size_t i = 0; i + 2 < sizeof argv / sizeof *argv && arguments[i]; i++)
+        argv[i + 1] = arguments[i];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return error_set(e, ERR_INTERNAL, "pipe: %s", strerror(errno));
+    h->reader = ends[0];
+    fcntl(h->reader, F_SETFL, O_NONBLOCK);
+    struct child_spec spec = {
+        .argv = argv, .envp = envp, .pipe_fd = ends[1], .error_fd = STDERR_FILENO};
+    h->child = child_spawn(h->loop, &spec, on_helper_exit, h, e);
+    close(ends[1]);
+    if (!h->child)
+        return e->code;
+    h->watch = fd_watch_new(h->loop, h->reader, false, on_readable, h);
+    return ERR_NONE;
+}
+
+struct helper *helper_start(struct loop *loop, const char *const *arguments, helper_fn *done,
+                            void *arg, struct error *e)
+{
+    struct helper **place = find(NULL);
+    if (!place) {
+        error_set(e, ERR_FULL, "%d copies run already", HELPERS_MAX);
+        return NULL;
+    }
+    struct helper *h = mem_alloc(sizeof *h);
+    *h = (struct helper){.loop = loop, .reader = -1, .done = done, .arg = arg};
+    if (spawn(h, arguments, e)) {
+        dispose(h);
+        return NULL;
+    }
+    *place = h;
+    return h;
+}
+
+void helper_end_all(void)
+{
+    for (size_t i = 0; i < HELPERS_MAX; i++) {
+        if (!running[i])
+            continue;
+        child_kill(running[i]->child, SIGKILL, false);
+        dispose(running[i]);
+    }
+}

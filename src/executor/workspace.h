@@ -1,0 +1,13 @@
+/* The directories of a container and who may enter them. */
+#ifndef CLEAT_EXECUTOR_WORKSPACE_H
+#define CLEAT_EXECUTOR_WORKSPACE_H
+
+#include "executor/config.h"
+
+/* Makes debug/executions and home/{artifacts,data,input}; home becomes the user's. */
+enum error_code workspace_prepare(const struct config *, struct error *e);
+
+/* Lets the user's uid through the workspace to its home and, without a sandbox, to its code. */
+enum error_code workspace_open(const struct config *, struct error *e);
+
+#endif
