@@ -36,19 +36,21 @@ static void spans_from_row(struct session *s, const json_t *list)
     size_t i;
     json_t *row;
     json_array_foreach (list, i, row) {
-        const char *name = NULL, *result = NULL;
+        const char *name = NULL;
+        json_t *result = NULL;
         int attempt = 0, cleanup = 0;
         json_int_t start = 0, end = 0;
-        if (json_unpack(row, "[s,i,b,I,I,s?]", &name, &attempt, &cleanup, &start, &end,
+        if (json_unpack(row, "[s,i,b,I,I,o]", &name, &attempt, &cleanup, &start, &end,
                         &result) != 0 ||
             !known(span_names, name))
             continue;
-        session_span_add(s, &(struct span){.name = known(span_names, name),
-                                           .attempt = (unsigned)attempt,
-                                           .cleanup = cleanup,
-                                           .start = start,
-                                           .end = end,
-                                           .result = known(span_results, result)});
+        session_span_add(
+            s, &(struct span){.name = known(span_names, name),
+                              .attempt = (unsigned)attempt,
+                              .cleanup = cleanup,
+                              .start = start,
+                              .end = end,
+                              .result = known(span_results, json_string_value(result))});
     }
 }
 

@@ -1,0 +1,307 @@
+/* The pure parts of the session core: requests, configuration and rows of the journal. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include <event2/event.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "cleat.h"
+#include "http/json.h"
+#include "session/config.h"
+
+struct world {
+    struct event_base *base;
+    struct cleat *core;
+    char dir[64];
+};
+
+static void drop_line(void *arg, int level, const char *line)
+{
+    (void)arg;
+    (void)level;
+    (void)line;
+}
+
+static int setup(void **state)
+{
+    struct world *w = mem_alloc(sizeof(*w));
+    char why[256] = "";
+    cleat_set_log(drop_line, NULL, 0);
+    strcpy(w->dir, "/tmp/cleat-test-XXXXXX");
+    assert_non_null(mkdtemp(w->dir));
+    struct cleat_config *config = cleat_config_new();
+    assert_true(cleat_config_set(config, NULL, "state_dir", w->dir, why, sizeof(why)));
+    assert_true(cleat_config_set(config, "plain", "proof", "none", why, sizeof(why)));
+    w->base = event_base_new();
+    w->core = cleat_new(w->base, config, why, sizeof(why));
+    if (!w->core)
+        fail_msg("%s", why);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+    cleat_free(w->core);
+    event_base_free(w->base);
+    char *command = mem_printf("rm -rf '%s'", w->dir);
+    int rc = system(command);
+    free(command);
+    free(w);
+    return rc;
+}
+
+static enum error_code parse(const struct world *w, const char *text, struct error *e)
+{
+    struct create_request r;
+    if (create_request_parse(w->core->config, text, strlen(text), &r, e))
+        create_request_release(&r);
+    return e->code;
+}
+
+static void create_requests_are_checked(void **state)
+{
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "nonsense",
+                                      "{\"user\":1}",
+                                      "{\"user\":\"\"}",
+                                      "{\"user\":null}",
+                                      "{\"user\":\"undefined\"}",
+                                      "{\"user\":\"NULL\"}",
+                                      "{\"tenant\":\"placeholder\"}",
+                                      "{\"user\":\"a/b\"}",
+                                      "{\"user\":\"a..b\"}",
+                                      "{\"user\":\"a\\r\\nX: y\"}",
+                                      "{\"user\":\"a b\"}",
+                                      "{\"surprise\":1}",
+                                      "{\"idle_timeout_s\":0}",
+                                      "{\"idle_timeout_s\":-1}",
+                                      "{\"idle_timeout_s\":1.5}",
+                                      "{\"idle_timeout_s\":99999999999999999999}",
+                                      "{\"idle_timeout_s\":\"60\"}",
+                                      "{\"class\":\"absent\"}",
+                                      "{\"env\":[]}",
+                                      "{\"env\":{\"A\":1}}",
+                                      "{\"env\":{\"A=B\":\"1\"}}",
+                                      "{\"env\":{\"1A\":\"1\"}}",
+                                      "{\"env\":{\"\":\"1\"}}",
+                                      "{\"env\":{\"CLEAT_SECRET\":\"1\"}}",
+                                      "{\"env\":{\"SESSION_ID\":\"1\"}}",
+                                      "{\"class\":\"plain\",\"env\":{\"A\":\"1\"}}",
+                                      "{\"user\":\"a\",\"user\":\"b\"}",
+                                      "{\"user\":\"\xff\"}",
+                                      "{} {}"};
+    struct error e;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        if (parse(*state, bad[i], &e) != ERR_INVALID)
+            fail_msg("accepted: %s (%s)", bad[i], error_name(e.code));
+        assert_true(strlen(e.message) > 0);
+    }
+    assert_int_equal(parse(*state, "{}", &e), ERR_NONE);
+    assert_int_equal(
+        parse(*state, "{\"user\":\"ann@example.org\",\"env\":{\"A_1\":\"x\\ny\"}}", &e),
+        ERR_NONE);
+}
+
+static void names_and_environment_have_limits(void **state)
+{
+    struct error e;
+    struct buf {
+        char text[200000];
+    } *b = mem_alloc(sizeof(*b));
+    strcpy(b->text, "{\"user\":\"");
+    memset(b->text + strlen(b->text), 'a', 129);
+    strcat(b->text, "\"}");
+    assert_int_equal(parse(*state, b->text, &e), ERR_INVALID);
+    memset(b, 0, sizeof(*b));
+    strcpy(b->text, "{\"env\":{\"A\":\"");
+    memset(b->text + strlen(b->text), 'a', 70000);
+    strcat(b->text, "\"}}");
+    assert_int_equal(parse(*state, b->text, &e), ERR_TOO_LARGE);
+    free(b);
+}
+
+static void order_of_keys_does_not_make_another_request(void **state)
+{
+    struct world *w = *state;
+    struct create_request a, b;
+    struct error e;
+    const char *one = "{\"user\":\"u\",\"request_id\":\"r1\",\"run\":\"x\"}";
+    const char *two =
+        "{\"run\":\"x\",\"tenant\":\"default\",\"user\":\"u\",\"request_id\":\"r2\"}";
+    assert_true(create_request_parse(w->core->config, one, strlen(one), &a, &e));
+    assert_true(create_request_parse(w->core->config, two, strlen(two), &b, &e));
+    assert_string_equal(a.parameters, b.parameters);
+    create_request_release(&a);
+    create_request_release(&b);
+}
+
+static struct session *make(struct world *w, const char *id, const char *text)
+{
+    struct create_request r;
+    struct error e;
+    assert_true(create_request_parse(w->core->config, text, strlen(text), &r, &e));
+    struct session *s = session_new(w->core, &w->core->groups[0], id, r.tenant, "request");
+    session_fill(s, &r);
+    create_request_release(&r);
+    return s;
+}
+
+#define AN_ID "01890a5d-ac96-774b-bcce-b302099a8057"
+
+static void execute_requests_are_checked(void **state)
+{
+    static const char *const bad[] = {"{}",
+                                      "{\"code\":\"1\",\"argv\":[\"a\"]}",
+                                      "{\"argv\":[]}",
+                                      "{\"argv\":[1]}",
+                                      "{\"argv\":\"ls\"}",
+                                      "{\"code\":1}",
+                                      "{\"code\":\"1\",\"timeout_s\":0}",
+                                      "{\"code\":\"1\",\"session_id\":\"x\"}",
+                                      "{\"code\":\"1\",\"execution_id\":\"../x\"}",
+                                      "{\"code\":\"1\",\"execution_id\":\"\"}",
+                                      "{\"code\":\"1\",\"output_limit\":1e3}"};
+    struct world *w = *state;
+    struct session *s = make(w, AN_ID, "{}");
+    int64_t timeout_s, limit;
+    struct error e;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_null(execute_request_parse(s, bad[i], strlen(bad[i]), &timeout_s, &limit, &e));
+        assert_int_equal(e.code, ERR_INVALID);
+    }
+    const char *good = "{\"argv\":[\"ls\",\"-l\"],\"timeout_s\":7}";
+    json_t *o = execute_request_parse(s, good, strlen(good), &timeout_s, &limit, &e);
+    assert_non_null(o);
+    assert_int_equal(timeout_s, 7);
+    json_decref(o);
+}
+
+static void rows_bring_a_session_back(void **state)
+{
+    struct world *w = *state;
+    struct session *s =
+        make(w, AN_ID, "{\"user\":\"u\",\"env\":{\"A\":\"b\"},\"idle_timeout_s\":77}");
+    struct attempt *a = attempt_new(s, 2);
+    struct error e = {0};
+    s->state = SESSION_CLOSING;
+    s->created = 1000;
+    s->executed = 3;
+    error_set(&s->error, ERR_DIED, "the container died: exit 1");
+    strcpy(s->stop_reason, "container_died");
+    session_span_open(s, "upload", 2, true);
+    session_span_close(s, "upload", 2, "ok");
+    a->launched = a->registered = a->touched = true;
+    strcpy(a->container.id, "c1");
+    strcpy(a->container.ip, "127.64.0.9");
+    a->container.port = 8080;
+    a->route.cookies.header = mem_strdup("AWSALB=x");
+    a->cleanup.upload = STEP_OK;
+
+    char *session_text = session_row(s), *attempt_text = attempt_row(a);
+    session_free(s);
+    s = session_from_row(w->core, session_text, &e);
+    assert_non_null(s);
+    a = attempt_from_row(w->core, attempt_text, &e);
+    assert_non_null(a);
+    char *again = session_row(s), *attempt_again = attempt_row(a);
+    assert_string_equal(session_text, again);
+    assert_string_equal(attempt_text, attempt_again);
+    assert_int_equal(s->idle_timeout_s, 77);
+    assert_int_equal(s->error.code, ERR_DIED);
+    assert_string_equal(a->container.ip, "127.64.0.9");
+    free(session_text);
+    free(attempt_text);
+    free(again);
+    free(attempt_again);
+}
+
+static void damaged_rows_are_refused(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "{}",
+        "{\"id\":\"x\"}",
+        "[1]",
+        "{\"id\":\"" AN_ID "\",\"request_id\":\"r\",\"parameters\":\"{}\","
+        "\"state\":\"WRONG\"}",
+        "{\"id\":\"" AN_ID "\",\"request_id\":\"r\",\"parameters\":\"[]\","
+        "\"state\":\"READY\"}"};
+    struct world *w = *state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct error e = {0};
+        assert_null(session_from_row(w->core, bad[i], &e));
+        assert_int_not_equal(e.code, ERR_NONE);
+        e = (struct error){0};
+        assert_null(attempt_from_row(w->core, bad[i], &e));
+        assert_int_not_equal(e.code, ERR_NONE);
+    }
+}
+
+static void launch_keys_lead_to_their_attempt(void **state)
+{
+    struct world *w = *state;
+    struct session *s = make(w, AN_ID, "{}");
+    struct attempt *a = attempt_new(s, 3);
+    assert_ptr_equal(find_attempt(w->core, a->key), a);
+    assert_null(find_attempt(w->core, "cleat." AN_ID ".4"));
+    assert_null(find_attempt(w->core, "other." AN_ID ".3"));
+    assert_null(find_attempt(w->core, "cleat"));
+    assert_null(find_attempt(w->core, "cleat." AN_ID));
+    assert_null(find_attempt(w->core, "cleat."));
+    assert_true(strlen(a->key) < KEY_SIZE);
+}
+
+static void configurations_are_checked_as_a_whole(void **state)
+{
+    struct cleat_config *c = cleat_config_new();
+    char why[256] = "";
+    (void)state;
+    assert_false(cleat_config_check(c, why, sizeof(why)));
+    assert_non_null(strstr(why, "state_dir"));
+    assert_true(cleat_config_set(c, NULL, "state_dir", "/tmp/x", why, sizeof(why)));
+    assert_true(cleat_config_check(c, why, sizeof(why)));
+    assert_true(cleat_config_set(c, "web", "balancer", "haproxy", why, sizeof(why)));
+    assert_false(cleat_config_check(c, why, sizeof(why)));
+    assert_non_null(strstr(why, "class web: haproxy_sockets"));
+    assert_true(cleat_config_set(c, "web", "haproxy_sockets", "/run/a.sock", why, sizeof(why)));
+    assert_false(cleat_config_check(c, why, sizeof(why)));
+    assert_non_null(strstr(why, "haproxy_urls"));
+    assert_true(
+        cleat_config_set(c, "web", "haproxy_urls", "http://127.0.0.1:1", why, sizeof(why)));
+    assert_false(cleat_config_check(c, why, sizeof(why)));
+    assert_non_null(strstr(why, "haproxy_backend"));
+    assert_true(cleat_config_set(c, "web", "haproxy_backend", "be", why, sizeof(why)));
+    assert_true(cleat_config_check(c, why, sizeof(why)));
+    assert_true(cleat_config_set(c, "web", "artifacts", "file://relative", why, sizeof(why)));
+    assert_false(cleat_config_check(c, why, sizeof(why)));
+    assert_false(cleat_config_set(c, NULL, "owner", "a.b", why, sizeof(why)));
+    assert_false(cleat_config_set(c, NULL, "nonsense", "1", why, sizeof(why)));
+    assert_false(cleat_config_set(c, "bad name", "port", "1", why, sizeof(why)));
+    assert_false(cleat_config_set(c, "web", "port", "0", why, sizeof(why)));
+    assert_false(cleat_config_set(c, "web", "sandbox", "jail", why, sizeof(why)));
+    assert_non_null(strstr(why, "bwrap"));
+    cleat_config_free(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(create_requests_are_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_and_environment_have_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(order_of_keys_does_not_make_another_request, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(execute_requests_are_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(rows_bring_a_session_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_rows_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(launch_keys_lead_to_their_attempt, setup, teardown),
+        cmocka_unit_test(configurations_are_checked_as_a_whole),
+    };
+    return cmocka_run_group_tests_name("session", tests, NULL, NULL);
+}
