@@ -116,14 +116,17 @@ static size_t add_identity(struct http_header *headers, char *number, size_t num
                            const struct message_options *o, const char *body)
 {
     const struct attempt *a = m->attempt;
+    size_t count = 0;
+    headers[count++] = (struct http_header){PROOF_HEADER_NONCE, m->nonce};
+    if (o->anonymous)
+        return count;
     snprintf(number, number_size, "%u", a->number);
     proof_request(proof, a->secret, o->method, o->path, a->session->id, a->number, m->nonce,
                   body, body ? strlen(body) : 0);
-    headers[0] = (struct http_header){PROOF_HEADER_SESSION, a->session->id};
-    headers[1] = (struct http_header){PROOF_HEADER_ATTEMPT, number};
-    headers[2] = (struct http_header){PROOF_HEADER_NONCE, m->nonce};
-    headers[3] = (struct http_header){PROOF_HEADER_PROOF, proof};
-    return 4;
+    headers[count++] = (struct http_header){PROOF_HEADER_SESSION, a->session->id};
+    headers[count++] = (struct http_header){PROOF_HEADER_ATTEMPT, number};
+    headers[count++] = (struct http_header){PROOF_HEADER_PROOF, proof};
+    return count;
 }
 
 static void make_pool(struct attempt *a)

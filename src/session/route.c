@@ -9,12 +9,12 @@
 #define CONFIRM_FAILURES 3 /* unanswered confirms in a row before the cookies are given up */
 #define CONFIRM_MAX_ANSWER 65536
 
-/* The request carries our proof and the answer theirs: both ends know who is there. */
 static void send_confirm(struct attempt *a)
 {
     message_send(&a->message, a,
                  &(struct message_options){.method = "GET",
                                            .path = "/container-info",
+                                           .anonymous = true,
                                            .connect_timeout_ms = CONFIRM_TIMEOUT_MS,
                                            .timeout_ms = CONFIRM_TIMEOUT_MS,
                                            .max_answer = CONFIRM_MAX_ANSWER});

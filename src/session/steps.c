@@ -124,6 +124,7 @@ static void start(struct attempt *a)
     message_send(&a->message, a,
                  &(struct message_options){.method = "GET",
                                            .path = "/container-info",
+                                           .anonymous = true,
                                            .direct = true,
                                            .connect_timeout_ms = DIRECT_CONNECT_TIMEOUT_MS,
                                            .timeout_ms = 2 * DIRECT_CONNECT_TIMEOUT_MS,
