@@ -125,11 +125,11 @@ static bool take_json(int *argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    enum { SOCKET = 256, VERSION, HELP };
+    enum { SOCKET = 256, SHOW_VERSION, SHOW_HELP };
     static const struct option names[] = {
         {"socket", required_argument, NULL, SOCKET},
-        {"version", no_argument, NULL, VERSION},
-        {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, SHOW_VERSION},
+        {"help", no_argument, NULL, SHOW_HELP},
         {NULL, 0, NULL, 0},
     };
     const char *given = NULL;
@@ -139,9 +139,9 @@ int main(int argc, char **argv)
     while ((o = getopt_long(argc, argv, "+", names, NULL)) != -1) {
         if (o == SOCKET)
             given = optarg;
-        else if (o == VERSION)
+        else if (o == SHOW_VERSION)
             return puts("cleat " PACKAGE_VERSION) == EOF;
-        else if (o == HELP)
+        else if (o == SHOW_HELP)
             return print_usage(stdout), EXIT_FINE;
         else
             return EXIT_USAGE;

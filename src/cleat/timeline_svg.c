@@ -214,12 +214,24 @@ static void draw_columns(struct drawing *d, const struct life *life, double base
          (closed || failed) && life->reason ? life->reason : life->state);
 }
 
+/* Where nothing is drawn on it, the session waits between two attempts. */
+static void draw_thread(struct drawing *d, const struct life *life, double y)
+{
+    const struct bar *last = life->phase_count ? &life->phases[life->phase_count - 1] : NULL;
+    if (last)
+        buf_printf(&d->out,
+                   "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#9aa5b1\" "
+                   "stroke-dasharray=\"2 3\"/>\n",
+                   x_of(d, life->created_ms), y, x_of(d, last->end_ms), y);
+}
+
 static void draw_life(struct drawing *d, const struct life *life, size_t index)
 {
     double top = ROWS_TOP + d->row * (double)index, height = d->row * 0.64;
     double y = top + (d->row - height) / 2, baseline = top + d->row / 2 + 3.8;
     text(d, MARGIN, baseline, 11, INK, "font-family=\"" MONO "\"", short_id(life->id));
     draw_columns(d, life, baseline);
+    draw_thread(d, life, top + d->row / 2);
     if (life->ready.kind)
         draw_ready(d, life, y, height);
     for (size_t i = 0; i < life->phase_count; i++)
