@@ -2,11 +2,13 @@
 
 #include <assert.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/log.h"
@@ -44,7 +46,10 @@ struct http_exchange {
     int64_t first_byte_ms, total_ms, started_ms;
     struct task deliver;
     struct error error; /* the first cause; what libcurl says afterwards is a consequence */
-    bool sent, ended, is_unix;
+    bool sent, ended;
+    bool is_unix;
+    bool silence_due;  /* nothing may arrive before we ask: TCP without TLS */
+    bool stale, fresh; /* the connection it got was spoilt; so it gets a new one */
     char connection[LEDGER_ADDRESS_SIZE];
     char curl_message[CURL_ERROR_SIZE];
     struct answer_head head;
@@ -76,6 +81,7 @@ static void release_easy(struct http_exchange *x)
         return;
     curl_multi_remove_handle(x->share->client->multi, x->easy);
     curl_easy_cleanup(x->easy);
+    ledger_end_attempt(&x->share->client->ledger, x);
     curl_slist_free_all(x->header_lines);
     x->easy = NULL;
 }
@@ -172,15 +178,26 @@ static enum error_code code_of_answer(const struct http_exchange *x, CURLcode re
     return code_of(result, x->sent);
 }
 
+/* Nothing was sent yet: once more, on a connection that nobody used before. */
+static bool start_afresh(struct http_exchange *x)
+{
+    CURLM *multi = x->share->client->multi;
+    x->stale = false;
+    x->fresh = true;
+    return curl_multi_remove_handle(multi, x->easy) == CURLM_OK &&
+           curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK &&
+           curl_multi_add_handle(multi, x->easy) == CURLM_OK;
+}
+
 static void conclude(struct http_exchange *x, CURLcode result)
 {
-    if (x->ended)
+    if (x->ended || (x->stale && start_afresh(x)))
         return;
     enum error_code code = code_of_answer(x, result);
     if (code != ERR_NONE)
         fail(x, code, "%s", x->curl_message[0] ? x->curl_message : curl_easy_strerror(result));
     else if (!x->head.complete)
-        fail(x, ERR_PROTOCOL, "the answer has no head");
+        fail(x, ERR_RESET, "the connection was closed within the answer's head");
     end_exchange(x);
 }
 
@@ -285,7 +302,7 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     if (fd < 0)
         return CURL_SOCKET_BAD;
-    ledger_open(&x->share->client->ledger, fd, x->share->id);
+    ledger_open(&x->share->client->ledger, fd, x->share->id, x);
     return fd;
 }
 
@@ -296,28 +313,41 @@ static int close_socket(void *arg, curl_socket_t fd)
     return close(fd);
 }
 
-/* I1: is this our own connection? One to a Unix socket has no address to look up and leads to
- * no container. */
-static bool check_connection(struct http_exchange *x, const char *remote)
+/* I1: is this our own connection? One to a Unix socket has no address to look up; it carries
+ * one request only. */
+static bool check_owner(struct http_exchange *x, const char *remote, int *fd)
 {
-#ifndef CLEAT_MUTANT_SHARED_POOL
+    struct http_share *s = x->share;
     if (x->is_unix)
         return true;
-    struct http_share *s = x->share;
-    uint64_t owner = ledger_owner(&s->client->ledger, s->id, x->connection, remote);
-    if (owner != s->id) {
-        s->client->stats.shared_connections++;
-        log_error("http.shared_connection", KV("local", x->connection), KV("remote", remote),
-                  KI("share", s->id), KI("owner", owner));
-        fail(x, ERR_INTERNAL, "connection %s to %s belongs to somebody else", x->connection,
-             remote);
-        return false;
-    }
-#else
-    (void)x;
-    (void)remote;
+    uint64_t owner = ledger_owner(&s->client->ledger, s->id, x->connection, remote, fd);
+#ifdef CLEAT_MUTANT_SHARED_POOL
+    owner = s->id;
 #endif
-    return true;
+    if (owner == s->id)
+        return true;
+    s->client->stats.shared_connections++;
+    log_error("http.shared_connection", KV("local", x->connection), KV("remote", remote),
+              KI("share", s->id), KI("owner", owner));
+    fail(x, ERR_INTERNAL, "connection %s to %s belongs to somebody else", x->connection,
+         remote);
+    return false;
+}
+
+/* What a peer sent before it was asked would pass for the answer (some send 408 to an idle
+ * connection before they close it), and libcurl does not look. TLS has messages of its own
+ * between requests. */
+static bool check_silence(struct http_exchange *x, int fd)
+{
+    char unasked[4096];
+    if (!x->silence_due ||
+        (recv(fd, unasked, sizeof unasked, MSG_DONTWAIT) < 0 && errno == EAGAIN))
+        return true;
+    shutdown(fd, SHUT_RDWR); /* libcurl will find it dead */
+    if (x->fresh)
+        fail(x, ERR_PROTOCOL, "the peer closed or spoke before it was asked");
+    x->stale = !x->fresh;
+    return false;
 }
 
 /* libcurl repeats a request by itself when a reused connection ends before the first byte of
@@ -327,13 +357,14 @@ static int before_sending(void *arg, char *remote_ip, char *local_ip, int remote
 {
     struct http_exchange *x = arg;
     char remote[LEDGER_ADDRESS_SIZE];
+    int fd = -1;
     if (x->sent) {
         fail(x, ERR_RESET, "the connection was closed without an answer");
         return CURL_PREREQFUNC_ABORT;
     }
     ledger_format(x->connection, local_ip, local_port);
     ledger_format(remote, remote_ip, remote_port);
-    if (!check_connection(x, remote))
+    if (!check_owner(x, remote, &fd) || !check_silence(x, fd))
         return CURL_PREREQFUNC_ABORT;
     x->sent = true;
     timer_arm(&x->first_byte, x->first_byte_ms);
@@ -467,12 +498,11 @@ static bool start_easy(struct http_exchange *x, const struct http_request *r)
     SET(x, CURLOPT_SHARE, x->share->curl);
     SET(x, CURLOPT_URL, r->url);
     SET(x, CURLOPT_UNIX_SOCKET_PATH, r->unix_socket);
-    x->is_unix = r->unix_socket != NULL;
     set_callbacks(x);
     set_policy(x, r);
     set_method(x, r);
     set_headers(x, r);
-    if (x->share->exchanges > x->share->max_idle)
+    if (x->is_unix || x->share->exchanges > x->share->max_idle)
         SET(x, CURLOPT_FORBID_REUSE, 1L);
     return x->setup == CURLE_OK &&
            curl_multi_add_handle(x->share->client->multi, x->easy) == CURLM_OK;
@@ -490,6 +520,8 @@ struct http_exchange *http_start(struct http_share *s, const struct http_request
     x->total_ms = r->total_timeout_ms;
     x->started_ms = loop_now_ms(loop);
     x->max_answer = r->max_answer;
+    x->is_unix = r->unix_socket != NULL;
+    x->silence_due = !x->is_unix && r->url && strncasecmp(r->url, "https:", 6) != 0;
     task_init(&x->deliver, loop, deliver, x);
     timer_init(&x->first_byte, loop, first_byte_missed, x);
     timer_init(&x->total, loop, total_missed, x);

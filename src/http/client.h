@@ -38,7 +38,9 @@ struct http_header {
 struct http_request {
     const char *method; /* "GET", "POST", "DELETE", … */
     const char *url;    /* http://… or https://… */
-    const char *unix_socket; /* connect to this path, whatever host the URL names; NULL: TCP */
+    /* Connect to this path, whatever host the URL names; the connection carries only this request.
+     * NULL: TCP. */
+    const char *unix_socket;
     const struct http_header *headers;
     size_t header_count;
     const void *body; /* copied; NULL: none */

@@ -15,6 +15,7 @@
 struct ledger_socket {
     int fd;
     uint64_t owner;
+    const void *attempt;  /* compared, never followed */
     char pair[PAIR_SIZE]; /* "local>remote", "" while unnamed */
     UT_hash_handle hh_fd, hh_address;
     TAILQ_ENTRY(ledger_socket) entry; /* in unnamed */
@@ -44,12 +45,13 @@ void ledger_free(struct ledger *l)
         forget(l, s);
 }
 
-void ledger_open(struct ledger *l, int fd, uint64_t owner)
+void ledger_open(struct ledger *l, int fd, uint64_t owner, const void *attempt)
 {
     ledger_close(l, fd);
     struct ledger_socket *s = mem_alloc(sizeof *s);
     s->fd = fd;
     s->owner = owner;
+    s->attempt = attempt;
     HASH_ADD(hh_fd, l->by_fd, fd, sizeof s->fd, s);
     TAILQ_INSERT_TAIL(&l->unnamed, s, entry);
     l->open++;
@@ -62,6 +64,17 @@ void ledger_close(struct ledger *l, int fd)
     HASH_FIND(hh_fd, l->by_fd, &fd, sizeof fd, s);
     if (s)
         forget(l, s);
+}
+
+void ledger_end_attempt(struct ledger *l, const void *attempt)
+{
+    struct ledger_socket *s = TAILQ_FIRST(&l->unnamed);
+    while (s) {
+        struct ledger_socket *next = TAILQ_NEXT(s, entry);
+        if (s->attempt == attempt)
+            forget(l, s);
+        s = next;
+    }
 }
 
 void ledger_format(char out[LEDGER_ADDRESS_SIZE], const char *ip, int port)
@@ -109,7 +122,8 @@ static struct ledger_socket *find_pair(struct ledger *l, const char *pair)
     return s;
 }
 
-uint64_t ledger_owner(struct ledger *l, uint64_t asker, const char *local, const char *remote)
+uint64_t ledger_owner(struct ledger *l, uint64_t asker, const char *local, const char *remote,
+                      int *fd)
 {
     char pair[PAIR_SIZE];
     snprintf(pair, sizeof pair, "%s>%s", local, remote);
@@ -121,5 +135,6 @@ uint64_t ledger_owner(struct ledger *l, uint64_t asker, const char *local, const
             found = find_pair(l, pair);
         s = next;
     }
+    *fd = found ? found->fd : -1;
     return found ? found->owner : 0;
 }

@@ -166,6 +166,7 @@ static void copy_request(struct http_request *to, const struct http_request *fro
     *to = *from;
     to->method = mem_strdup(from->method);
     to->url = mem_strdup(from->url);
+    to->unix_socket = mem_strdup(from->unix_socket);
     to->headers = headers;
     if (from->body) {
         void *body = mem_alloc(from->body_len);
@@ -184,6 +185,7 @@ static void release_request(struct http_request *r)
     free((void *)(uintptr_t)r->headers);
     free((void *)(uintptr_t)r->method);
     free((void *)(uintptr_t)r->url);
+    free((void *)(uintptr_t)r->unix_socket);
     free((void *)(uintptr_t)r->body);
     *r = (struct http_request){0};
 }
