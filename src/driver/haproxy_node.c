@@ -50,7 +50,7 @@ static void take_answer(void *arg, const struct error *e, const char *answer, si
     bool answered = false;
     n->ask = NULL;
     if (answer == NULL)
-        error_set(&problem, e->code, "HAProxy at %s: %s", n->socket, e->message);
+        error_set(&problem, e->code, "HAProxy: %s", e->message);
     else
         answered = take_listing(n, answer, len, &problem);
     if (!answered)

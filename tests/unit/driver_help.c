@@ -135,9 +135,10 @@ static void serve(int fd, const char *name, struct web_control *control)
         usleep(2000);
     if (strncmp(head, "GET /health", 11) != 0)
         control->served++;
-    int size = snprintf(text, sizeof(text),
-                        "HTTP/1.1 %d Word\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
-                        control->status, strlen(name), name);
+    int size =
+        snprintf(text, sizeof(text),
+                 "HTTP/1.1 %d Word\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+                 control->status, strlen(name), name);
     if (write(fd, text, (size_t)size) < 0)
         return;
 }
@@ -165,8 +166,8 @@ struct web web_start(const char *ip, uint16_t port, const char *name)
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
     assert_int_equal(listen(listener, 64), 0);
-    w.control = mmap(NULL, sizeof(*w.control), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                     -1, 0);
+    w.control = mmap(NULL, sizeof(*w.control), PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     w.control->status = 200;
     w.pid = fork();
     if (w.pid == 0) {
@@ -201,9 +202,11 @@ int web_get(const char *ip, uint16_t port, const char *path, const char *cookie,
     size_t len = 0;
     ssize_t n;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    int out = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s%s\r\n\r\n",
-                       path, cookie == NULL ? "X-None: x" : "Cookie: ", cookie == NULL ? "" : cookie);
-    if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && write(fd, text, (size_t)out) == out)
+    int out = snprintf(text, sizeof(text),
+                       "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s%s\r\n\r\n", path,
+                       cookie == NULL ? "X-None: x" : "Cookie: ", cookie == NULL ? "" : cookie);
+    if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 &&
+        write(fd, text, (size_t)out) == out)
         while (len < size - 1 && (n = read(fd, answer + len, size - 1 - len)) > 0)
             len += (size_t)n;
     answer[len] = '\0';

@@ -1,5 +1,5 @@
-/* What the drivers' tests share: a loop that runs until something is true, a class with defaults, a
- * directory, and small HTTP servers in processes of their own. */
+/* What the drivers' tests share: a loop that runs until something is true, a class with
+ * defaults, a directory, and small HTTP servers in processes of their own. */
 #ifndef CLEAT_TESTS_DRIVER_HELP_H
 #define CLEAT_TESTS_DRIVER_HELP_H
 
@@ -31,12 +31,13 @@ void class_free(struct class *);
 char *directory_new(void); /* "/tmp/cleat-…" */
 void directory_remove(char *);
 
-/* Answers every request with *status and its name as body; GET /slow waits while *hold is set. */
+/* Answers every request with *status and its name as body; GET /slow waits while *hold is set.
+ */
 struct web {
     pid_t pid;
     struct web_control {
         volatile int status, hold, served;
-    } *control;
+    } * control;
 };
 struct web web_start(const char *ip, uint16_t port, const char *name);
 void web_stop(struct web *);

@@ -1,5 +1,5 @@
-/* The parts of the drivers that need no other program: options, addresses, HAProxy's answers as text,
- * deferred callbacks, and the balancer `direct`. */
+/* The parts of the drivers that need no other program: options, addresses, HAProxy's answers as
+ * text, deferred callbacks, and the balancer `direct`. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -131,8 +131,16 @@ static void test_address_ranges(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",           "127.0.0.0",       "127.0.0.0/7",   "127.0.0.0/31", "10.0.0.0/16",
-        "127.1.2.3/16", "127.256.0.0/16", "127.0.0.0/16x", "127.0.0.0/",   "fe80::/16",
+        "",
+        "127.0.0.0",
+        "127.0.0.0/7",
+        "127.0.0.0/31",
+        "10.0.0.0/16",
+        "127.1.2.3/16",
+        "127.256.0.0/16",
+        "127.0.0.0/16x",
+        "127.0.0.0/",
+        "fe80::/16",
     };
     struct error e;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -154,21 +162,25 @@ static void test_address_ranges(void **state)
 
 /* ---- HAProxy's answers ---- */
 
-#define STATE_HEAD                                                                                 \
-    "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight "        \
-    "srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health "   \
-    "srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord "  \
+#define STATE_HEAD                                                                             \
+    "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight "    \
+    "srv_iweight srv_time_since_last_change srv_check_status srv_check_result "                \
+    "srv_check_health "                                                                        \
+    "srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port "        \
+    "srvrecord "                                                                               \
     "srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n"
 #define STAT_HEAD "# pxname,svname,qcur,scur,status,check_status,check_rise,check_fall,\n"
 
-static const char listing[] = "New server registered.\n\n\n" STATE_HEAD
+static const char listing[] =
+    "New server registered.\n\n\n" STATE_HEAD
     "3 be 1 st 127.0.0.1 2 0 1 1 1 1 0 0 2 0 0 0 - 81 - 0 0 - - 0\n"
     "3 be 2 o.b 127.0.0.2 2 0 1 1 1 15 3 4 6 0 0 0 - 82 - 0 0 - - 0\n"
     "3 be 3 o.a 127.0.0.3 0 1 1 1 1 15 0 4 7 0 0 0 - 83 - 0 0 - - 0\n"
     "3 be 4 o.c 127.0.0.4 0 1 1 1 1 8 2 0 14 0 0 0 - 84 - 0 0 - - 0\n"
     "3 be 5 o.d 127.0.0.5 2 8 1 1 1 15 3 4 6 0 0 0 - 85 - 0 0 - - 0\n"
     "3 be 6 o.e 127.0.0.6 0 0 1 1 1 8 2 0 6 0 0 0 - 86 - 0 0 - - 0\n"
-    "\n" STAT_HEAD "be,st,0,1,no check,,,,\nbe,o.b,0,5,UP,* L7OK,2,3,\nbe,o.a,0,0,MAINT,L4OK,4,3,\n"
+    "\n" STAT_HEAD
+    "be,st,0,1,no check,,,,\nbe,o.b,0,5,UP,* L7OK,2,3,\nbe,o.a,0,0,MAINT,L4OK,4,3,\n"
     "be,new,0,0,MAINT,INI,2,3,\nbe,o.c,0,0,MAINT,L4CON,2,3,\n\n";
 
 static enum error_code read_text(struct haproxy_state *s, const char *text)
@@ -236,12 +248,16 @@ static void test_state_garbled(void **state)
         "Unknown command\n",
         STATE_HEAD "\n",
         STAT_HEAD "\n" STATE_HEAD "\n", /* the other way round */
-        STATE_HEAD "3 other 1 a 127.0.0.1 2 0 1 1 1 1 0 0 2 0 0 0 - 81 - 0 0 - - 0\n\n" STAT_HEAD "\n",
-        STATE_HEAD "3 be 1 a 127.0.0.1 2 x 1 1 1 1 0 0 2 0 0 0 - 81 - 0 0 - - 0\n\n" STAT_HEAD "\n",
-        STATE_HEAD "3 be 1 a 127.0.0.1 2 0 1 1 1 1 0 0 2 0 0 0 - 70000 - 0 0 - - 0\n\n" STAT_HEAD "\n",
+        STATE_HEAD
+        "3 other 1 a 127.0.0.1 2 0 1 1 1 1 0 0 2 0 0 0 - 81 - 0 0 - - 0\n\n" STAT_HEAD "\n",
+        STATE_HEAD "3 be 1 a 127.0.0.1 2 x 1 1 1 1 0 0 2 0 0 0 - 81 - 0 0 - - 0\n\n" STAT_HEAD
+                   "\n",
+        STATE_HEAD
+        "3 be 1 a 127.0.0.1 2 0 1 1 1 1 0 0 2 0 0 0 - 70000 - 0 0 - - 0\n\n" STAT_HEAD "\n",
         STATE_HEAD "3 be 1 a 127.0.0.1 2 0 1 1\n\n" STAT_HEAD "\n",
         STATE_HEAD "3 be 1 a 127.0.0.1 2 0 1 1 1 1 0 0 2 0 0 0 - 81 - 0 0 - - 0\n"
-                   "3 be 2 a 127.0.0.2 2 0 1 1 1 1 0 0 2 0 0 0 - 81 - 0 0 - - 0\n\n" STAT_HEAD "\n",
+                   "3 be 2 a 127.0.0.2 2 0 1 1 1 1 0 0 2 0 0 0 - 81 - 0 0 - - 0\n\n" STAT_HEAD
+                   "\n",
         STATE_HEAD "3 be 1 a 127.0.0.1 2 0 1 1 1 1 0 0 2 0 0 0 - 81 - 0 0 - - 0\n\n" STAT_HEAD
                    "be,a,0,-1,UP,L7OK,2,3,\n\n",
         STATE_HEAD "3 be 1 a 127.0.0.1 2 0 1 1 1 1 0 0 2 0 0 0 - 81 - 0 0 - - 0\n\n" STAT_HEAD
@@ -265,10 +281,11 @@ static void test_refusals(void **state)
     (void)state;
     struct error e;
     assert_int_equal(refusal(listing, &e), ERR_NONE);
-    assert_int_equal(refusal("\nServer deleted.\nNo such server.\n\nAlready exists a server with the "
-                             "same name in backend.\n\n",
-                             &e),
-                     ERR_NONE);
+    assert_int_equal(
+        refusal("\nServer deleted.\nNo such server.\n\nAlready exists a server with the "
+                "same name in backend.\n\n",
+                &e),
+        ERR_NONE);
     assert_int_equal(refusal("\n\nPermission denied\n\n" STATE_HEAD, &e), ERR_CONFIG);
     assert_non_null(strstr(e.message, "level admin"));
     assert_int_equal(refusal("No such backend.\n", &e), ERR_CONFIG);
@@ -521,15 +538,24 @@ int main(void)
 {
 #define DIRECT(test) cmocka_unit_test_setup_teardown(test, open_direct, close_direct)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_class_defaults), cmocka_unit_test(test_class_choices),
-        cmocka_unit_test(test_class_table),    cmocka_unit_test(test_address_order),
-        cmocka_unit_test(test_address_reserve), cmocka_unit_test(test_address_ranges),
-        cmocka_unit_test(test_state_read),     cmocka_unit_test(test_state_empty),
-        cmocka_unit_test(test_state_truncated), cmocka_unit_test(test_state_garbled),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_names),
-        cmocka_unit_test(test_later_order),    DIRECT(test_direct_life),
-        DIRECT(test_direct_conflict),          DIRECT(test_direct_list),
-        DIRECT(test_direct_adopt),             DIRECT(test_direct_adopt_dead),
+        cmocka_unit_test(test_class_defaults),
+        cmocka_unit_test(test_class_choices),
+        cmocka_unit_test(test_class_table),
+        cmocka_unit_test(test_address_order),
+        cmocka_unit_test(test_address_reserve),
+        cmocka_unit_test(test_address_ranges),
+        cmocka_unit_test(test_state_read),
+        cmocka_unit_test(test_state_empty),
+        cmocka_unit_test(test_state_truncated),
+        cmocka_unit_test(test_state_garbled),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_later_order),
+        DIRECT(test_direct_life),
+        DIRECT(test_direct_conflict),
+        DIRECT(test_direct_list),
+        DIRECT(test_direct_adopt),
+        DIRECT(test_direct_adopt_dead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
