@@ -1,0 +1,389 @@
+#include "books.h"
+#include <inttypes.h>
+#include <string.h>
+#include <uthash.h>
+#include "world.h"
+
+struct known_session {
+    struct session_facts facts;
+    UT_hash_handle hh;
+};
+
+struct known_nonce {
+    const char *nonce;
+    UT_hash_handle hh;
+};
+
+/* A container's own address, proven to cleat. */
+struct proven_address {
+    const char *session, *address;
+    struct proven_address *next;
+};
+
+static struct known_session *sessions;
+static struct known_nonce *nonces;
+static struct proven_address *proven_addresses;
+struct books_limits books_limits;
+
+void books_begin(void)
+{
+    HASH_CLEAR(hh, sessions);
+    HASH_CLEAR(hh, nonces);
+    proven_addresses = NULL;
+}
+
+/* ---- sessions ---- */
+
+struct session_facts *books_session(const char *session)
+{
+    struct known_session *known = NULL;
+    HASH_FIND_STR(sessions, session, known);
+    return known ? &known->facts : NULL;
+}
+
+struct session_facts *books_session_new(const char *session, const char *tenant,
+                                        const char *life)
+{
+    struct known_session *known = world_alloc(sizeof *known);
+    known->facts.session = world_strdup(session);
+    known->facts.tenant = tenant;
+    known->facts.life = life;
+    known->facts.closing_ms = -1;
+    HASH_ADD_KEYPTR(hh, sessions, known->facts.session, strlen(known->facts.session), known);
+    return &known->facts;
+}
+
+/* ---- I1: connections; I2: what is sent ---- */
+
+static const char *session_in_body(const struct sim_request *request)
+{
+    static const char field[] = "\"session_id\":\"";
+    const char *at = strstr(request->body, field);
+    if (!at)
+        return NULL;
+    char *session = world_strdup(at + strlen(field));
+    session[strcspn(session, "\"")] = '\0';
+    return session;
+}
+
+const char *books_identity(const struct sim_request *request)
+{
+    const char *session = request_header(request, PROOF_HEADER_SESSION);
+    if (!session)
+        session = session_in_body(request);
+    if (!session && request_header(request, "Cookie")) {
+        const struct cookie_fact *fact = cookie_of_request(request);
+        session = fact ? fact->session : NULL;
+    }
+    return session;
+}
+
+static void check_connection(const struct sim_request *request, const char *session,
+                             struct connection *connection, const struct node *frontend)
+{
+    if (!session) {
+        if (frontend && connection->session)
+            world_violate("I1", "connection %" PRIu64 " of session %s carries a probe",
+                          connection->id, connection->session);
+        connection->probed |= frontend != NULL;
+        return;
+    }
+    if (connection->probed)
+        world_violate("I1", "connection %" PRIu64 " of a sweep carries %s %s of session %s",
+                      connection->id, request->method, request->path, session);
+    if (connection->session && strcmp(connection->session, session) != 0)
+        world_violate("I1", "connection %" PRIu64 " carried requests of sessions %s and %s",
+                      connection->id, connection->session, session);
+    connection->session = world_strdup(session);
+}
+
+static bool is_harmless(const struct sim_request *request)
+{
+    return strcmp(request->path, "/container-info") == 0 ||
+           strcmp(request->path, "/health") == 0;
+}
+
+static void check_proven(const struct sim_request *request, const char *session,
+                         const struct connection *connection, const struct node *frontend)
+{
+    if (is_harmless(request))
+        return;
+    if (!session) {
+        world_violate("I2", "%s %s without any identity", request->method, request->path);
+        return;
+    }
+    if (frontend) {
+        const struct cookie_fact *fact = cookie_of_request(request);
+        if (!fact || !fact->proven_for || strcmp(fact->proven_for, session) != 0)
+            world_violate("I2", "%s %s of session %s leaves with a cookie that was not proven",
+                          request->method, request->path, session);
+        return;
+    }
+    for (const struct proven_address *p = proven_addresses; p; p = p->next)
+        if (strcmp(p->session, session) == 0 && strcmp(p->address, connection->peer) == 0)
+            return;
+    world_violate("I2", "%s %s of session %s goes to %s, which was not proven", request->method,
+                  request->path, session, connection->peer);
+}
+
+static void check_secret(const struct sim_request *request, const char *session)
+{
+    for (const struct container *c = containers; session && c; c = c->next) {
+        if (strcmp(c->session, session) != 0)
+            continue;
+        bool found =
+            strstr(request->body, c->secret_hex) || strstr(request->path, c->secret_hex);
+        for (size_t i = 0; i < request->header_count; i++)
+            found |= strstr(request->headers[i].value, c->secret_hex) != NULL;
+        if (found)
+            world_violate("I2", "the secret of session %s travels over HTTP", session);
+    }
+}
+
+static void check_nonce(const struct sim_request *request)
+{
+    const char *nonce = request_header(request, PROOF_HEADER_NONCE);
+    struct known_nonce *known = NULL;
+    if (!nonce)
+        return;
+    HASH_FIND_STR(nonces, nonce, known);
+    if (known) {
+        world_violate("I2", "nonce %s is used twice", nonce);
+        return;
+    }
+    known = world_alloc(sizeof *known);
+    known->nonce = nonce;
+    HASH_ADD_KEYPTR(hh, nonces, known->nonce, strlen(known->nonce), known);
+}
+
+void books_request(const struct sim_request *request, const char *session,
+                   struct connection *connection, const struct node *frontend)
+{
+    check_connection(request, session, connection, frontend);
+    check_proven(request, session, connection, frontend);
+    check_secret(request, session);
+    check_nonce(request);
+}
+
+void books_forwarded(const struct server *server, const struct sim_request *request)
+{
+    (void)server;
+    network_books.requests++;
+    if (strcmp(request->path, "/container-info") != 0)
+        return;
+    if (!request_header(request, "Cookie"))
+        network_books.probes++;
+    else
+        network_books.confirms++;
+}
+
+/* ---- I2: what is proven; I4: what is confirmed ---- */
+
+static void prove_cookies(const struct sim_request *request, const struct sim_answer *answer,
+                          const char *session)
+{
+    static const char name[] = "AWSALB=";
+    struct cookie_fact *fact = cookie_of_request(request);
+    if (fact)
+        fact->proven_for = session;
+    for (size_t i = 0; i < answer->header_count; i++) {
+        if (strncmp(answer->headers[i].value, name, strlen(name)) != 0)
+            continue;
+        char *value = world_strdup(answer->headers[i].value + strlen(name));
+        value[strcspn(value, ";")] = '\0';
+        fact = cookie_find(value);
+        if (fact)
+            fact->proven_for = session;
+    }
+}
+
+static void prove_address(const struct container *c)
+{
+    for (const struct proven_address *p = proven_addresses; p; p = p->next)
+        if (p->session == c->session && p->address == c->address)
+            return;
+    struct proven_address *p = world_alloc(sizeof *p);
+    p->session = c->session;
+    p->address = c->address;
+    p->next = proven_addresses;
+    proven_addresses = p;
+}
+
+static bool says_uploaded(const struct sim_request *request, const struct sim_answer *answer)
+{
+    if (strcmp(request->path, "/health") == 0)
+        return answer->from->plain && answer->status == 503;
+    return strcmp(request->path, "/session/complete") == 0 && answer->status == 200 &&
+           strstr(answer->body, "\"upload_completed\":true");
+}
+
+void books_answer(const struct sim_request *request, const char *session,
+                  const struct sim_answer *answer)
+{
+    struct container *c = answer->from;
+    bool is_probe = request->node && !request_header(request, "Cookie");
+    /* Without a session's headers the nonce alone asks for the proof; only its session can
+     * check it. */
+    if (!c || !answer->honest || is_probe || (session && strcmp(c->session, session) != 0))
+        return;
+    if (request->node)
+        prove_cookies(request, answer, c->session);
+    else
+        prove_address(c);
+    if (says_uploaded(request, answer))
+        c->confirmed_to_cleat = true;
+}
+
+void books_file_read(const char *path)
+{
+    static const char manifest[] = "/manifest.json";
+    size_t len = strlen(path), tail = strlen(manifest);
+    if (len < tail || strcmp(path + len - tail, manifest) != 0)
+        return;
+    for (struct container *c = containers; c; c = c->next)
+        if (c->upload == UPLOAD_DONE && strstr(path, c->session))
+            c->confirmed_to_cleat = true;
+}
+
+/* ---- I3, I5, I6: containers ---- */
+
+void books_container_starts(const struct container *fresh)
+{
+    const struct session_facts *facts = books_session(fresh->session);
+    world.dirty = true;
+    if (facts && facts->closed)
+        world_violate("I6", "a container starts for %s, which is closed", fresh->session);
+    for (const struct container *c = containers; c; c = c->next)
+        if (c->alive && strcmp(c->session, fresh->session) == 0 &&
+            strcmp(c->attempt, fresh->attempt) == 0)
+            world_violate("I6", "attempt %s of %s has two containers", fresh->attempt,
+                          fresh->session);
+    for (struct node *node = nodes; node; node = node->next)
+        for (struct server *s = node->servers; s; s = s->next)
+            if (!s->deleted && s->port == fresh->port && strcmp(s->ip, fresh->ip) == 0 &&
+                !strstr(s->name, fresh->session))
+                world_violate("I3", "%s is given out while node %u still lists it as %s",
+                              fresh->address, node->index, s->name);
+}
+
+void books_container_stopped(struct container *c, int signo)
+{
+    const struct session_facts *facts = books_session(c->session);
+    if (c->stop_asked || !c->alive)
+        return;
+    c->stop_asked = true;
+    world_log("cleat stops container %u with %d%s", c->index, signo,
+              c->confirmed_to_cleat ? "" : ", unconfirmed");
+    if (!c->executions || c->confirmed_to_cleat)
+        return;
+    int64_t since_ms = facts && facts->closing_ms >= 0 ? facts->closing_ms : c->spawned_ms;
+    if (world.now_ms - since_ms < books_limits.salvage_limit_ms)
+        world_violate("I4",
+                      "container %u of %s is stopped without a confirmed upload after %" PRId64
+                      " ms",
+                      c->index, c->session, world.now_ms - since_ms);
+}
+
+static void check_addresses(void)
+{
+    for (const struct container *a = containers; a; a = a->next)
+        for (const struct container *b = a->alive ? a->next : NULL; b; b = b->next)
+            if (b->alive && strcmp(a->address, b->address) == 0)
+                world_violate("I3", "containers %u and %u live at %s", a->index, b->index,
+                              a->address);
+}
+
+static void check_node(const struct node *node)
+{
+    for (const struct server *a = node->servers; a; a = a->next)
+        for (const struct server *b = a->deleted ? NULL : a->next; b; b = b->next)
+            if (!b->deleted && a->port == b->port && strcmp(a->ip, b->ip) == 0)
+                world_violate("I3", "node %u lists %s:%u as %s and as %s", node->index, a->ip,
+                              a->port, a->name, b->name);
+}
+
+void books_check(void)
+{
+    if (!world.dirty)
+        return;
+    world.dirty = false;
+    check_addresses();
+    for (const struct node *node = nodes; node; node = node->next)
+        check_node(node);
+}
+
+/* ---- I9 ---- */
+
+static const struct session_facts *facts_of_target(const char *name)
+{
+    struct known_session *known, *next;
+    HASH_ITER (hh, sessions, known, next)
+        if (strstr(name, known->facts.session))
+            return &known->facts;
+    return NULL;
+}
+
+void books_target_added(const struct server *fresh)
+{
+    const struct session_facts *mine = facts_of_target(fresh->name);
+    world.dirty = true;
+    if (!container_habits.plain || !mine)
+        return;
+    for (const struct server *s = fresh->node->servers; s; s = s->next) {
+        const struct session_facts *theirs = s->deleted ? NULL : facts_of_target(s->name);
+        if (theirs && strcmp(theirs->tenant, mine->tenant) != 0)
+            world_violate("I9",
+                          "containers without proof of tenants %s and %s share a target group",
+                          mine->tenant, theirs->tenant);
+    }
+}
+
+/* ---- executions ---- */
+
+unsigned books_runs(const char *session, const char *execution_id)
+{
+    unsigned runs = 0;
+    for (const struct container *c = containers; c; c = c->next) {
+        const struct execution *e =
+            strcmp(c->session, session) == 0 ? executor_find(c, execution_id) : NULL;
+        runs += e ? e->runs : 0;
+    }
+    return runs;
+}
+
+/* A program begins with the name of the life that it belongs to. */
+void books_execution_starts(const struct container *c, const struct execution *e)
+{
+    const struct session_facts *facts = books_session(c->session);
+    if (!facts)
+        return;
+    size_t len = strlen(facts->life);
+    if (strncmp(e->request, facts->life, len) != 0 || e->request[len] != ' ')
+        world_violate("I2", "\"%s\" runs in a container of %s", e->request, facts->life);
+    if (books_runs(c->session, e->id) > 1)
+        world_violate("I6", "execution %s of %s runs a second time", e->id, facts->life);
+    if (facts->closed)
+        world_violate("I7", "execution %s runs after %s was closed", e->id, facts->life);
+}
+
+/* ---- the end ---- */
+
+bool books_session_lost_files(const char *session)
+{
+    for (const struct container *c = containers; c; c = c->next)
+        if (strcmp(c->session, session) == 0 && !c->alive && c->uploaded < c->artifacts)
+            return true;
+    return false;
+}
+
+void books_check_end(void)
+{
+    for (const struct container *c = containers; c; c = c->next)
+        if (c->alive)
+            world_violate("I5", "container %u of %s at %s is left", c->index, c->session,
+                          c->address);
+    for (const struct node *node = nodes; node; node = node->next)
+        for (const struct server *s = node->servers; s; s = s->next)
+            if (!s->deleted)
+                world_violate("I5", "node %u still lists %s", node->index, s->name);
+}

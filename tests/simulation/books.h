@@ -1,0 +1,61 @@
+/* The world's own books, and the invariants that are checked against them: never against what
+ * the core believes. Servers and transport report here what really happened. */
+#ifndef SIMULATION_BOOKS_H
+#define SIMULATION_BOOKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "container.h"
+#include "haproxy.h"
+#include "network.h"
+
+void books_begin(void);
+void books_check(void); /* after every turn */
+
+/* ---- I1, I2: what travels ---- */
+
+/* Whose request this is: by its header, its body or its cookie; NULL: nobody's (a sweep's
+ * probe). */
+const char *books_identity(const struct sim_request *);
+void books_request(const struct sim_request *, const char *session, struct connection *,
+                   const struct node *frontend);
+void books_forwarded(const struct server *, const struct sim_request *);
+/* This answer reaches cleat as it is. */
+void books_answer(const struct sim_request *, const char *session, const struct sim_answer *);
+
+/* ---- I3 … I6, I9: containers, targets, executions, artifacts ---- */
+
+void books_container_starts(const struct container *); /* before it is in the list */
+void books_container_stopped(struct container *, int signo);
+void books_target_added(const struct server *);
+void books_execution_starts(const struct container *, const struct execution *);
+void books_file_read(const char *path);
+
+/* At the end, when every session is closed and time enough has passed. */
+void books_check_end(void);
+/* Artifacts that no store has, of a container that is gone: the session's document must say
+ * "lost". */
+bool books_session_lost_files(const char *session);
+/* How often an execution ran, in whichever container. */
+unsigned books_runs(const char *session, const char *execution_id);
+
+/* ---- what the script knows of sessions ---- */
+
+struct session_facts {
+    const char *session, *tenant, *life;
+    int64_t closing_ms; /* the script asked for it, or saw it; -1: not yet */
+    bool closed;        /* the core said so */
+};
+struct session_facts *
+books_session(const char *session); /* NULL: the script has not heard of it */
+struct session_facts *books_session_new(const char *session, const char *tenant,
+                                        const char *life);
+
+/* For the limits that are part of an invariant. */
+struct books_limits {
+    int64_t salvage_limit_ms, probes_in_flight;
+};
+extern struct books_limits books_limits;
+
+#endif

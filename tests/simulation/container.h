@@ -1,0 +1,108 @@
+/* Simulated containers: a process started by child_spawn that follows the container contract.
+ */
+#ifndef SIMULATION_CONTAINER_H
+#define SIMULATION_CONTAINER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "http/proof.h"
+#include "network.h"
+
+enum execution_state { EXECUTION_RUNNING, EXECUTION_DONE };
+
+struct execution {
+    const char *id,
+        *request; /* the code or argv as text: another body under the same id is refused */
+    const char *stdout_text;
+    int64_t num, started_ms, ends_ms;
+    enum execution_state state;
+    bool fails, artifact, cancelled, timed_out;
+    unsigned runs;
+    struct waiter *waiters;
+    struct container *container;
+    struct execution *next;
+};
+
+enum upload_state { UPLOAD_NONE, UPLOAD_RUNNING, UPLOAD_DONE, UPLOAD_FAILED };
+
+struct container {
+    unsigned index; /* order of the spawns; also names it in the log */
+    pid_t pid;
+    const char *key; /* name of its workspace */
+    const char *session, *attempt, *secret_hex, *workspace;
+    char ip[46], address[64];
+    uint16_t port;
+    uint8_t secret[PROOF_SECRET_SIZE];
+    bool plain; /* of the plain contract: proves nothing */
+    bool alive, listening, hung;
+    bool ending;          /* SIGTERM came */
+    const char *poses_as; /* user code answers in its place and claims this session id */
+    int64_t spawned_ms, ended_ms;
+    int exit_status;
+
+    struct execution *executions;
+    int64_t executions_done;
+    unsigned artifacts,
+        uploaded;      /* files that executions made; of these in the artifact store */
+    const char *claim; /* body of /session/claim */
+    enum upload_state upload;
+    const char *upload_nonce;
+    struct waiter *upload_waiters;
+    bool complete_begun, confirmation_read;
+    bool stop_asked;
+    bool confirmed_to_cleat;       /* an answer that says "uploaded" reached cleat */
+    struct held *held, **held_end; /* requests that wait while it hangs */
+
+    struct child_watch *watch; /* cleat's child object, NULL: nobody watches */
+    struct container *next;
+};
+
+extern struct container *containers; /* every container of this world, oldest first */
+
+struct launch_order {
+    const char *session, *attempt, *secret, *listen, *workspace, *key;
+};
+
+void containers_begin(void);
+struct container *container_start(const struct launch_order *); /* draws its fate */
+struct container *container_at(const char *ip,
+                               uint16_t port); /* alive, listening or not; or NULL */
+struct container *container_of_session(const char *session); /* the youngest alive, or NULL */
+void container_signal(struct container *, int signo);
+void container_end(struct container *, int exit_status);
+void container_exit_soon(struct container *); /* by itself, with status 0 */
+void container_hang(struct container *, bool hung);
+unsigned containers_alive(void);
+
+/* A request arrives: it is answered later, or never. */
+void container_receive(struct container *, struct sim_request *);
+bool container_health_check(const struct container *); /* what a balancer's GET /health finds */
+bool container_runs(const struct container *);         /* an execution is under way */
+
+/* What the class of the world's scenario starts. */
+struct container_habits {
+    bool plain, no_respond_async;
+    int64_t start_min_ms, start_max_ms, upload_min_ms, upload_max_ms;
+    int64_t artifacts_down_until_ms; /* the artifact store is out of reach until then */
+    bool artifacts_hang;             /* out of reach means: no answer, instead of an error */
+    unsigned posing;                 /* in 10,000: user code takes the port and poses */
+};
+extern struct container_habits container_habits;
+
+/* executor_run.c */
+void executor_execute(struct container *, struct sim_request *);
+void executor_record(struct container *, struct sim_request *, const char *id_and_what);
+void executor_complete(struct container *, struct sim_request *);
+void executor_upload_status(struct container *, struct sim_request *);
+void executor_begin_upload(struct container *, const char *nonce);
+void executor_end_execution(struct container *); /* the running one, cancelled */
+void executor_break_waiters(struct container *); /* it died: nobody gets an answer */
+struct execution *executor_find(const struct container *, const char *id);
+
+/* executor.c: answers leave with who they are from, and a proof when the request had a nonce */
+void executor_answer(struct container *, struct sim_request *, int status, const char *body);
+void executor_answer_error(struct container *, struct sim_request *, int status,
+                           const char *code, const char *message);
+
+#endif

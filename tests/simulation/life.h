@@ -1,0 +1,82 @@
+/* The script: lives of sessions, led through the public API only, and what callers must see. */
+#ifndef SIMULATION_LIFE_H
+#define SIMULATION_LIFE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/id.h"
+#include "cleat.h"
+
+#define LIFE_EXECUTIONS 8
+
+extern struct cleat *coordinator; /* NULL while it is down */
+
+enum phase { LIFE_UNBORN, LIFE_WAITING, LIFE_READY, LIFE_CLOSING, LIFE_CLOSED, LIFE_OVER };
+
+struct plan {
+    const char *tenant;
+    int64_t born_ms;
+    int64_t close_ms;  /* after birth, whatever the state; -1: when its executions are done */
+    int64_t linger_ms; /* before it closes by itself */
+    bool twice;        /* two creates at once */
+    bool keeps_alive;
+    bool env;
+    unsigned executions;
+    struct planned_execution {
+        int64_t after_ready_ms, takes_ms;
+        bool fails, artifact, named, argv, retries;
+    } execution[LIFE_EXECUTIONS];
+};
+
+enum outcome { OUTCOME_NONE, OUTCOME_OPEN, OUTCOME_RECORD, OUTCOME_ERROR, OUTCOME_SKIPPED };
+
+struct life_execution {
+    const char *id; /* NULL: the core mints one */
+    enum outcome outcome;
+    bool said_not_run; /* an error said ran: no, and it was not asked for again */
+    unsigned tries;
+    const char *error;
+};
+
+struct life {
+    unsigned index;
+    const char *name, *request_id;
+    struct plan plan;
+    enum phase phase;
+    char session[ID_SIZE];
+    bool was_ready, close_asked;
+    int64_t ready_ms, closing_ms, closed_ms;
+    struct life_execution execution[LIFE_EXECUTIONS];
+    struct life *next;
+};
+
+extern struct life *lives;
+
+void lives_begin(void);
+struct life *life_new(const struct plan *); /* is born at plan.born_ms */
+void lives_forget_calls(void);              /* the coordinator is gone: nobody calls back */
+void lives_resume(void);                    /* a new one is there */
+bool lives_all_closed(void);
+void lives_check_end(void); /* what callers were told agrees with what happened */
+
+/* Longest times; more is a violation of I8. */
+struct life_limits {
+    int64_t execute_ms, close_ms;
+    bool proof;
+};
+extern struct life_limits life_limits;
+
+/* calls.c: every API call is answered exactly once, in time, and never after its coordinator's
+ * end. */
+struct call;
+typedef void call_answered_fn(void *arg, const struct cleat_error *, const char *document);
+struct call *call_new(const char *what, int64_t within_ms, call_answered_fn *, void *arg);
+void call_done(void *call, const struct cleat_error *,
+               const char *document); /* a cleat_done_fn */
+void call_keep(struct call *, struct cleat_call *);
+void call_cancel(struct call *);
+void calls_begin(void);
+void calls_forget_all(void);
+bool calls_all_answered(void);
+
+#endif

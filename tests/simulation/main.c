@@ -1,0 +1,151 @@
+/* simulation: the whole core and its drivers in virtual time, against a world that keeps its
+ * own books. simulation [--seed N] [--lives M] [--scenario NAME] [--log FILE] [--self-test]
+ * [--sabotage NAME] Without --scenario: every named scenario, then random ones until M lives
+ * (10,000) were led. World i of a run has seed N + i; a failing one is repeated with the seed
+ * and the scenario that are printed. */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "scenario.h"
+#include "self_test.h"
+
+struct run {
+    uint64_t seed, lives_wanted;
+    const struct scenario *only;
+    enum sabotage sabotage;
+    FILE *log_file;
+    uint64_t lives, worlds, passed, failed, turns, crashes;
+    int64_t virtual_ms;
+};
+
+static void report_failure(const struct scenario *scenario, uint64_t seed,
+                           const char *violation)
+{
+    fprintf(stderr, "\n---- the last events ----\n");
+    world_last_lines(stderr);
+    fprintf(stderr, "\nscenario %s, seed %" PRIu64 " violates %s\n", scenario->name, seed,
+            violation);
+    fprintf(stderr, "again: simulation --scenario %s --seed %" PRIu64 " --lives 1\n",
+            scenario->name, seed);
+}
+
+static bool run_one(struct run *run, const struct scenario *scenario, uint64_t seed)
+{
+    struct scenario_result result;
+    scenario_run(scenario, seed, run->sabotage, run->log_file, &result);
+    run->worlds++;
+    run->lives += result.lives;
+    run->turns += result.turns;
+    run->crashes += result.crashes;
+    run->virtual_ms += result.virtual_ms;
+    if (!result.violation[0]) {
+        run->passed++;
+        return true;
+    }
+    run->failed++;
+    report_failure(scenario, seed, result.violation);
+    return false;
+}
+
+static bool run_named(struct run *run)
+{
+    for (const struct scenario *s = scenarios; s->name; s++) {
+        printf("scenario %s: %s\n", s->name, s->help);
+        fflush(stdout);
+        for (unsigned i = 0; i < s->repeat; i++)
+            if (!run_one(run, s, run->seed + i))
+                return false;
+    }
+    return true;
+}
+
+static bool run_many(struct run *run, const struct scenario *scenario)
+{
+    for (uint64_t seed = run->seed; run->lives < run->lives_wanted; seed++)
+        if (!run_one(run, scenario, seed))
+            return false;
+    return true;
+}
+
+static void print_summary(const struct run *run, double seconds)
+{
+    printf("%" PRIu64 " lives in %" PRIu64 " worlds, %" PRIu64 " turns, %" PRIu64
+           " restarts, %.1f virtual hours in %.1f s: %.0f lives per minute; seed %" PRIu64 "\n",
+           run->lives, run->worlds, run->turns, run->crashes, (double)run->virtual_ms / 3600000,
+           seconds, (double)run->lives * 60 / seconds, run->seed);
+    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", run->passed, run->failed);
+}
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int usage(const char *problem, const char *what)
+{
+    fprintf(stderr,
+            "simulation: %s %s\n"
+            "usage: simulation [--seed N] [--lives M] [--scenario NAME] [--log FILE]\n"
+            "                  [--self-test] [--sabotage NAME]\n",
+            problem, what);
+    for (const struct scenario *s = scenarios; s->name; s++)
+        fprintf(stderr, "  %-14s %s\n", s->name, s->help);
+    return 2;
+}
+
+static bool read_number(const char *text, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0';
+}
+
+static int run_all(struct run *run)
+{
+    double start = seconds_now();
+    bool ok = run->only ? run_many(run, run->only)
+                        : run_named(run) && run_many(run, &scenario_random);
+    print_summary(run, seconds_now() - start);
+    if (run->log_file && fclose(run->log_file) != 0) {
+        perror("simulation: log");
+        return 1;
+    }
+    return ok ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"seed", required_argument, NULL, 's'},
+                                            {"lives", required_argument, NULL, 'n'},
+                                            {"scenario", required_argument, NULL, 'c'},
+                                            {"log", required_argument, NULL, 'l'},
+                                            {"sabotage", required_argument, NULL, 'x'},
+                                            {"self-test", no_argument, NULL, 't'},
+                                            {NULL, 0, NULL, 0}};
+    struct run run = {.seed = 1, .lives_wanted = 10000};
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == 's' && !read_number(optarg, &run.seed))
+            return usage("not a seed:", optarg);
+        if (option == 'n' && !read_number(optarg, &run.lives_wanted))
+            return usage("not a number:", optarg);
+        if (option == 'c' && !(run.only = scenario_find(optarg)))
+            return usage("no such scenario:", optarg);
+        if (option == 'x' && !self_test_find(optarg, &run.sabotage))
+            return usage("no such sabotage:", optarg);
+        if (option == 'l' && !(run.log_file = fopen(optarg, "w")))
+            return usage("cannot write", optarg);
+        if (option == 't')
+            return self_test(run.seed);
+        if (option == '?')
+            return usage("bad", "option");
+    }
+    return run_all(&run);
+}

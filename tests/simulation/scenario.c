@@ -1,0 +1,262 @@
+#include "scenario.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include "books.h"
+#include "files.h"
+#include "sim_store.h"
+
+#define LIVES_END_MS (INT64_C(6) * 3600 * 1000)
+#define SETTLE_MS (INT64_C(3600) * 1000)
+#define STEP_MS 1000
+
+void sim_client_begin(void);
+
+struct settings_of_world settings;
+static unsigned crashes;
+
+/* ---- the coordinator ---- */
+
+static void take_core_log(void *arg, int level, const char *line)
+{
+    (void)arg, (void)level;
+    if (!world.frozen)
+        world_log("core: %s", line);
+    for (const struct container *c = containers; c; c = c->next)
+        if (strstr(line, c->secret_hex))
+            world_violate("I2", "a secret is logged");
+}
+
+static void set_option(struct cleat_config *config, const char *class_name, const char *key,
+                       const char *value)
+{
+    char why[256];
+    if (!cleat_config_set(config, class_name, key, value, why, sizeof why))
+        world_violate("SIM", "option %s: %s", key, why);
+}
+
+static void set_number(struct cleat_config *config, const char *key, int64_t value)
+{
+    set_option(config, "default", key, world_printf("%" PRId64, value));
+}
+
+static void set_balancer(struct cleat_config *config)
+{
+    const char *sockets = "", *urls = "";
+    for (const struct node *node = nodes; node; node = node->next) {
+        const char *comma = node->next ? "," : "";
+        sockets = world_printf("%s%s%s", sockets, node->socket, comma);
+        urls = world_printf("%shttp://%s:%u%s", urls, node->ip, node->port, comma);
+    }
+    set_option(config, "default", "balancer", nodes ? "haproxy" : "direct");
+    if (!nodes)
+        return;
+    set_option(config, "default", "haproxy_sockets", sockets);
+    set_option(config, "default", "haproxy_urls", urls);
+    set_option(config, "default", "haproxy_backend", "be");
+    set_number(config, "check_interval_ms", settings.check_interval_ms);
+}
+
+static struct cleat_config *make_config(void)
+{
+    struct cleat_config *config = cleat_config_new();
+    set_option(config, NULL, "state_dir", "/simulated/state");
+    set_option(config, NULL, "executor", "/simulated/cleat-executor");
+    set_option(config, NULL, "max_sessions", world_printf("%u", settings.max_sessions));
+    set_option(config, NULL, "retention_s", world_printf("%" PRId64, settings.retention_s));
+    set_option(config, "default", "artifacts", "file:///simulated/artifacts");
+    set_option(config, "default", "proof", settings.plain ? "none" : "required");
+    set_option(config, "default", "direct_path", settings.direct_never ? "never" : "auto");
+    set_option(config, "default", "sandbox", "none");
+    set_number(config, "start_timeout_s", 60);
+    set_number(config, "exec_timeout_s", 60);
+    set_number(config, "idle_timeout_s", settings.idle_timeout_s);
+    set_number(config, "max_lifetime_s", settings.max_lifetime_s);
+    set_number(config, "upload_timeout_s", 60);
+    set_number(config, "salvage_limit_s", settings.salvage_limit_s);
+    if (settings.gather_ms)
+        set_option(config, "default", "gather_ms", settings.gather_ms);
+    if (settings.gather_max_ms)
+        set_option(config, "default", "gather_max_ms", settings.gather_max_ms);
+    set_balancer(config);
+    return config;
+}
+
+static void start_coordinator(void *arg)
+{
+    char why[512] = "";
+    struct cleat_config *config = make_config();
+    (void)arg;
+    world.life++;
+    world_log("---- the coordinator starts ----");
+    coordinator = cleat_new(NULL, config, why, sizeof why); /* takes config */
+    if (coordinator)
+        lives_resume();
+    else if (world.now_ms < world.faults.until_ms)
+        world_at(1000, start_coordinator, NULL);
+    else
+        world_violate("SIM", "the coordinator does not start: %s", why);
+}
+
+static void stop_coordinator(bool as_a_crash)
+{
+    if (!coordinator)
+        return;
+    world_log("---- the coordinator %s ----", as_a_crash ? "crashes" : "stops");
+    world.frozen = as_a_crash;
+    cleat_free(coordinator);
+    world.frozen = world.crash_due = false;
+    coordinator = NULL;
+    lives_forget_calls();
+}
+
+static void crash_and_restart(void)
+{
+    crashes++;
+    stop_coordinator(world.crash_due && !world_chance(2500));
+    world_at(world_pick(1, world_chance(2000) ? 60000 : 1500), start_coordinator, NULL);
+}
+
+static void crash_now(void *arg)
+{
+    world.crash_due = coordinator != NULL;
+    if (world.now_ms < world.faults.until_ms)
+        world_at(world_pick(1, 2 * settings.crash_every_ms), crash_now, arg);
+}
+
+static void spin(void *arg)
+{
+    world_at(0, spin, arg);
+}
+
+static void restart_node(void *arg)
+{
+    haproxy_restart(arg, world_pick(50, 3000));
+}
+
+/* ---- the world ---- */
+
+static void forget_tables(void)
+{
+    network_begin();
+    haproxy_begin();
+    files_begin();
+    books_begin();
+    sim_store_begin();
+    sim_client_begin();
+    containers_begin();
+    lives_begin();
+    crashes = 0;
+}
+
+static void set_defaults(void)
+{
+    memset(&settings, 0, sizeof settings);
+    settings.lives = 4;
+    settings.max_executions = 3;
+    settings.max_sessions = 1000;
+    settings.linger_ms = 2000;
+    settings.check_interval_ms = 1000;
+    settings.salvage_limit_s = 600;
+    settings.retention_s = 86400;
+    settings.idle_timeout_s = 1800;
+    settings.max_lifetime_s = 3600;
+}
+
+static void build_world(void)
+{
+    world.faults = settings.faults;
+    container_habits.plain = settings.plain;
+    books_limits.salvage_limit_ms = settings.salvage_limit_s * 1000;
+    life_limits.proof = !settings.plain;
+    life_limits.execute_ms = (settings.max_lifetime_s + 300) * 1000;
+    life_limits.close_ms = (settings.salvage_limit_s + 1800) * 1000;
+    for (unsigned i = 0; i < settings.nodes; i++) {
+        struct node *node = haproxy_start(i);
+        node->random_picks = settings.random_picks;
+        node->rehomes_cookies = settings.rehomes_cookies;
+        node->own_cookies = settings.own_cookies;
+        node->cookie_age_s = settings.cookie_age_s;
+        if (settings.node_restart_ms)
+            world_at(settings.node_restart_ms, restart_node, node);
+    }
+    if (settings.crash_every_ms)
+        world_at(world_pick(1, 2 * settings.crash_every_ms), crash_now, NULL);
+    if (world.sabotage == SABOTAGE_SPIN)
+        world_at(1000, spin, NULL);
+    start_coordinator(NULL);
+}
+
+static void random_lives(void)
+{
+    for (unsigned i = 0; i < settings.lives; i++) {
+        struct plan plan;
+        plan_draw(&plan);
+        life_new(&plan);
+    }
+}
+
+static bool step_until(int64_t at_ms)
+{
+    world_run_until(at_ms);
+    if (!world.violation[0] && world.crash_due)
+        crash_and_restart();
+    return !world.violation[0];
+}
+
+/* Checks after a grace: drivers may be in the middle of telling. */
+static void run_to_the_end(void)
+{
+    while (!lives_all_closed() && world.now_ms < LIVES_END_MS)
+        if (!step_until(world.now_ms + STEP_MS))
+            return;
+    int64_t end_ms = world.now_ms + SETTLE_MS;
+    while ((containers_alive() > 0 || haproxy_targets() > 0 || !calls_all_answered()) &&
+           world.now_ms < end_ms)
+        if (!step_until(world.now_ms + STEP_MS))
+            return;
+    for (int i = 0; i < 10; i++)
+        if (!step_until(world.now_ms + STEP_MS))
+            return;
+    while (!coordinator)
+        if (!step_until(world.now_ms + STEP_MS))
+            return;
+    books_check_end();
+    lives_check_end();
+}
+
+void scenario_run(const struct scenario *scenario, uint64_t seed, enum sabotage sabotage,
+                  FILE *log_file, struct scenario_result *out)
+{
+    world.log_file = log_file;
+    world_begin(seed);
+    forget_tables();
+    cleat_set_log(take_core_log, NULL, 2);
+    world.sabotage = sabotage;
+    world_log("scenario %s seed %" PRIu64, scenario->name, seed);
+    set_defaults();
+    scenario->set(&settings);
+    build_world();
+    if (scenario->begin)
+        scenario->begin();
+    else
+        random_lives();
+    run_to_the_end();
+    if (!world.violation[0] && scenario->judge)
+        scenario->judge();
+    unsigned count = 0;
+    for (const struct life *life = lives; life; life = life->next)
+        count++;
+    stop_coordinator(world.violation[0] != '\0');
+    *out = (struct scenario_result){.lives = count,
+                                    .crashes = crashes,
+                                    .turns = world.turns,
+                                    .log_hash = world.log_hash,
+                                    .probes = network_books.probes,
+                                    .confirms = network_books.confirms,
+                                    .requests = network_books.requests,
+                                    .virtual_ms = world.now_ms};
+    memcpy(out->violation, world.violation, sizeof out->violation);
+    forget_tables();
+    world_end();
+}

@@ -1,0 +1,51 @@
+/* One world with a script: set up, led to its end, and judged. */
+#ifndef SIMULATION_SCENARIO_H
+#define SIMULATION_SCENARIO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "life.h"
+#include "world.h"
+
+struct settings_of_world {
+    unsigned lives, nodes; /* no node: balancer direct */
+    unsigned max_executions, max_sessions;
+    bool random_picks, rehomes_cookies, own_cookies, plain, direct_never, tenants;
+    bool closes_at_random;
+    int64_t stagger_ms, linger_ms, cookie_age_s, check_interval_ms;
+    int64_t salvage_limit_s, retention_s;
+    int64_t crash_every_ms;  /* on average; 0: never */
+    int64_t node_restart_ms; /* when; 0: never */
+    int64_t idle_timeout_s, max_lifetime_s;
+    const char *gather_ms, *gather_max_ms;
+    struct faults faults;
+};
+
+struct scenario {
+    const char *name, *help;
+    void (*set)(struct settings_of_world *);
+    void (*begin)(void); /* lives and hooks, instead of random lives; NULL: random */
+    void (*judge)(void); /* at the end, after the invariants; may violate */
+    unsigned repeat;     /* worlds per run of all scenarios */
+};
+
+extern const struct scenario scenarios[];
+const struct scenario *scenario_find(const char *name);
+extern const struct scenario scenario_random;
+extern struct settings_of_world settings;
+
+struct scenario_result {
+    unsigned lives, crashes;
+    uint64_t turns, log_hash, probes, confirms, requests;
+    int64_t virtual_ms;
+    char violation[sizeof world.violation];
+};
+
+/* Runs one world from its beginning to its end. log_file may be NULL. */
+void scenario_run(const struct scenario *, uint64_t seed, enum sabotage, FILE *log_file,
+                  struct scenario_result *out);
+
+/* scenario_list.c */
+void plan_draw(struct plan *); /* by settings */
+
+#endif

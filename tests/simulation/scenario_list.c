@@ -1,0 +1,400 @@
+/* The scenarios. Each draws what it does not fix from the seed. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include "books.h"
+#include "scenario.h"
+
+/* ---- plans ---- */
+
+void plan_draw(struct plan *p)
+{
+    memset(p, 0, sizeof *p);
+    p->tenant = settings.tenants && world_chance(5000) ? "tenant-b" : "tenant-a";
+    p->born_ms = settings.stagger_ms ? world_pick(0, settings.stagger_ms) : 0;
+    p->linger_ms = world_pick(0, settings.linger_ms);
+    p->close_ms = -1;
+    if (settings.closes_at_random && world_chance(4000))
+        p->close_ms = world_pick(0, world_chance(5000) ? 3000 : 60000);
+    p->twice = world_chance(1000);
+    p->keeps_alive = world_chance(1000);
+    p->env = !settings.plain && world_chance(2000);
+    p->executions = (unsigned)world_pick(0, settings.max_executions);
+    int64_t at_ms = 0;
+    for (unsigned i = 0; i < p->executions; i++) {
+        struct planned_execution *e = &p->execution[i];
+        at_ms += world_chance(5000) ? world_pick(0, 200) : world_pick(0, 20000);
+        e->after_ready_ms = at_ms;
+        e->takes_ms = world_chance(500) ? world_pick(50000, 90000) : world_pick(1, 3000);
+        e->fails = world_chance(2000);
+        e->artifact = world_chance(3000);
+        e->named = world_chance(7000);
+        e->argv = !settings.plain && world_chance(2000);
+        e->retries = world_chance(7000);
+    }
+}
+
+static struct plan plain_plan(int64_t born_ms)
+{
+    return (struct plan){
+        .tenant = "tenant-a", .born_ms = born_ms, .close_ms = -1, .linger_ms = 1000};
+}
+
+static void add_execution(struct plan *p, int64_t after_ready_ms, int64_t takes_ms,
+                          bool artifact)
+{
+    p->execution[p->executions++] = (struct planned_execution){.after_ready_ms = after_ready_ms,
+                                                               .takes_ms = takes_ms,
+                                                               .artifact = artifact,
+                                                               .named = true};
+}
+
+static struct life *life_number(unsigned index)
+{
+    struct life *life = lives;
+    while (life && life->index != index)
+        life = life->next;
+    return life;
+}
+
+/* ---- the random one ---- */
+
+static void draw_faults(struct faults *f)
+{
+    unsigned *const chances[] = {&f->http_refused,   &f->http_lost,     &f->http_answer_lost,
+                                 &f->http_late,      &f->http_doubled,  &f->http_lying,
+                                 &f->http_truncated, &f->http_cut_body, &f->http_5xx,
+                                 &f->ask_refused,    &f->ask_lost,      &f->ask_answer_lost,
+                                 &f->ask_late,       &f->ask_truncated, &f->ask_nonsense,
+                                 &f->spawn_fails,    &f->spawn_dies,    &f->spawn_never_listens,
+                                 &f->spawn_slow,     &f->spawn_hangs,   &f->spawn_dies_later,
+                                 &f->commit_fails,   &f->commit_crash,  &f->file_fails,
+                                 &f->remove_fails};
+    f->until_ms = world_pick(5000, 120000);
+    for (size_t i = 0; i < sizeof chances / sizeof *chances; i++)
+        if (world_chance(4000))
+            *chances[i] =
+                (unsigned)(world_chance(2000) ? world_pick(100, 2500) : world_pick(1, 300));
+}
+
+static void set_random(struct settings_of_world *s)
+{
+    static const unsigned node_counts[] = {0, 1, 1, 1, 2, 3};
+    s->lives = (unsigned)world_pick(1, 10);
+    s->nodes = node_counts[world_pick(0, 5)];
+    s->max_executions = (unsigned)world_pick(0, 5);
+    s->random_picks = world_chance(4000);
+    s->rehomes_cookies = world_chance(5000);
+    s->own_cookies = world_chance(5000);
+    s->plain = world_chance(2000);
+    s->direct_never = world_chance(2500);
+    s->tenants = !s->plain;
+    s->closes_at_random = world_chance(5000);
+    s->stagger_ms = world_chance(5000) ? 0 : world_pick(0, 20000);
+    s->linger_ms = world_pick(0, 20000);
+    s->cookie_age_s = world_chance(2000) ? world_pick(5, 60) : 0;
+    s->check_interval_ms = world_chance(5000) ? 1000 : 200;
+    s->crash_every_ms = world_chance(4000) ? world_pick(50, 30000) : 0;
+    s->node_restart_ms = world_chance(1500) ? world_pick(1, 30000) : 0;
+    s->max_sessions = world_chance(2000) ? (unsigned)world_pick(1, 4) : 1000;
+    if (world_chance(1000))
+        s->idle_timeout_s = world_pick(1, 30);
+    if (world_chance(1000))
+        s->max_lifetime_s = world_pick(1, 60);
+    if (world_chance(7500))
+        draw_faults(&s->faults);
+    if (world_chance(2000))
+        container_habits.posing = 3000;
+    if (world_chance(1000))
+        container_habits.artifacts_down_until_ms = world_pick(1000, 300000);
+    container_habits.artifacts_hang = world_chance(5000);
+}
+
+const struct scenario scenario_random = {
+    .name = "random", .help = "everything at once, from the seed", .set = set_random};
+
+/* ---- quiet worlds of a certain shape ---- */
+
+static void set_quiet(struct settings_of_world *s)
+{
+    s->nodes = 1;
+}
+
+static void set_direct(struct settings_of_world *s)
+{
+    (void)s;
+}
+
+static void set_64(struct settings_of_world *s)
+{
+    s->nodes = 1;
+    s->lives = 64;
+    s->gather_max_ms = "60000";
+}
+
+static void judge_64(void)
+{
+    uint64_t all = network_books.probes + network_books.confirms;
+    uint64_t bound = settings.lives * 5 / 2 + 16;
+    printf("  64 at once: %" PRIu64 " probes + %" PRIu64 " confirms, allowed %" PRIu64 "\n",
+           network_books.probes, network_books.confirms, bound);
+    if (all > bound)
+        world_violate("PROBES", "%" PRIu64 " probes and confirms for %u sessions", all,
+                      settings.lives);
+    for (const struct life *life = lives; life; life = life->next)
+        if (!life->was_ready)
+            world_violate("READY", "%s was never ready", life->name);
+}
+
+static void judge_all_ready(void)
+{
+    printf("  %u sessions: %" PRIu64 " probes + %" PRIu64 " confirms\n", settings.lives,
+           network_books.probes, network_books.confirms);
+    for (const struct life *life = lives; life; life = life->next)
+        if (!life->was_ready)
+            world_violate("READY", "%s was never ready", life->name);
+}
+
+static void set_random_picks(struct settings_of_world *s)
+{
+    set_64(s);
+    s->random_picks = true;
+}
+
+static void set_three_nodes(struct settings_of_world *s)
+{
+    set_64(s);
+    s->nodes = 3;
+}
+
+static void set_three_nodes_own_cookies(struct settings_of_world *s)
+{
+    set_three_nodes(s);
+    s->own_cookies = true;
+}
+
+static void set_staggered(struct settings_of_world *s)
+{
+    s->nodes = 1;
+    s->lives = 64;
+    s->stagger_ms = 15000;
+    s->linger_ms = 20000;
+}
+
+/* One newcomer among 64 that are routed already. */
+static void begin_newcomer(void)
+{
+    for (int i = 0; i < 64; i++) {
+        struct plan p = plain_plan(0);
+        p.close_ms = 120000;
+        add_execution(&p, 100000, 10, false);
+        life_new(&p);
+    }
+    struct plan newcomer = plain_plan(60000);
+    add_execution(&newcomer, 100, 50, true);
+    life_new(&newcomer);
+}
+
+static void judge_newcomer(void)
+{
+    const struct life *newcomer = life_number(64);
+    printf("  newcomer among 64: ready after %" PRId64 " ms\n", newcomer->ready_ms - 60000);
+    if (newcomer->ready_ms < 0 || newcomer->ready_ms > 90000)
+        world_violate("READY", "the newcomer was not ready in time");
+}
+
+/* ---- the silent fail-over: a target hangs, the balancer re-routes its session to another's
+ * container; the next execution is a misroute that did not run, and when the target is back the
+ * session works ---- */
+
+static void hang_first(void *arg)
+{
+    (void)arg;
+    container_hang(container_of_session(life_number(0)->session), true);
+}
+
+static void wake_first(void *arg)
+{
+    (void)arg;
+    container_hang(container_of_session(life_number(0)->session), false);
+}
+
+static void begin_fail_over(void)
+{
+    for (int i = 0; i < 2; i++) {
+        struct plan p = plain_plan(0);
+        p.close_ms = 120000;
+        add_execution(&p, 500, 20, true);
+        add_execution(&p, 25000, 20, false); /* after the target went down */
+        add_execution(&p, 70000, 20, false);
+        life_new(&p);
+    }
+    world_at(15000, hang_first, NULL);
+    world_at(50000, wake_first, NULL);
+}
+
+static void judge_fail_over(void)
+{
+    const struct life *first = life_number(0), *second = life_number(1);
+    if (first->execution[0].outcome != OUTCOME_RECORD ||
+        first->execution[2].outcome != OUTCOME_RECORD)
+        world_violate("FAIL-OVER", "an execution before or after the fail-over did not run");
+    if (first->execution[1].outcome == OUTCOME_ERROR && !first->execution[1].said_not_run)
+        world_violate("FAIL-OVER", "the misrouted execution fails with %s and not with ran: no",
+                      first->execution[1].error);
+    for (int i = 0; i < 3; i++)
+        if (second->execution[i].outcome != OUTCOME_RECORD)
+            world_violate("FAIL-OVER", "the other session was touched");
+}
+
+/* ---- liars ---- */
+
+static void pose_as_second(void *arg)
+{
+    (void)arg;
+    struct container *liar = container_of_session(life_number(0)->session);
+    if (liar)
+        liar->poses_as = life_number(1)->session;
+}
+
+static void begin_liar(void)
+{
+    for (int i = 0; i < 4; i++) {
+        struct plan p = plain_plan(i == 0 ? 0 : 3000);
+        add_execution(&p, 100, 20, true);
+        add_execution(&p, 30000, 20, false);
+        if (i == 0)
+            p.close_ms = 90000;
+        life_new(&p);
+    }
+    world_at(5000, pose_as_second, NULL);
+}
+
+static void judge_liar(void)
+{
+    for (unsigned i = 1; i < 4; i++)
+        for (unsigned e = 0; e < 2; e++)
+            if (life_number(i)->execution[e].outcome != OUTCOME_RECORD)
+                world_violate("LIAR", "the liar disturbed L%u: %s", i,
+                              life_number(i)->execution[e].error
+                                  ? life_number(i)->execution[e].error
+                                  : "not executed");
+}
+
+/* ---- the artifact store is out of reach ---- */
+
+static void set_store_down(struct settings_of_world *s)
+{
+    s->nodes = 1;
+    s->lives = 6;
+    s->max_executions = 4;
+    container_habits.artifacts_down_until_ms = 200000;
+    container_habits.artifacts_hang = world_chance(5000);
+}
+
+static void judge_store_down(void)
+{
+    for (const struct container *c = containers; c; c = c->next)
+        if (c->uploaded < c->artifacts)
+            world_violate("I4", "container %u lost files though the store came back", c->index);
+}
+
+static void set_store_gone(struct settings_of_world *s)
+{
+    set_store_down(s);
+    container_habits.artifacts_down_until_ms = FOREVER;
+}
+
+static void set_node_restart(struct settings_of_world *s)
+{
+    s->nodes = (unsigned)world_pick(1, 2);
+    s->lives = 8;
+    s->node_restart_ms = world_pick(3000, 12000);
+    s->linger_ms = 30000;
+}
+
+static void set_crashes(struct settings_of_world *s)
+{
+    s->nodes = (unsigned)world_pick(0, 2);
+    s->lives = 6;
+    s->crash_every_ms = 700;
+    s->faults.until_ms = 60000;
+    s->faults.commit_crash = 300;
+    s->direct_never = world_chance(3000);
+}
+
+static void set_plain(struct settings_of_world *s)
+{
+    s->nodes = 1;
+    s->lives = 8;
+    s->plain = true;
+}
+
+static void set_doubles(struct settings_of_world *s)
+{
+    s->nodes = 1;
+    s->max_executions = 5;
+    s->faults.until_ms = FOREVER;
+    s->faults.http_doubled = 5000;
+}
+
+/* A restart after the ends of sessions: their request ids stay refused. */
+static void restart_all(void *arg)
+{
+    (void)arg;
+    world.crash_due = true;
+}
+
+static void begin_blocked(void)
+{
+    for (int i = 0; i < 3; i++) {
+        struct plan p = plain_plan(0);
+        life_new(&p);
+    }
+    struct plan p = plain_plan(0);
+    p.close_ms = 150000;
+    life_new(&p);
+    world_at(100000, restart_all, NULL);
+}
+
+const struct scenario scenarios[] = {
+    {"quiet", "four sessions behind one node, no fault", set_quiet, NULL, judge_all_ready, 3},
+    {"direct", "four sessions without a balancer, no fault", set_direct, NULL, judge_all_ready,
+     3},
+    {"64", "64 at once, round robin; probes are bounded", set_64, NULL, judge_64, 1},
+    {"random-picks", "64 at once, the balancer picks at random", set_random_picks, NULL,
+     judge_all_ready, 1},
+    {"three-nodes", "64 at once, three nodes with their own rotation", set_three_nodes, NULL,
+     judge_all_ready, 1},
+    {"own-cookies", "the same, and a node knows its own cookies only",
+     set_three_nodes_own_cookies, NULL, judge_all_ready, 1},
+    {"staggered", "64 that start one after another", set_staggered, NULL, judge_all_ready, 1},
+    {"newcomer", "one newcomer among 64 that are routed", set_quiet, begin_newcomer,
+     judge_newcomer, 1},
+    {"fail-over", "a target hangs and the balancer re-routes silently", set_quiet,
+     begin_fail_over, judge_fail_over, 5},
+    {"liar", "user code takes the port and poses as another session", set_quiet, begin_liar,
+     judge_liar, 5},
+    {"store-down", "the artifact store is out of reach for a while", set_store_down, NULL,
+     judge_store_down, 3},
+    {"store-gone", "the artifact store is out of reach for ever", set_store_gone, NULL, NULL,
+     3},
+    {"node-restart", "the balancer restarts and has forgotten its servers", set_node_restart,
+     NULL, NULL, 5},
+    {"crashes", "the coordinator crashes at commits and between turns", set_crashes, NULL, NULL,
+     10},
+    {"doubles", "every other request arrives twice", set_doubles, NULL, judge_all_ready, 3},
+    {"blocked", "a restart after the end of sessions", set_direct, begin_blocked, NULL, 1},
+    {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
+    {NULL, NULL, NULL, NULL, NULL, 0},
+};
+
+const struct scenario *scenario_find(const char *name)
+{
+    if (strcmp(name, scenario_random.name) == 0)
+        return &scenario_random;
+    for (const struct scenario *s = scenarios; s->name; s++)
+        if (strcmp(s->name, name) == 0)
+            return s;
+    return NULL;
+}

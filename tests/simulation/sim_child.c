@@ -1,0 +1,292 @@
+/* src/loop/child.h: processes are simulated containers, files are kept in memory. */
+#include "loop/child.h"
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include "base/mem.h"
+#include "books.h"
+#include "container.h"
+#include "files.h"
+#include "world.h"
+
+struct file {
+    const char *path, *text;
+    struct container *holder; /* of its lock */
+    bool removed;
+    UT_hash_handle hh; /* iterates in the order of creation */
+};
+
+static struct file *files;
+
+/* What cleat holds of a process; the watcher is told of its exit once. */
+struct child {
+    pid_t pid;
+    struct child_watch *watch;
+};
+
+struct child_watch {
+    struct container *container;
+    child_exit_fn *exited; /* NULL: freed */
+    void *arg;
+    bool adopted;
+};
+
+/* ---- files ---- */
+
+void files_begin(void)
+{
+    HASH_CLEAR(hh, files);
+}
+
+static struct file *find_file(const char *path)
+{
+    struct file *file = NULL;
+    HASH_FIND_STR(files, path, file);
+    return file && !file->removed ? file : NULL;
+}
+
+static struct file *make_file(const char *path)
+{
+    struct file *file = NULL;
+    HASH_FIND_STR(files, path, file);
+    if (!file) {
+        file = world_alloc(sizeof *file);
+        file->path = world_strdup(path);
+        HASH_ADD_KEYPTR(hh, files, file->path, strlen(file->path), file);
+    }
+    file->removed = false;
+    return file;
+}
+
+void files_put(const char *path, const char *text)
+{
+    make_file(path)->text = world_strdup(text);
+}
+
+const char *files_get(const char *path)
+{
+    struct file *file = find_file(path);
+    return file ? file->text : NULL;
+}
+
+void files_lock(const char *path, struct container *holder)
+{
+    struct file *file = make_file(path);
+    file->text = world_printf("%d\n", (int)holder->pid);
+    file->holder = holder;
+}
+
+static void tell_watcher(void *arg)
+{
+    struct child_watch *watch = arg;
+    child_exit_fn *exited = watch->exited;
+    watch->exited = NULL;
+    if (!exited)
+        return;
+    sim_loop_touch();
+    exited(watch->arg, watch->adopted ? CHILD_STATUS_UNKNOWN : watch->container->exit_status);
+}
+
+void files_unlock(struct container *holder)
+{
+    struct file *file, *next;
+    HASH_ITER (hh, files, file, next)
+        if (file->holder == holder)
+            file->holder = NULL;
+    if (holder->watch)
+        world_at(1, tell_watcher, holder->watch);
+    holder->watch = NULL;
+}
+
+bool files_under(const char *directory)
+{
+    size_t len = strlen(directory);
+    struct file *file, *next;
+    HASH_ITER (hh, files, file, next)
+        if (!file->removed && strncmp(file->path, directory, len) == 0 &&
+            file->path[len] == '/')
+            return true;
+    return false;
+}
+
+enum error_code dir_make(const char *path, mode_t mode, struct error *e)
+{
+    (void)path, (void)mode;
+    if (world_fault(world.faults.file_fails))
+        return error_set(e, ERR_INTERNAL, "%s: no space left on device", path);
+    return ERR_NONE;
+}
+
+void dir_list_locked(const char *root, dir_each_fn *each, void *arg)
+{
+    static const char lock[] = "/lock";
+    size_t root_len = strlen(root), lock_len = strlen(lock);
+    struct file *file, *next;
+    HASH_ITER (hh, files, file, next) {
+        size_t len = strlen(file->path);
+        const char *name = file->path + root_len + 1;
+        if (file->removed || len <= root_len + 1 + lock_len || file->path[root_len] != '/' ||
+            strncmp(file->path, root, root_len) != 0 ||
+            strcmp(file->path + len - lock_len, lock) != 0)
+            continue;
+        char *copy = mem_strndup(name, len - root_len - 1 - lock_len);
+        if (!strchr(copy, '/'))
+            each(arg, copy, file->holder != NULL);
+        free(copy);
+    }
+}
+
+enum error_code file_write(const char *path, const char *text, struct error *e)
+{
+    if (world.frozen)
+        return ERR_NONE;
+    if (world_fault(world.faults.file_fails))
+        return error_set(e, ERR_INTERNAL, "%s: no space left on device", path);
+    files_put(path, text);
+    return ERR_NONE;
+}
+
+char *file_read(const char *path, size_t max)
+{
+    const char *text = files_get(path);
+    if (!text || strlen(text) > max)
+        return NULL;
+    books_file_read(path);
+    return mem_strdup(text);
+}
+
+struct removal {
+    const char *path;
+    struct loop *loop;
+    unsigned life;
+    void (*done)(void *arg, const struct error *);
+    void *arg;
+};
+
+static void remove_tree(const char *path)
+{
+    size_t len = strlen(path);
+    struct file *file, *next;
+    HASH_ITER (hh, files, file, next)
+        if (strncmp(file->path, path, len) == 0 && file->path[len] == '/' && !file->holder)
+            file->removed = true;
+}
+
+static void removal_due(void *arg)
+{
+    struct removal *r = arg;
+    struct error e = {0};
+    if (world_fault(world.faults.remove_fails))
+        error_set(&e, ERR_INTERNAL, "%s: input/output error", r->path);
+    else
+        remove_tree(r->path);
+    if (r->life != world.life || !world.loop)
+        return;
+    sim_loop_touch();
+    r->done(r->arg, e.code == ERR_NONE ? NULL : &e);
+}
+
+void dir_remove(struct loop *loop, const char *path,
+                void (*done)(void *arg, const struct error *), void *arg)
+{
+    if (world.frozen)
+        return;
+    struct removal *r = world_alloc(sizeof *r);
+    *r = (struct removal){.path = world_strdup(path), .loop = loop, .done = done, .arg = arg};
+    r->life = world.life;
+    world_at(world_pick(1, 20), removal_due, r);
+}
+
+/* ---- processes ---- */
+
+static const char *environment(const struct child_spec *spec, const char *name)
+{
+    size_t len = strlen(name);
+    for (const char *const *entry = spec->envp; entry && *entry; entry++)
+        if (strncmp(*entry, name, len) == 0 && (*entry)[len] == '=')
+            return *entry + len + 1;
+    return NULL;
+}
+
+static struct child *watch_container(struct container *c, child_exit_fn *exited, void *arg,
+                                     bool adopted)
+{
+    struct child *child = mem_alloc(sizeof *child);
+    child->pid = c->pid;
+    child->watch = world_alloc(sizeof *child->watch);
+    *child->watch = (struct child_watch){c, exited, arg, adopted};
+    c->watch = child->watch;
+    return child;
+}
+
+static const char *listen_address(const struct child_spec *spec)
+{
+    const char *address = environment(spec, "CLEAT_LISTEN");
+    if (world.sabotage == SABOTAGE_SAME_ADDRESS && containers)
+        return containers->address;
+    return address;
+}
+
+struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
+                          child_exit_fn *exited, void *arg, struct error *e)
+{
+    (void)loop;
+    struct launch_order order = {.session = environment(spec, "SESSION_ID"),
+                                 .attempt = environment(spec, "CLEAT_ATTEMPT"),
+                                 .secret = environment(spec, "CLEAT_SECRET"),
+                                 .listen = listen_address(spec),
+                                 .workspace = environment(spec, "CLEAT_WORKSPACE")};
+    if (world.frozen || world_fault(world.faults.spawn_fails)) {
+        error_set(e, ERR_LAUNCH, "out of processes");
+        return NULL;
+    }
+    if (!order.session || !order.attempt || !order.secret || !order.listen ||
+        !order.workspace || !spec->lock_path) {
+        world_violate("SIM", "a child without identity, address, workspace or lock");
+        error_set(e, ERR_INTERNAL, "not a container");
+        return NULL;
+    }
+    const char *slash = strrchr(order.workspace, '/');
+    order.key = slash ? slash + 1 : order.workspace;
+    struct file *lock = find_file(spec->lock_path);
+    if (lock && lock->holder) {
+        error_set(e, ERR_CONFLICT, "%s is locked", spec->lock_path);
+        return NULL;
+    }
+    struct container *c = container_start(&order);
+    files_lock(spec->lock_path, c);
+    return watch_container(c, exited, arg, false);
+}
+
+struct child *child_adopt(struct loop *loop, const char *lock_path, child_exit_fn *exited,
+                          void *arg)
+{
+    (void)loop;
+    struct file *lock = find_file(lock_path);
+    if (!lock || !lock->holder)
+        return NULL;
+    return watch_container(lock->holder, exited, arg, true);
+}
+
+pid_t child_pid(const struct child *child)
+{
+    return child->pid;
+}
+
+void child_kill(struct child *child, int signo, bool whole_group)
+{
+    (void)whole_group;
+    if (world.frozen || !child->watch->exited)
+        return;
+    books_container_stopped(child->watch->container, signo);
+    container_signal(child->watch->container, signo);
+}
+
+void child_free(struct child *child)
+{
+    child->watch->exited = NULL;
+    if (child->watch->container->watch == child->watch)
+        child->watch->container->watch = NULL;
+    free(child);
+}

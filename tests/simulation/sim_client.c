@@ -1,0 +1,489 @@
+/* src/http/client.h over the simulated network: connections per share, faults, time-outs. */
+#include "http/client.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "base/mem.h"
+#include "books.h"
+#include "container.h"
+#include "haproxy.h"
+#include "network.h"
+#include "world.h"
+
+enum fate {
+    FATE_FINE,
+    FATE_REFUSED,     /* no connection */
+    FATE_LOST,        /* breaks before the peer read it */
+    FATE_ANSWER_LOST, /* breaks after the peer acted */
+    FATE_LATE,
+    FATE_DOUBLED,
+    FATE_LYING,
+    FATE_CUT_BODY,
+    FATE_5XX,        /* a balancer's error, the peer acted */
+    FATE_5XX_UNSENT, /* the same, and it did not */
+    FATE_SILENT,     /* sabotage: not even a time-out */
+};
+static const char *const fate_names[] = {"",     "refused",    "lost",  "answer-lost",
+                                         "late", "doubled",    "lying", "cut-body",
+                                         "5xx",  "5xx-unsent", "silent"};
+
+struct http_client {
+    struct http_client_stats stats;
+};
+
+struct http_share {
+    struct http_client *client;
+    uint64_t id;
+    unsigned max_idle, in_flight;
+    struct connection *connections;
+};
+
+struct http_exchange {
+    uint64_t id;
+    struct http_share *share; /* NULL once it is over for cleat */
+    http_done_fn *done;
+    void *arg;
+    struct connection *connection;
+    struct sim_request request;
+    const char *ip;
+    uint16_t port;
+    const char *session; /* identity that the request carries */
+    enum fate fate;
+    size_t max_answer;
+    int64_t started_ms;
+};
+
+static uint64_t share_count, exchange_count, connection_count;
+
+/* ---- what http_start is given ---- */
+
+static const char *parse_url(struct http_exchange *x, const char *url)
+{
+    static const char scheme[] = "http://";
+    const char *host = url + strlen(scheme);
+    const char *colon = strchr(url, ':') ? strchr(host, ':') : NULL;
+    const char *slash = strchr(host, '/');
+    if (strncmp(url, scheme, strlen(scheme)) != 0 || !colon || (slash && colon > slash))
+        return NULL;
+    char *ip = world_strdup(host);
+    ip[colon - host] = '\0';
+    x->ip = ip;
+    x->port = (uint16_t)strtoul(colon + 1, NULL, 10);
+    return slash ? slash : "/";
+}
+
+static const struct http_header *copy_headers(const struct http_header *from, size_t count)
+{
+    struct http_header *to = world_alloc(sizeof *to * (count + 1));
+    for (size_t i = 0; i < count; i++)
+        to[i] = (struct http_header){world_strdup(from[i].name), world_strdup(from[i].value)};
+    return to;
+}
+
+static void copy_request(struct http_exchange *x, const struct http_request *from,
+                         const char *path)
+{
+    struct sim_request *to = &x->request;
+    to->method = world_strdup(from->method);
+    to->path = world_strdup(path);
+    to->headers = copy_headers(from->headers, from->header_count);
+    to->header_count = from->header_count;
+    char *body = world_alloc(from->body_len + 1);
+    if (from->body_len)
+        memcpy(body, from->body, from->body_len);
+    to->body = body;
+    to->body_len = from->body_len;
+    to->arg = x;
+}
+
+static enum fate draw_fate(const struct http_exchange *x)
+{
+    const struct faults *f = &world.faults;
+    const struct {
+        unsigned chance;
+        enum fate fate;
+    } fates[] = {
+        {f->http_refused, FATE_REFUSED},
+        {f->http_lost, FATE_LOST},
+        {f->http_answer_lost, FATE_ANSWER_LOST},
+        {f->http_truncated, FATE_ANSWER_LOST},
+        {f->http_late, FATE_LATE},
+        {f->http_doubled, FATE_DOUBLED},
+        {f->http_lying, FATE_LYING},
+        {f->http_cut_body, FATE_CUT_BODY},
+    };
+    if (world.sabotage == SABOTAGE_SILENCE && strcmp(x->request.path, "/execute") == 0)
+        return FATE_SILENT;
+    for (size_t i = 0; i < sizeof fates / sizeof *fates; i++)
+        if (world_fault(fates[i].chance))
+            return fates[i].fate;
+    if (network_frontend(x->ip, x->port) && world_fault(f->http_5xx))
+        return world_chance(5000) ? FATE_5XX : FATE_5XX_UNSENT;
+    return FATE_FINE;
+}
+
+/* ---- connections ---- */
+
+static struct connection *idle_connection(struct http_share *share, const char *peer)
+{
+    for (struct connection *c = share->connections; c; c = c->next)
+        if (c->open && !c->busy && strcmp(c->peer, peer) == 0)
+            return c;
+    return NULL;
+}
+
+static struct connection *strangers_connection; /* sabotage: the last one of anybody's */
+
+static struct connection *connect_to(struct http_exchange *x)
+{
+    char peer[64];
+    snprintf(peer, sizeof peer, "%s:%u", x->ip, x->port);
+    struct connection *c = idle_connection(x->share, peer);
+    if (world.sabotage == SABOTAGE_SHARED_CONNECTION && strangers_connection &&
+        strcmp(strangers_connection->peer, peer) == 0)
+        c = strangers_connection;
+    if (!c) {
+        c = world_alloc(sizeof *c);
+        c->id = ++connection_count + 32768;
+        c->open = true;
+        c->share = x->share->id;
+        mem_copy_string(c->peer, sizeof c->peer, peer);
+        c->next = x->share->connections;
+        x->share->connections = c;
+        x->share->client->stats.connections_opened++;
+        network_books.connections++;
+        strangers_connection = c;
+    }
+    c->busy = true;
+    return c;
+}
+
+static void close_surplus(struct http_share *share)
+{
+    unsigned idle = 0;
+    for (struct connection *c = share->connections; c; c = c->next)
+        if (c->open && !c->busy && ++idle > share->max_idle)
+            c->open = false;
+}
+
+/* The exchange is over for cleat; what travels goes on. */
+static void detach(struct http_exchange *x, bool keep_connection)
+{
+    struct http_share *share = x->share;
+    x->share = NULL;
+    share->in_flight--;
+    x->connection->busy = false;
+    if (!keep_connection)
+        x->connection->open = false;
+    close_surplus(share);
+}
+
+/* ---- the end of an exchange ---- */
+
+static void finish(struct http_exchange *x, struct http_answer *answer)
+{
+    if (!x->share)
+        return;
+    detach(x, answer->error.code == ERR_NONE);
+    snprintf(answer->connection, sizeof answer->connection, "127.0.0.1:%" PRIu64,
+             answer->error.code == ERR_CONNECT ? 0 : x->connection->id);
+    if (answer->error.code == ERR_CONNECT)
+        answer->connection[0] = '\0';
+    answer->elapsed_ms = world.now_ms - x->started_ms;
+    world_log("http %" PRIu64 " done %s %d", x->id, error_name(answer->error.code),
+              answer->status);
+    sim_loop_touch();
+    x->done(x->arg, answer);
+}
+
+static void fail(struct http_exchange *x, enum error_code code, bool sent, const char *why)
+{
+    struct http_answer answer = {.sent = sent};
+    error_set(&answer.error, code, "%s:%u: %s", x->ip, x->port, why);
+    finish(x, &answer);
+}
+
+static void fail_refused(void *arg)
+{
+    fail(arg, ERR_CONNECT, false, "connection refused");
+}
+
+static void fail_reset(void *arg)
+{
+    fail(arg, ERR_RESET, true, "the connection broke");
+}
+
+static void fail_timeout(void *arg)
+{
+    fail(arg, ERR_TIMEOUT, true, "no answer in time");
+}
+
+/* ---- the answer ---- */
+
+struct delivery {
+    struct http_exchange *exchange;
+    struct sim_answer *answer;
+};
+
+static void deliver(void *arg)
+{
+    struct delivery *d = arg;
+    struct http_exchange *x = d->exchange;
+    if (!x->share)
+        return;
+    struct http_answer answer = {.sent = true,
+                                 .status = d->answer->status,
+                                 .body = d->answer->body,
+                                 .body_len = strlen(d->answer->body),
+                                 .headers = d->answer->headers,
+                                 .header_count = d->answer->header_count};
+    if (answer.body_len > x->max_answer) {
+        fail(x, ERR_TOO_LARGE, true, "the answer is too large");
+        return;
+    }
+    books_answer(&x->request, x->session, d->answer);
+    finish(x, &answer);
+}
+
+static void set_header(struct sim_answer *a, const char *name, const char *value)
+{
+    for (size_t i = 0; i < a->header_count; i++)
+        if (strcasecmp(a->headers[i].name, name) == 0)
+            a->headers[i].value = value;
+}
+
+/* What a liar between the peers can do without the secret. */
+static void spoil(struct sim_answer *a)
+{
+    const struct container *stranger = containers;
+    a->honest = false;
+    while (stranger && (stranger == a->from || world_chance(5000)))
+        stranger = stranger->next;
+    switch (world_pick(0, 4)) {
+    case 0:
+        set_header(a, PROOF_HEADER_PROOF, "");
+        a->status = a->status == 200 ? 500 : 200;
+        break;
+    case 1:
+        set_header(a, PROOF_HEADER_PROOF,
+                   "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+        break;
+    case 2:
+        set_header(a, PROOF_HEADER_SESSION, stranger ? stranger->session : "nobody");
+        break;
+    case 3:
+        a->status = a->status == 200 ? 403 : 200;
+        break;
+    default:
+        set_header(a, PROOF_HEADER_ATTEMPT, "77");
+    }
+}
+
+/* Sabotage: another output under the container's own proof, which does not cover bodies. */
+static const char *forge(const char *body)
+{
+    char *copy = world_strdup(body), *at = strstr(copy, "ran in container");
+    if (at)
+        memcpy(at, "is a forged text", strlen("ran in container"));
+    return copy;
+}
+
+static void answered(struct sim_request *request, struct sim_answer *a)
+{
+    struct http_exchange *x = request->arg;
+    int64_t delay_ms = world_pick(1, 10);
+    if (request->is_double)
+        return;
+    if (a->status == 0 || x->fate == FATE_ANSWER_LOST) {
+        world_at(delay_ms, fail_reset, x);
+        return;
+    }
+    if (x->fate == FATE_LYING && a->from && !a->from->plain)
+        spoil(a);
+    if (x->fate == FATE_CUT_BODY && a->body[0]) {
+        size_t len = strlen(a->body);
+        a->body = world_printf("%.*s", (int)(len / 2), a->body);
+    }
+    if (world.sabotage == SABOTAGE_FORGED_RESULT && strcmp(request->path, "/execute") == 0)
+        a->body = forge(a->body);
+    if (x->fate == FATE_5XX) {
+        static const int statuses[] = {500, 502, 503, 504};
+        a = answer_new(statuses[world_pick(0, 3)], "<html>the balancer is sorry</html>");
+    }
+    if (x->fate == FATE_LATE)
+        delay_ms += world_pick(500, 90000);
+    struct delivery *d = world_alloc(sizeof *d);
+    d->exchange = x;
+    d->answer = a;
+    world_at(delay_ms, deliver, d);
+}
+
+/* ---- the way there ---- */
+
+static void hand_over(struct http_exchange *x, struct sim_request *request)
+{
+    struct node *node = network_frontend(x->ip, x->port);
+    struct container *container = node ? NULL : container_at(x->ip, x->port);
+    request->answered = answered;
+    if (node)
+        haproxy_receive(node, request);
+    else if (container && container->listening)
+        container_receive(container, request);
+    else
+        world_at(1, fail_reset, x);
+}
+
+static void arrive(void *arg)
+{
+    struct http_exchange *x = arg;
+    if (x->fate == FATE_LOST) {
+        world_at(world_pick(0, 3000), fail_reset, x);
+        return;
+    }
+    if (x->fate == FATE_5XX_UNSENT) {
+        struct delivery *d = world_alloc(sizeof *d);
+        d->exchange = x;
+        d->answer = answer_new(world_chance(5000) ? 503 : 502, "<html>nobody there</html>");
+        world_at(world_pick(1, 10), deliver, d);
+        return;
+    }
+    if (x->fate == FATE_DOUBLED && !container_habits.plain) {
+        struct sim_request *copy = world_alloc(sizeof *copy);
+        *copy = x->request;
+        copy->is_double = true;
+        hand_over(x, copy);
+    }
+    hand_over(x, &x->request);
+}
+
+static void check_request(const struct http_request *r, const struct http_exchange *x)
+{
+    if (r->connect_timeout_ms <= 0 || r->first_byte_timeout_ms <= 0 || r->total_timeout_ms <= 0)
+        world_violate("I8", "%s %s has no deadline", r->method, r->url);
+    if (r->max_answer == 0 || r->max_answer > (size_t)1 << 30)
+        world_violate("I8", "%s %s has no cap on its answer", r->method, r->url);
+    if (x->share->in_flight > 64)
+        world_violate("I8", "share %" PRIu64 " has %u requests in flight", x->share->id,
+                      x->share->in_flight);
+    books_request(&x->request, x->session, x->connection, network_frontend(x->ip, x->port));
+}
+
+static void swap_cookie(struct http_exchange *x)
+{
+    struct http_header *headers = (struct http_header *)(uintptr_t)x->request.headers;
+    for (size_t i = 0; i < x->request.header_count; i++)
+        if (strcasecmp(headers[i].name, "Cookie") == 0)
+            headers[i].value = "AWSALB=never-proven";
+}
+
+static void depart(struct http_exchange *x, const struct http_request *from)
+{
+    bool there = network_frontend(x->ip, x->port) || container_at(x->ip, x->port);
+    int64_t patience_ms = from->first_byte_timeout_ms < from->total_timeout_ms
+                              ? from->first_byte_timeout_ms
+                              : from->total_timeout_ms;
+    const struct container *c = container_at(x->ip, x->port);
+    if (x->fate == FATE_SILENT)
+        return;
+    if (x->fate == FATE_REFUSED || !there || (c && !c->listening)) {
+        world_at(world_pick(0, 5), fail_refused, x);
+        return;
+    }
+    world_at(patience_ms, fail_timeout, x);
+    world_at(world_pick(1, 10), arrive, x);
+}
+
+/* ---- client.h ---- */
+
+struct http_exchange *http_start(struct http_share *share, const struct http_request *from,
+                                 http_done_fn *done, void *arg)
+{
+    struct http_exchange *x = world_alloc(sizeof *x);
+    x->id = ++exchange_count;
+    x->share = share;
+    x->done = done;
+    x->arg = arg;
+    x->max_answer = from->max_answer;
+    x->started_ms = world.now_ms;
+    const char *path = parse_url(x, from->url);
+    if (!path)
+        world_violate("SIM", "a URL that the simulation cannot read: %s", from->url);
+    copy_request(x, from, path ? path : "/");
+    x->connection = connect_to(x);
+    share->in_flight++;
+    share->client->stats.exchanges++;
+    if (world.frozen || !path)
+        return x;
+    x->fate = draw_fate(x);
+    if (world.sabotage == SABOTAGE_SWAPPED_COOKIE && strcmp(x->request.path, "/execute") == 0)
+        swap_cookie(x);
+    x->session = books_identity(&x->request);
+    world_log("http %" PRIu64 " %s %s:%u%s share %" PRIu64 " conn %" PRIu64 " session %s %s",
+              x->id, x->request.method, x->ip, x->port, x->request.path, share->id,
+              x->connection->id, x->session ? x->session : "-", fate_names[x->fate]);
+    check_request(from, x);
+    depart(x, from);
+    return x;
+}
+
+void http_cancel(struct http_exchange *x)
+{
+    if (x->share)
+        detach(x, false);
+    else
+        world_violate("SIM", "http %" PRIu64 " is cancelled after it was done", x->id);
+}
+
+struct http_client *http_client_new(struct loop *loop)
+{
+    (void)loop;
+    return mem_alloc(sizeof(struct http_client));
+}
+
+void http_client_free(struct http_client *client)
+{
+    if (client->stats.shares)
+        world_violate("SIM", "%zu shares are left when the client is freed",
+                      client->stats.shares);
+    free(client);
+}
+
+void http_client_get_stats(const struct http_client *client, struct http_client_stats *out)
+{
+    *out = client->stats;
+}
+
+struct http_share *http_share_new(struct http_client *client, unsigned max_idle)
+{
+    struct http_share *share = mem_alloc(sizeof *share);
+    share->client = client;
+    share->id = ++share_count;
+    share->max_idle = max_idle;
+    client->stats.shares++;
+    return share;
+}
+
+void http_share_free(struct http_share *share)
+{
+    if (share->in_flight)
+        world_violate("SIM", "share %" PRIu64 " is freed with requests in flight", share->id);
+    for (struct connection *c = share->connections; c; c = c->next)
+        c->open = false;
+    share->client->stats.shares--;
+    free(share);
+}
+
+const char *http_answer_header(const struct http_answer *answer, const char *name)
+{
+    for (size_t i = 0; i < answer->header_count; i++)
+        if (strcasecmp(answer->headers[i].name, name) == 0)
+            return answer->headers[i].value;
+    return NULL;
+}
+
+void sim_client_begin(void)
+{
+    share_count = exchange_count = connection_count = 0;
+    strangers_connection = NULL;
+}

@@ -1,0 +1,163 @@
+/* src/driver/store.h in memory. A commit is durable after a delay; a crash loses what is not.
+ * Crashes of the coordinator are planted here: just before, or just after, a commit became
+ * durable. */
+#include "driver/store.h"
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include "sim_store.h"
+#include "world.h"
+
+struct row {
+    const char *key, *text;
+    UT_hash_handle hh;
+};
+
+struct commit {
+    struct store *store; /* NULL: the coordinator is gone */
+    struct store_change *changes;
+    size_t count;
+    store_done_fn *done;
+    void *arg;
+    bool durable;
+    struct error error;
+    struct commit *next;
+};
+
+struct store {
+    struct commit *first, **end; /* not yet done, in their order */
+    bool committed;              /* loading is over */
+};
+
+static struct row *rows[STORE_KINDS]; /* the disk */
+static struct store the_store;
+uint64_t sim_store_commits;
+
+void sim_store_begin(void)
+{
+    for (int kind = 0; kind < STORE_KINDS; kind++)
+        HASH_CLEAR(hh, rows[kind]);
+    sim_store_commits = 0;
+}
+
+static void forget(enum store_kind kind, const char *key)
+{
+    struct row *row = NULL;
+    HASH_FIND_STR(rows[kind], key, row);
+    if (row)
+        HASH_DEL(rows[kind], row);
+}
+
+static void apply(struct commit *commit)
+{
+    for (size_t i = 0; i < commit->count; i++) {
+        const struct store_change *change = &commit->changes[i];
+        forget(change->kind, change->key);
+        if (!change->row)
+            continue;
+        struct row *row = world_alloc(sizeof *row);
+        row->key = change->key;
+        row->text = change->row;
+        HASH_ADD_KEYPTR(hh, rows[change->kind], row->key, strlen(row->key), row);
+    }
+    commit->durable = true;
+    world_log("store: commit of %zu rows is durable", commit->count);
+}
+
+static void commit_due(void *arg)
+{
+    struct commit *commit = arg;
+    struct store *store = commit->store;
+    if (!store)
+        return;
+    if (store->first != commit) { /* done in their order */
+        world_at(1, commit_due, commit);
+        return;
+    }
+    bool crash = world_fault(world.faults.commit_crash);
+    if (crash && world_chance(5000)) {
+        world_log("store: crash before a commit is durable");
+        world.crash_due = true;
+        return;
+    }
+    if (world_fault(world.faults.commit_fails))
+        error_set(&commit->error, ERR_STORE, "disk full");
+    else
+        apply(commit);
+    store->first = commit->next;
+    if (!store->first)
+        store->end = &store->first;
+    if (crash) {
+        world_log("store: crash after a commit was durable");
+        world.crash_due = true;
+        return;
+    }
+    sim_loop_touch();
+    commit->done(commit->arg, commit->error.code == ERR_NONE ? NULL : &commit->error);
+}
+
+/* ---- store.h ---- */
+
+static struct store *store_open(struct loop *loop, const char *path, struct error *e)
+{
+    (void)loop, (void)path, (void)e;
+    the_store.first = NULL;
+    the_store.end = &the_store.first;
+    the_store.committed = false;
+    return &the_store;
+}
+
+static void store_close(struct store *store)
+{
+    for (struct commit *c = store->first; c; c = c->next) {
+        if (!world.frozen && !c->durable)
+            apply(c);
+        c->store = NULL;
+    }
+    store->first = NULL;
+    store->end = &store->first;
+}
+
+static void store_commit(struct store *store, const struct store_change *changes, size_t count,
+                         store_done_fn *done, void *arg)
+{
+    struct commit *commit = world_alloc(sizeof *commit);
+    store->committed = true;
+    if (world.frozen)
+        return;
+    sim_store_commits++;
+    commit->store = store;
+    commit->changes = world_alloc(sizeof *changes * (count + 1));
+    commit->count = count;
+    for (size_t i = 0; i < count; i++)
+        commit->changes[i] = (struct store_change){
+            changes[i].kind, world_strdup(changes[i].key), world_strdup(changes[i].row)};
+    commit->done = done;
+    commit->arg = arg;
+    *store->end = commit;
+    store->end = &commit->next;
+    world_at(world_chance(500) ? world_pick(5, 200) : world_pick(0, 4), commit_due, commit);
+}
+
+static int by_key(struct row *a, struct row *b)
+{
+    return strcmp(a->key, b->key);
+}
+
+static void store_load(struct store *store, enum store_kind kind, store_each_fn *each,
+                       void *arg, struct error *e)
+{
+    struct row *row, *next;
+    (void)e;
+    if (store->committed)
+        world_violate("I10", "the journal is read after the first commit");
+    HASH_SORT(rows[kind], by_key);
+    HASH_ITER (hh, rows[kind], row, next) {
+        if (world.sabotage == SABOTAGE_AMNESIA && strstr(row->text, "\"CLOSED\""))
+            continue;
+        each(arg, row->key, row->text);
+    }
+}
+
+const struct store_ops store_sqlite = {
+    .open = store_open, .close = store_close, .commit = store_commit, .load = store_load};

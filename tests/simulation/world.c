@@ -1,0 +1,254 @@
+#include "world.h"
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+#include "books.h"
+
+#define KEPT_LINES 400
+#define LINE_SIZE 300
+#define MAX_TURNS_AT_ONE_MS 100000
+
+struct world world;
+
+struct world_block {
+    struct world_block *next, *previous;
+    _Alignas(max_align_t) unsigned char data[];
+};
+
+struct world_event {
+    struct timer timer;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static char kept_lines[KEPT_LINES][LINE_SIZE];
+static uint64_t line_count;
+
+/* ---- chance: xoshiro256**, seeded by splitmix64 (Blackman and Vigna, public domain
+ * algorithms) ---- */
+
+static uint64_t split_mix(uint64_t *state)
+{
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static uint64_t rotate(uint64_t x, int by)
+{
+    return (x << by) | (x >> (64 - by));
+}
+
+uint64_t world_random(void)
+{
+    uint64_t *s = world.random;
+    uint64_t result = rotate(s[1] * 5, 7) * 9;
+    uint64_t shifted = s[1] << 17;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= shifted;
+    s[3] = rotate(s[3], 45);
+    return result;
+}
+
+int64_t world_pick(int64_t min, int64_t max)
+{
+    uint64_t span = (uint64_t)(max - min) + 1;
+    return min + (int64_t)(world_random() % span);
+}
+
+bool world_chance(unsigned in_10000)
+{
+    return in_10000 > 0 && world_random() % 10000 < in_10000;
+}
+
+bool world_fault(unsigned in_10000)
+{
+    return world.now_ms < world.faults.until_ms && world_chance(in_10000);
+}
+
+/* ---- log ---- */
+
+static void hash_line(const char *line)
+{
+    for (; *line; line++)
+        world.log_hash = (world.log_hash ^ (unsigned char)*line) * UINT64_C(0x100000001b3);
+}
+
+void world_log(const char *fmt, ...)
+{
+    char *line = kept_lines[line_count++ % KEPT_LINES];
+    int n = snprintf(line, LINE_SIZE, "%9" PRId64 " ", world.now_ms);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line + n, LINE_SIZE - (size_t)n, fmt, ap);
+    va_end(ap);
+    hash_line(line);
+    if (world.log_file)
+        fprintf(world.log_file, "%s\n", line);
+}
+
+void world_last_lines(FILE *to)
+{
+    uint64_t first = line_count > KEPT_LINES ? line_count - KEPT_LINES : 0;
+    for (uint64_t i = first; i < line_count; i++)
+        fprintf(to, "%s\n", kept_lines[i % KEPT_LINES]);
+}
+
+void world_violate(const char *invariant, const char *fmt, ...)
+{
+    if (world.violation[0])
+        return;
+    int n = snprintf(world.violation, sizeof world.violation, "%s: ", invariant);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(world.violation + n, sizeof world.violation - (size_t)n, fmt, ap);
+    va_end(ap);
+    world_log("VIOLATION %s", world.violation);
+}
+
+/* ---- memory ---- */
+
+void *world_alloc(size_t size)
+{
+    struct world_block *block = mem_alloc(sizeof *block + size);
+    block->next = world.blocks;
+    if (world.blocks)
+        world.blocks->previous = block;
+    world.blocks = block;
+    return block->data;
+}
+
+void world_free(const void *data)
+{
+    if (!data)
+        return;
+    char *at = (char *)(uintptr_t)data - offsetof(struct world_block, data);
+    struct world_block *block = (struct world_block *)(void *)at;
+    if (block->previous)
+        block->previous->next = block->next;
+    else
+        world.blocks = block->next;
+    if (block->next)
+        block->next->previous = block->previous;
+    free(block);
+}
+
+char *world_strdup(const char *s)
+{
+    if (!s)
+        return NULL;
+    size_t size = strlen(s) + 1;
+    return memcpy(world_alloc(size), s, size);
+}
+
+char *world_printf(const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int len = vsnprintf(NULL, 0, fmt, ap);
+    char *text = world_alloc((size_t)len + 1);
+    vsnprintf(text, (size_t)len + 1, fmt, again);
+    va_end(again);
+    va_end(ap);
+    return text;
+}
+
+/* ---- time ---- */
+
+void world_at(int64_t in_ms, void (*fn)(void *arg), void *arg)
+{
+    struct world_event *event = world_alloc(sizeof *event);
+    event->fn = fn;
+    event->arg = arg;
+    timer_heap_add(&world.events, &event->timer, world.now_ms + (in_ms > 0 ? in_ms : 0));
+}
+
+static int64_t next_ms(void)
+{
+    int64_t event = timer_heap_next(&world.events);
+    int64_t loop = world.loop ? sim_loop_next(world.loop) : -1;
+    if (event < 0 || (loop >= 0 && loop < event))
+        return loop;
+    return event;
+}
+
+static void fire_one(void)
+{
+    struct timer *timer = timer_heap_pop_due(&world.events, world.now_ms);
+    if (timer) {
+        struct world_event event = *(struct world_event *)timer;
+        world_free(timer);
+        event.fn(event.arg);
+    } else if (world.loop) {
+        sim_loop_fire_timer(world.loop);
+    }
+}
+
+static void note_time(int64_t at_ms)
+{
+    if (at_ms > world.now_ms) {
+        world.now_ms = at_ms;
+        world.turns_at_now = 0;
+    } else if (++world.turns_at_now > MAX_TURNS_AT_ONE_MS) {
+        world_violate("I10", "%d turns without time passing", MAX_TURNS_AT_ONE_MS);
+    }
+    world.turns++;
+}
+
+bool world_turn(void)
+{
+    int64_t at_ms = next_ms();
+    if (at_ms < 0 || world.violation[0])
+        return false;
+    note_time(at_ms);
+    /* A poll may find several things at once; most turns have one. */
+    int64_t events = world_chance(1500) ? world_pick(2, 4) : 1;
+    for (int64_t i = 0; i < events && !world.crash_due; i++)
+        fire_one();
+    if (world.loop && !world.crash_due)
+        sim_loop_drain(world.loop);
+    books_check();
+    return !world.violation[0];
+}
+
+void world_run_until(int64_t at_ms)
+{
+    for (;;) {
+        int64_t next = next_ms();
+        if (next < 0 || next > at_ms || world.crash_due || !world_turn())
+            break;
+    }
+    if (!world.violation[0] && !world.crash_due && world.now_ms < at_ms)
+        world.now_ms = at_ms;
+}
+
+/* ---- begin and end ---- */
+
+void world_begin(uint64_t seed)
+{
+    FILE *log_file = world.log_file;
+    memset(&world, 0, sizeof world);
+    world.log_file = log_file;
+    world.seed = seed;
+    world.log_hash = UINT64_C(0xcbf29ce484222325);
+    line_count = 0;
+    for (int i = 0; i < 4; i++)
+        world.random[i] = split_mix(&seed);
+}
+
+void world_end(void)
+{
+    timer_heap_free(&world.events);
+    while (world.blocks) {
+        struct world_block *block = world.blocks;
+        world.blocks = block->next;
+        free(block);
+    }
+}
