@@ -256,7 +256,7 @@ static void test_environment(void **state)
         "SESSION_ID=s",
         "CLEAT_ATTEMPT=2",
         "CLEAT_OWNER=o",
-        "CLEAT_SECRET=" SECRET,
+        ("CLEAT_SECRET=" SECRET),
         "CLEAT_SANDBOX=bwrap",
         "CLEAT_LISTEN=127.65.8.1:8080",
         "CLEAT_NETWORK=none",
