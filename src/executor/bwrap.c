@@ -95,6 +95,7 @@ static void add_files(struct buf *b, const struct bwrap_spec *s)
         free(path);
     }
     add3(b, "--bind", s->home, ENTER_HOME);
+    add2(b, "--remount-ro", "/"); /* the root that all this is mounted on is a tmpfs, too */
     add2(b, "--chdir", ENTER_HOME);
 }
 
@@ -124,15 +125,16 @@ static int readable_copy(const struct buf *b)
     return fd >= 0 && lseek(fd, 0, SEEK_SET) == 0 ? fd : -1;
 }
 
-void bwrap_exec(const struct bwrap_spec *s)
+char **bwrap_command(const struct bwrap_spec *s)
 {
     struct buf options = {0};
     add_namespaces(&options, s->network);
     add_files(&options, s);
     add_environment(&options, s->env);
     int fd = readable_copy(&options);
+    buf_free(&options);
     if (fd < 0)
-        return;
+        return NULL;
     size_t count = 0;
     while (s->argv[count])
         count++;
@@ -143,6 +145,5 @@ void bwrap_exec(const struct bwrap_spec *s)
     *next++ = mem_printf("%d", fd);
     *next++ = mem_strdup("--");
     memcpy(next, s->argv, count * sizeof *argv);
-    setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
-    execvp("bwrap", argv);
+    return argv;
 }

@@ -15,7 +15,7 @@ struct bwrap_spec {
     char *const *argv;
 };
 
-/* Replaces this process; returns only when that failed (errno). */
-void bwrap_exec(const struct bwrap_spec *);
+/* The whole command line, for execvp(3) by this process (it holds descriptors). NULL: errno. */
+char **bwrap_command(const struct bwrap_spec *);
 
 #endif

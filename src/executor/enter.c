@@ -178,9 +178,13 @@ static _Noreturn void enter_bwrap(const struct enter_spec *s)
                            .argv = s->argv};
     if (geteuid() == 0 && s->user != 0)
         b.home = expose_home(s->home);
-    set_limits(s);
+    char **command = bwrap_command(&b);
+    if (!command)
+        fail("memfd");
+    setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
     become(s->user);
-    bwrap_exec(&b);
+    set_limits(s); /* last: the limits are the program's, we may need more */
+    execvp(command[0], command);
     fail("bwrap");
 }
 
@@ -189,9 +193,9 @@ static _Noreturn void enter_plain(const struct enter_spec *s)
     char **env = take_environment();
     if (chdir(s->home) != 0)
         fail(s->home);
-    set_limits(s);
-    become(s->user);
     setenv("PATH", search_path(env), 1);
+    become(s->user);
+    set_limits(s);
     execvpe(s->argv[0], s->argv, env);
     fail(s->argv[0]);
 }

@@ -224,7 +224,7 @@ enum {
 static enum error_code copy_tree(struct tree *t, char **argv, struct error *e)
 {
     uid_t owner = owner_argument(argv[CP_TO_OWNER]);
-    int root = open_root(argv[CP_TO_ROOT], e);
+    int root = dir_make(argv[CP_TO_ROOT], 0755, e) ? -1 : open_root(argv[CP_TO_ROOT], e);
     if (root < 0)
         return e->code;
     dprintf(STDOUT_FILENO, "total %zu %" PRId64 "\n", tree_wanted(t), t->bytes);
