@@ -50,7 +50,6 @@ static void end_step(struct attempt *a, enum step_result *step, const char *name
 static void end_upload(struct attempt *a, enum step_result result, const char *why)
 {
     struct counters *n = &a->session->core->counters;
-    message_reset(&a->cleanup.message);
     if (result == STEP_LOST) {
         n->uploads_lost++;
         log_error("artifacts.lost", KV("session", a->session->id), KI("attempt", a->number),
@@ -61,6 +60,7 @@ static void end_upload(struct attempt *a, enum step_result result, const char *w
         n->uploads_skipped++;
     }
     end_step(a, &a->cleanup.upload, "upload", result);
+    message_reset(&a->cleanup.message); /* why may be a text of its answer */
 }
 
 static int64_t upload_patience(const struct attempt *a)
@@ -77,7 +77,6 @@ static void upload_failed(struct attempt *a, const char *why)
         end_upload(a, STEP_LOST, why);
         return;
     }
-    message_reset(&c->message);
     c->polling = false;
     c->upload_tries++;
     c->upload_retry_at = now + backoff_ms(a->session->group->class->backoff_base_ms,
@@ -88,6 +87,7 @@ static void upload_failed(struct attempt *a, const char *why)
     log_warn("upload.retry", KV("session", a->session->id), KI("attempt", a->number),
              KI("try", c->upload_tries), KI("wait_ms", c->upload_retry_at - now),
              KV("error", why));
+    message_reset(&c->message);
     attempt_go(a, ATTEMPT_SALVAGING);
 }
 

@@ -184,6 +184,7 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     TAILQ_INIT(&core->sessions);
     TAILQ_INIT(&core->queue);
     TAILQ_INIT(&core->journal);
+    TAILQ_INIT(&core->commits);
     TAILQ_INIT(&core->orphans);
     TAILQ_INIT(&core->free_calls);
     timer_init(&core->commit_retry, core->loop, retry_commit, core);
@@ -238,6 +239,7 @@ void cleat_free(struct cleat *core)
     free(core->groups);
     if (core->store)
         core->store_ops->close(core->store);
+    journal_forget(core);
     http_client_free(core->client);
     loop_free(core->loop);
     mem_wipe(core->master, sizeof(core->master));

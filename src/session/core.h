@@ -270,6 +270,7 @@ struct cleat {
     unsigned admitted, queued, closed;
 
     TAILQ_HEAD(, session) journal; /* with changes of this turn */
+    TAILQ_HEAD(, commit) commits;  /* in flight */
     uint64_t commit_sent, commit_durable;
     struct timer commit_retry, purge;
     TAILQ_HEAD(, orphan) orphans;
@@ -366,6 +367,7 @@ struct attempt *attempt_from_row(struct cleat *, const char *row, struct error *
 /* journal.c: the changes of a turn become one commit */
 void journal_add(struct session *);
 void journal_turn_end(void *core);
+void journal_forget(struct cleat *); /* commits in flight never call back */
 bool journal_load(struct cleat *, struct error *);
 void journal_purge(struct cleat *); /* forgets closed sessions whose retention is over */
 

@@ -9,6 +9,7 @@
 #define COMMIT_RETRY_MS 1000
 
 struct commit {
+    TAILQ_ENTRY(commit) entry;
     struct cleat *core;
     uint64_t number;
     size_t count;
@@ -75,6 +76,28 @@ static void again(struct session *s, uint64_t number, const struct error *e)
         session_close(s, error_name(ERR_STORE), e);
 }
 
+static struct commit *commit_new(struct cleat *core)
+{
+    struct commit *c = mem_alloc(sizeof(*c));
+    c->core = core;
+    c->number = ++core->commit_sent;
+    TAILQ_INSERT_TAIL(&core->commits, c, entry);
+    return c;
+}
+
+static void commit_free(struct commit *c)
+{
+    TAILQ_REMOVE(&c->core->commits, c, entry);
+    free(c->sessions);
+    free(c);
+}
+
+void journal_forget(struct cleat *core)
+{
+    while (!TAILQ_EMPTY(&core->commits))
+        commit_free(TAILQ_FIRST(&core->commits));
+}
+
 static void committed(void *arg, const struct error *e)
 {
     struct commit *c = arg;
@@ -94,8 +117,7 @@ static void committed(void *arg, const struct error *e)
             again(s, c->number, e);
         session_wake(s);
     }
-    free(c->sessions);
-    free(c);
+    commit_free(c);
 }
 
 static void send(struct cleat *core, const struct changes *changes, struct commit *c)
@@ -114,9 +136,7 @@ void journal_turn_end(void *arg)
         return;
     TAILQ_FOREACH (s, &core->journal, journal_entry)
         count++;
-    struct commit *c = mem_alloc(sizeof(*c));
-    c->core = core;
-    c->number = ++core->commit_sent;
+    struct commit *c = commit_new(core);
     c->sessions = mem_array(count, sizeof(*c->sessions));
     while ((s = TAILQ_FIRST(&core->journal))) {
         TAILQ_REMOVE(&core->journal, s, journal_entry);
@@ -188,10 +208,7 @@ void journal_purge(struct cleat *core)
         TAILQ_INSERT_TAIL(&old, s, queue_entry);
     }
     if (changes.count > 0) {
-        struct commit *c = mem_alloc(sizeof(*c));
-        c->core = core;
-        c->number = ++core->commit_sent;
-        send(core, &changes, c);
+        send(core, &changes, commit_new(core));
     }
     release_changes(&changes);
     while ((s = TAILQ_FIRST(&old))) {
