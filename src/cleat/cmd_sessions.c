@@ -85,7 +85,7 @@ int cmd_ps(struct cli *cli, int argc, char **argv)
 /* Plain members of the document, in its order; null ones are left out. */
 static void show_members(const json_t *session)
 {
-    static const char *const headings[] = {"SESSION", ""};
+    static const char *const headings[] = {"MEMBER", "VALUE"};
     struct table *t = table_new(2, headings);
     const char *key;
     json_t *value;

@@ -21,11 +21,11 @@ def stamp(ms):
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def session(n, state="READY", created=0, **members):
+def session(n, state="READY", at=0, **members):
     document = {
         "session_id": session_id(n), "request_id": f"r{n}", "tenant": None, "user": None,
         "thread": None, "run": None, "parent": None, "class": "default", "state": state,
-        "created_at": stamp(created), "expires_at": stamp(created + 3600000), "stop_reason": None,
+        "created_at": stamp(at), "expires_at": stamp(at + 3600000), "stop_reason": None,
         "error": None, "proof": "required", "attempt": 1, "attempt_state": "LIVE",
         "container": f"cleat.{n}", "address": f"127.64.0.{n % 250 + 1}:8080", "direct_path": True,
         "executions": 10, "executions_failed": 0, "executions_queued": 0, "probes": 1,
