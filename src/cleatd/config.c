@@ -108,10 +108,17 @@ bool config_set(struct configuration *c, const char *key, const char *value, cha
 
 /* ---- one file ---- */
 
+/* The first problem is kept. Whatever the file has in it, the message is one line of plain
+ * text. */
 static void tell(int line, const char *text)
 {
-    if (!reading.message)
-        reading.message = mem_printf("%s:%d: %s", reading.path, line, text);
+    if (reading.message)
+        return;
+    reading.message = mem_printf("%s:%d: %s", reading.path, line, text);
+    char *tail = reading.message + strlen(reading.message) - strlen(text);
+    for (; *tail; tail++)
+        if (*tail < 0x20 || *tail > 0x7e)
+            *tail = '?';
 }
 
 /* names of one section, for a hint; free() the array. */
@@ -136,7 +143,7 @@ static void tell_unknown(int line, const char *title, const char *key)
         other++;
     if (others[other])
         text = mem_printf("option \"%s\" belongs %s", key,
-                          title ? "outside of any class" : "inside class NAME { … }");
+                          title ? "outside of any class" : "inside class NAME { ... }");
     else if (near)
         text = mem_printf("unknown option \"%s\"; did you mean \"%s\"?", key, near);
     else
