@@ -27,7 +27,7 @@ struct http_client_stats {
 };
 void http_client_get_stats(const struct http_client *, struct http_client_stats *out);
 
-/* max_idle: connections kept open between requests (CURLOPT_MAXCONNECTS). */
+/* max_idle: connections kept open between requests. */
 struct http_share *http_share_new(struct http_client *, unsigned max_idle);
 void http_share_free(struct http_share *); /* closes its connections; no exchange may be under way */
 
@@ -51,7 +51,8 @@ struct http_request {
 
 struct http_answer {
     struct error error;   /* ERR_NONE: a whole answer came. Else ERR_CONNECT, ERR_TIMEOUT, ERR_RESET,
-                             ERR_TOO_LARGE, ERR_PROTOCOL, ERR_INVALID */
+                             ERR_TOO_LARGE, ERR_PROTOCOL, ERR_INVALID, ERR_INTERNAL, and below status
+                             is 0 and body and headers are empty */
     bool sent;            /* the request may have reached the peer (false: certainly not) */
     int status;           /* 0 without an answer */
     const char *body;     /* NUL-ended, valid during the call */
@@ -67,8 +68,19 @@ const char *http_answer_header(const struct http_answer *, const char *name);
 
 typedef void http_done_fn(void *arg, const struct http_answer *);
 
-/* Never fails synchronously; done is called exactly once, from the loop, unless cancelled. Redirects
- * are not followed, no proxy is used, no cookie engine: cookies are ordinary headers here. */
+/* Never fails synchronously; done is called exactly once, from the loop, unless cancelled; by then the
+ * exchange no longer counts as under way, so that done may free the share. Redirects are not followed,
+ * no proxy is used, no cookie engine: cookies are ordinary headers here. The path is sent as it is.
+ *
+ * A request is never sent twice, whatever its method: a reused connection that ends without an answer
+ * gives ERR_RESET with sent = true. One that the peer has ended, or written to, before the request goes
+ * out is not used: the request goes over a new one.
+ *
+ * Each passed deadline is ERR_TIMEOUT; for the connection's, sent is false. The one for the first byte
+ * runs from sending to the end of the first line of any head, interim ones included. ERR_INVALID: a
+ * method, URL or header that cannot be sent as it stands, Content-Length, Transfer-Encoding and Expect
+ * among the headers (they are ours), a HEAD with a body. ERR_INTERNAL: invariant I1 would have been
+ * broken; not sent. Trailers are dropped. */
 struct http_exchange *http_start(struct http_share *, const struct http_request *, http_done_fn *done,
                                  void *arg);
 void http_cancel(struct http_exchange *); /* never calls back; closes the connection it used */

@@ -14,10 +14,11 @@ struct cookie_set {
     int64_t set_ms;     /* when it was taken, Unix time */
 };
 
-/* Reads the Set-Cookie headers with one of these names (NULL-ended list; a trailing '*' matches any
- * ending). True when at least one was found and *out is a fresh set; malformed or oversized
- * (> 4096 bytes) cookies are skipped. A cookie deleted by the peer (Max-Age ≤ 0, past Expires or
- * empty value) is left out. */
+/* Reads the Set-Cookie headers with one of these names (NULL-ended list; a trailing '*' matches
+ * any ending). True when at least one was found and *out is a fresh set; malformed or oversized
+ * (> 4096 bytes) cookies are skipped. A cookie deleted by the peer (Max-Age ≤ 0, past Expires
+ * or empty value) is left out; a set of which all are deleted is fresh and empty. What *out
+ * held before is overwritten, not freed. */
 bool cookie_set_read(struct cookie_set *out, const struct http_answer *, char *const *names,
                      int64_t wall_ms);
 void cookie_set_move(struct cookie_set *to, struct cookie_set *from); /* from becomes empty */
