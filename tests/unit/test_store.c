@@ -477,9 +477,23 @@ static void a_failed_load_says_so(void **state)
     sql("DROP TABLE block");
     store_sqlite.load(s, STORE_BLOCK, load_one, NULL, &e);
     assert_int_equal(e.code, ERR_STORE);
-    put(s, STORE_BLOCK, "k", "1");
+    store_sqlite.close(s);
+}
+
+static void one_failed_change_fails_the_commit_as_a_whole(void **state)
+{
+    (void)state;
+    struct store *s = open_ok();
+    sql("DROP TABLE block");
+    const struct store_change changes[] = {{STORE_META, "k", "1"}, {STORE_BLOCK, "k", "1"}};
+    store_sqlite.commit(s, changes, 2, on_done, "");
     assert_true(spin(loop, &dones, 1, 5000));
     assert_int_equal(last_error.code, ERR_STORE);
+    assert_string_equal(load_all(s, STORE_META), "");
+    put(s, STORE_META, "l", "2");
+    assert_true(spin(loop, &dones, 2, 5000));
+    assert_int_equal(last_error.code, ERR_NONE);
+    assert_string_equal(load_all(s, STORE_META), "l=2;");
     store_sqlite.close(s);
 }
 
@@ -503,6 +517,7 @@ int main(void)
         in_dir(a_newer_schema_is_refused),
         in_dir(a_broken_schema_is_refused),
         in_dir(a_failed_load_says_so),
+        in_dir(one_failed_change_fails_the_commit_as_a_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
