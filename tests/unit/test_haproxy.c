@@ -519,6 +519,18 @@ static void test_remove_at_once(void **state)
     assert_false(listed(t, 0, "o.one"));
 }
 
+/* HAProxy refuses to take it out: then it is not accepted, for requests still reach it. */
+static void test_remove_refused(void **state)
+{
+    struct bench *t = *state;
+    class_set(t->class, "step_timeout_s", "1");
+    haproxy_start(t, 0, "operator", CHECKED "  server o.one 127.0.0.23:21320\n");
+    open_balancer(t, 1);
+    assert_int_equal(take_out(t, "o.one"), ERR_TIMEOUT);
+    check_problem(t, "level admin");
+    assert_int_equal(seen_of(t, "o.one")->states[0], '\0');
+}
+
 static void test_bad_names(void **state)
 {
     struct bench *t = *state;
@@ -686,6 +698,7 @@ static void test_dynamic_cookie(void **state)
         assert_int_equal(fetch(0, NULL, answer, sizeof(answer)), 200);
         char *other = cookie_in(answer);
         assert_non_null(other);
+        assert_true(strlen(other) > strlen("SRV=")); /* an empty one deletes it */
         cookies += strcmp(other, cookie) != 0;
         bodies += strstr(answer, "body-two") != NULL;
         free(other);
@@ -734,6 +747,30 @@ static void test_two_nodes(void **state)
     assert_false(listed(t, 0, "o.one"));
     assert_false(listed(t, 1, "o.one"));
     web_stop(&w);
+}
+
+/* Taken out while one node has not answered the add: what it listed before says nothing. */
+static void test_remove_in_flight(void **state)
+{
+    struct bench *t = *state;
+    haproxy_start(t, 0, "admin", CHECKED);
+    haproxy_start(t, 1, "admin", CHECKED);
+    open_balancer(t, 2);
+    run_for(t->loop, 300);
+    kill(t->haproxy[0], SIGSTOP);
+    struct answer in = {0}, out = {0};
+    balancer_haproxy.add(t->b, &(struct target){.id = "o.one", .ip = IP, .port = WEB},
+                         take_answer, &in);
+    run_for(t->loop, 200);
+    balancer_haproxy.remove(t->b, "o.one", take_answer, &out);
+    run_for(t->loop, 600);
+    assert_int_equal(out.calls, 0);
+    assert_string_equal(seen_of(t, "o.one")->states, "");
+    kill(t->haproxy[0], SIGCONT);
+    assert_int_equal(answer_of(t->loop, &out), ERR_NONE);
+    reach(t, "o.one", 'G');
+    assert_false(listed(t, 0, "o.one"));
+    assert_false(listed(t, 1, "o.one"));
 }
 
 static bool is_away(void *arg)
@@ -842,16 +879,27 @@ int main(void)
 {
 #define REAL(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        REAL(test_life),           REAL(test_no_traffic_before_checks),
-        REAL(test_remove_drains),  REAL(test_remove_cuts_off),
-        REAL(test_restart),        REAL(test_away),
-        REAL(test_socket_missing), REAL(test_refused),
-        REAL(test_conflict),       REAL(test_remove_at_once),
-        REAL(test_bad_names),      REAL(test_class_check),
-        REAL(test_adopt),          REAL(test_list),
-        REAL(test_many),           REAL(test_dynamic_cookie),
-        REAL(test_two_nodes),      REAL(test_node_away),
+        REAL(test_life),
+        REAL(test_no_traffic_before_checks),
+        REAL(test_remove_drains),
+        REAL(test_remove_cuts_off),
+        REAL(test_restart),
+        REAL(test_away),
+        REAL(test_socket_missing),
+        REAL(test_refused),
+        REAL(test_conflict),
+        REAL(test_remove_at_once),
+        REAL(test_bad_names),
+        REAL(test_class_check),
+        REAL(test_adopt),
+        REAL(test_list),
+        REAL(test_many),
+        REAL(test_dynamic_cookie),
+        REAL(test_two_nodes),
+        REAL(test_node_away),
         REAL(test_nonsense),
+        REAL(test_remove_refused),
+        REAL(test_remove_in_flight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -324,7 +324,8 @@ static void test_no_executor(void **state)
 {
     struct bench *t = *state;
     close_runtime(t);
-    class_set(t->class, "command", "/nowhere/executor");
+    char *late = mem_printf("%s/late", t->dir);
+    class_set(t->class, "command", late);
     open_runtime(t);
     char *path = path_of(t, "o.s.1", "");
     for (int i = 0; i < 8; i++) { /* more than there are addresses */
@@ -338,6 +339,10 @@ static void test_no_executor(void **state)
     json_t *status = runtime_process.status(t->rt);
     assert_int_equal(json_integer_value(json_object_get(status, "addresses_free")), 6);
     json_decref(status);
+    assert_int_equal(file_write(late, script, NULL), ERR_NONE);
+    assert_int_equal(chmod(late, 0755), 0);
+    assert_int_equal(launch(t, "o.s.1", "s").answer.error.code, ERR_NONE);
+    free(late);
 }
 
 static void test_addresses(void **state)
