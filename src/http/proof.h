@@ -1,0 +1,45 @@
+/* Proof of identity between cleat and the executor. The secret never travels over HTTP.
+ *
+ *   request  X-Cleat-Session, X-Cleat-Attempt, X-Cleat-Nonce (32 hex digits),
+ *            X-Cleat-Proof = hex HMAC-SHA256(secret, "request\n" method "\n" path "\n" session "\n"
+ *                            attempt "\n" nonce "\n" hex SHA-256(body))
+ *   answer   X-Cleat-Session, X-Cleat-Attempt, X-Cleat-Address (ip:port as the executor sees itself),
+ *            X-Cleat-Proof = hex HMAC-SHA256(secret, "answer\n" nonce "\n" session "\n" attempt "\n"
+ *                            address "\n" status)
+ *
+ * path is the request target as sent, query included. attempt and status are decimal. The first word
+ * keeps a request's proof from ever passing as an answer's. HMAC: RFC 2104, here by OpenSSL. */
+#ifndef CLEAT_HTTP_PROOF_H
+#define CLEAT_HTTP_PROOF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/id.h"
+
+#define PROOF_SECRET_SIZE 32
+#define PROOF_NONCE_SIZE 33 /* 32 hex digits and NUL */
+#define PROOF_HEX_SIZE 65
+
+#define PROOF_HEADER_SESSION "X-Cleat-Session"
+#define PROOF_HEADER_ATTEMPT "X-Cleat-Attempt"
+#define PROOF_HEADER_NONCE "X-Cleat-Nonce"
+#define PROOF_HEADER_ADDRESS "X-Cleat-Address"
+#define PROOF_HEADER_PROOF "X-Cleat-Proof"
+
+/* secret of a session and attempt from the installation's master key:
+ * HMAC-SHA256(master, "session\n" session "\n" attempt). */
+void proof_secret(uint8_t out[PROOF_SECRET_SIZE], const uint8_t master[PROOF_SECRET_SIZE],
+                  const char *session, unsigned attempt);
+void proof_nonce(char out[PROOF_NONCE_SIZE], const uint8_t random[16]);
+bool proof_nonce_valid(const char *nonce);
+
+void proof_request(char out[PROOF_HEX_SIZE], const uint8_t secret[PROOF_SECRET_SIZE],
+                   const char *method, const char *path, const char *session, unsigned attempt,
+                   const char *nonce, const void *body, size_t body_len);
+void proof_answer(char out[PROOF_HEX_SIZE], const uint8_t secret[PROOF_SECRET_SIZE],
+                  const char *nonce, const char *session, unsigned attempt, const char *address,
+                  int status);
+bool proof_equal(const char *a, const char *b); /* constant time; NULL is never equal */
+
+#endif
