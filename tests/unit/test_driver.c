@@ -270,6 +270,30 @@ static void test_state_garbled(void **state)
     assert_int_equal(haproxy_state_read(&s, "be", "a\0b", 3, NULL), ERR_PROTOCOL);
 }
 
+/* Whatever bytes come: a listing or a typed error, and nothing left behind. */
+static void test_state_mutated(void **state)
+{
+    (void)state;
+    static const char spice[] = "\n ,#-019:a\0\xff";
+    uint32_t seed = 12345;
+    for (int round = 0; round < 20000; round++) {
+        char *text = mem_strndup(listing, strlen(listing));
+        size_t len = strlen(listing);
+        for (int i = 0; i < 1 + round % 4; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            text[(seed >> 8) % len] = spice[(seed >> 4) % (sizeof(spice) - 1)];
+        }
+        struct haproxy_state s;
+        struct error e;
+        enum error_code code = haproxy_state_read(&s, "be", text, len, &e);
+        assert_true(code == ERR_NONE || code == ERR_PROTOCOL);
+        assert_true(code == ERR_NONE || (s.text == NULL && s.count == 0));
+        haproxy_refusal(text, len, &e);
+        haproxy_state_free(&s);
+        free(text);
+    }
+}
+
 static enum error_code refusal(const char *text, struct error *e)
 {
     e->code = ERR_NONE;
@@ -548,6 +572,7 @@ int main(void)
         cmocka_unit_test(test_state_empty),
         cmocka_unit_test(test_state_truncated),
         cmocka_unit_test(test_state_garbled),
+        cmocka_unit_test(test_state_mutated),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_later_order),
