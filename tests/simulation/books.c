@@ -156,9 +156,18 @@ static void check_nonce(const struct sim_request *request)
     HASH_ADD_KEYPTR(hh, nonces, known->nonce, strlen(known->nonce), known);
 }
 
+/* A session that ends by itself (its lifetime, its container's death) is closing since then. */
+static void note_completion(const struct sim_request *request, const char *session)
+{
+    struct session_facts *facts = session ? books_session(session) : NULL;
+    if (facts && facts->closing_ms < 0 && strcmp(request->path, "/session/complete") == 0)
+        facts->closing_ms = world.now_ms;
+}
+
 void books_request(const struct sim_request *request, const char *session,
                    struct connection *connection, const struct node *frontend)
 {
+    note_completion(request, session);
     check_connection(request, session, connection, frontend);
     check_proven(request, session, connection, frontend);
     check_secret(request, session);

@@ -44,8 +44,9 @@ unsigned books_runs(const char *session, const char *execution_id);
 
 struct session_facts {
     const char *session, *tenant, *life;
-    int64_t closing_ms; /* the script asked for it, or saw it; -1: not yet */
-    bool closed;        /* the core said so */
+    int64_t
+        closing_ms; /* the script asked for it, or cleat asked for the upload; -1: not yet */
+    bool closed;    /* the core said so */
 };
 struct session_facts *
 books_session(const char *session); /* NULL: the script has not heard of it */

@@ -18,7 +18,7 @@ struct execution {
     int64_t num, started_ms, ends_ms;
     enum execution_state state;
     bool fails, artifact, cancelled, timed_out;
-    unsigned runs;
+    unsigned runs, coordinator_life; /* started by which life of cleat */
     struct waiter *waiters;
     struct container *container;
     struct execution *next;

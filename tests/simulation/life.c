@@ -254,7 +254,7 @@ static bool executions_are_done(const struct life *life)
 
 static void consider_closing(struct life *life)
 {
-    if (life->phase == LIFE_READY && executions_are_done(life))
+    if (life->phase == LIFE_READY && !life->plan.stays && executions_are_done(life))
         world_at(life->plan.linger_ms, close_life, life);
 }
 
@@ -446,6 +446,12 @@ static void closing(void *arg, const struct cleat_error *error, const char *docu
     life->close_asked = true;
 }
 
+static void note_closing(struct session_facts *facts)
+{
+    if (facts->closing_ms < 0)
+        facts->closing_ms = world.now_ms;
+}
+
 static void close_life(void *arg)
 {
     struct life *life = arg;
@@ -463,7 +469,7 @@ static void close_life(void *arg)
     if (life->phase != LIFE_CLOSING) {
         life->phase = LIFE_CLOSING;
         life->closing_ms = world.now_ms;
-        books_session(life->session)->closing_ms = world.now_ms;
+        note_closing(books_session(life->session));
         world_at(life_limits.close_ms, close_overdue, life);
     }
     struct call *call = call_new("close", CREATE_WITHIN_MS, closing, life);

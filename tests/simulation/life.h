@@ -18,6 +18,7 @@ struct plan {
     int64_t born_ms;
     int64_t close_ms;  /* after birth, whatever the state; -1: when its executions are done */
     int64_t linger_ms; /* before it closes by itself */
+    bool stays;        /* until close_ms, even when its executions are done */
     bool twice;        /* two creates at once */
     bool keeps_alive;
     bool env;

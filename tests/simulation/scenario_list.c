@@ -16,6 +16,7 @@ void plan_draw(struct plan *p)
     p->close_ms = -1;
     if (settings.closes_at_random && world_chance(4000))
         p->close_ms = world_pick(0, world_chance(5000) ? 3000 : 60000);
+    p->stays = p->close_ms >= 0 && world_chance(5000);
     p->twice = world_chance(1000);
     p->keeps_alive = world_chance(1000);
     p->env = !settings.plain && world_chance(2000);
@@ -187,6 +188,7 @@ static void begin_newcomer(void)
     for (int i = 0; i < 64; i++) {
         struct plan p = plain_plan(0);
         p.close_ms = 120000;
+        p.stays = true;
         add_execution(&p, 100000, 10, false);
         life_new(&p);
     }
@@ -198,7 +200,8 @@ static void begin_newcomer(void)
 static void judge_newcomer(void)
 {
     const struct life *newcomer = life_number(64);
-    printf("  newcomer among 64: ready after %" PRId64 " ms\n", newcomer->ready_ms - 60000);
+    printf("  newcomer among 64: ready after %" PRId64 " ms; %" PRIu64 " probes in all\n",
+           newcomer->ready_ms - 60000, network_books.probes);
     if (newcomer->ready_ms < 0 || newcomer->ready_ms > 90000)
         world_violate("READY", "the newcomer was not ready in time");
 }
@@ -224,6 +227,7 @@ static void begin_fail_over(void)
     for (int i = 0; i < 2; i++) {
         struct plan p = plain_plan(0);
         p.close_ms = 120000;
+        p.stays = true;
         add_execution(&p, 500, 20, true);
         add_execution(&p, 25000, 20, false); /* after the target went down */
         add_execution(&p, 70000, 20, false);
@@ -353,6 +357,7 @@ static void begin_blocked(void)
     }
     struct plan p = plain_plan(0);
     p.close_ms = 150000;
+    p.stays = true;
     life_new(&p);
     world_at(100000, restart_all, NULL);
 }

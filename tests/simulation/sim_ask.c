@@ -34,7 +34,7 @@ static void show_state(struct node *node, const char *backend, struct buf *out)
                   "bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl "
                   "srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n");
     for (const struct server *s = node->servers; s; s = s->next)
-        if (!s->deleted)
+        if (!s->deleted && !s->hidden)
             buf_printf(out,
                        "3 %s %u %s %s %d %d 1 1 %" PRId64 " %d %d %" PRId64
                        " %d 0 0 0 - %u - 0 0 - - 0\n",
@@ -69,7 +69,7 @@ static void show_stat(struct node *node, const char *backend, struct buf *out)
         "sid,throttle,lbtot,tracked,type,rate,rate_lim,rate_max,check_status,check_code,"
         "check_duration,check_rise,check_fall,check_health,addr,\n");
     for (const struct server *s = node->servers; s; s = s->next)
-        if (!s->deleted && strcmp(backend, node->backend) == 0)
+        if (!s->deleted && !s->hidden && strcmp(backend, node->backend) == 0)
             buf_printf(out,
                        "%s,%s,0,0,%u,0,,0,0,0,,0,,0,0,0,0,%s,1,1,0,0,0,0,0,,1,3,%u,,0,,2,0,,0,%"
                        "s,200,0,"
@@ -265,7 +265,7 @@ static void arrive(void *arg)
     if (world_fault(world.faults.ask_truncated))
         answer = world_printf("%.*s", (int)world_pick(0, (int64_t)strlen(answer)), answer);
     if (world_fault(world.faults.ask_nonsense))
-        answer = "1\n# what is this\n\n";
+        answer = world_strdup("1\n# what is this\n\n");
     if (world_fault(world.faults.ask_late))
         delay_ms += world_pick(100, 8000);
     ask->answer = answer;

@@ -22,11 +22,10 @@ enum fate {
     FATE_CUT_BODY,
     FATE_5XX,        /* a balancer's error, the peer acted */
     FATE_5XX_UNSENT, /* the same, and it did not */
-    FATE_SILENT,     /* sabotage: not even a time-out */
 };
-static const char *const fate_names[] = {"",     "refused",    "lost",  "answer-lost",
-                                         "late", "doubled",    "lying", "cut-body",
-                                         "5xx",  "5xx-unsent", "silent"};
+static const char *const fate_names[] = {"",     "refused",   "lost",  "answer-lost",
+                                         "late", "doubled",   "lying", "cut-body",
+                                         "5xx",  "5xx-unsent"};
 
 struct http_client {
     struct http_client_stats stats;
@@ -113,8 +112,6 @@ static enum fate draw_fate(const struct http_exchange *x)
         {f->http_lying, FATE_LYING},
         {f->http_cut_body, FATE_CUT_BODY},
     };
-    if (world.sabotage == SABOTAGE_SILENCE && strcmp(x->request.path, "/execute") == 0)
-        return FATE_SILENT;
     for (size_t i = 0; i < sizeof fates / sizeof *fates; i++)
         if (world_fault(fates[i].chance))
             return fates[i].fate;
@@ -253,27 +250,31 @@ static void set_header(struct sim_answer *a, const char *name, const char *value
             a->headers[i].value = value;
 }
 
-/* What a liar between the peers can do without the secret. */
+/* What a liar between the peers can do without the secret. With another session's or attempt's
+ * name in front of a right proof nothing is gained: the proof says who it was. */
 static void spoil(struct sim_answer *a)
 {
+    static const char made_up[] =
+        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
     const struct container *stranger = containers;
-    a->honest = false;
     while (stranger && (stranger == a->from || world_chance(5000)))
         stranger = stranger->next;
     switch (world_pick(0, 4)) {
     case 0:
         set_header(a, PROOF_HEADER_PROOF, "");
         a->status = a->status == 200 ? 500 : 200;
+        a->honest = false;
         break;
     case 1:
-        set_header(a, PROOF_HEADER_PROOF,
-                   "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+        set_header(a, PROOF_HEADER_PROOF, made_up);
+        a->honest = false;
         break;
     case 2:
-        set_header(a, PROOF_HEADER_SESSION, stranger ? stranger->session : "nobody");
+        a->status = a->status == 200 ? 403 : 200;
+        a->honest = false;
         break;
     case 3:
-        a->status = a->status == 200 ? 403 : 200;
+        set_header(a, PROOF_HEADER_SESSION, stranger ? stranger->session : "nobody");
         break;
     default:
         set_header(a, PROOF_HEADER_ATTEMPT, "77");
@@ -308,8 +309,8 @@ static void answered(struct sim_request *request, struct sim_answer *a)
     if (world.sabotage == SABOTAGE_FORGED_RESULT && strcmp(request->path, "/execute") == 0)
         a->body = forge(a->body);
     if (x->fate == FATE_5XX) {
-        static const int statuses[] = {500, 502, 503, 504};
-        a = answer_new(statuses[world_pick(0, 3)], "<html>the balancer is sorry</html>");
+        static const int statuses[] = {500, 502, 504};
+        a = answer_new(statuses[world_pick(0, 2)], "<html>the balancer is sorry</html>");
     }
     if (x->fate == FATE_LATE)
         delay_ms += world_pick(500, 90000);
@@ -384,8 +385,6 @@ static void depart(struct http_exchange *x, const struct http_request *from)
                               ? from->first_byte_timeout_ms
                               : from->total_timeout_ms;
     const struct container *c = container_at(x->ip, x->port);
-    if (x->fate == FATE_SILENT)
-        return;
     if (x->fate == FATE_REFUSED || !there || (c && !c->listening)) {
         world_at(world_pick(0, 5), fail_refused, x);
         return;

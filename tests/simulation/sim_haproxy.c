@@ -62,7 +62,7 @@ struct node *haproxy_at_socket(const char *path)
 struct server *haproxy_find(struct node *node, const char *name)
 {
     for (struct server *s = node->servers; s; s = s->next)
-        if (!s->deleted && strcmp(s->name, name) == 0)
+        if (!s->deleted && !s->hidden && strcmp(s->name, name) == 0)
             return s;
     return NULL;
 }
@@ -195,9 +195,8 @@ void haproxy_break_requests(struct server *s)
 
 void haproxy_delete(struct server *s)
 {
-    if (world.sabotage == SABOTAGE_STALE_TARGET)
-        return;
-    s->deleted = true;
+    s->hidden = world.sabotage == SABOTAGE_STALE_TARGET;
+    s->deleted = !s->hidden;
     world.dirty = true;
     world_log("node %u deletes %s", s->node->index, s->name);
 }

@@ -136,6 +136,8 @@ static void store_commit(struct store *store, const struct store_change *changes
     commit->arg = arg;
     *store->end = commit;
     store->end = &commit->next;
+    if (world.sabotage == SABOTAGE_SILENCE)
+        return;
     world_at(world_chance(500) ? world_pick(5, 200) : world_pick(0, 4), commit_due, commit);
 }
 
@@ -153,7 +155,8 @@ static void store_load(struct store *store, enum store_kind kind, store_each_fn 
         world_violate("I10", "the journal is read after the first commit");
     HASH_SORT(rows[kind], by_key);
     HASH_ITER (hh, rows[kind], row, next) {
-        if (world.sabotage == SABOTAGE_AMNESIA && strstr(row->text, "\"CLOSED\""))
+        if (world.sabotage == SABOTAGE_AMNESIA &&
+            (strstr(row->text, "\"CLOSED\"") || strstr(row->text, "\"ENDED\"")))
             continue;
         each(arg, row->key, row->text);
     }

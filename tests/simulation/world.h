@@ -45,7 +45,7 @@ enum sabotage {
     SABOTAGE_STALE_TARGET,      /* I5: a deleted target stays */
     SABOTAGE_RUNS_TWICE,        /* I6: an execution id runs again */
     SABOTAGE_AMNESIA,           /* I7: the journal forgets which request ids are blocked */
-    SABOTAGE_SILENCE,           /* I8: an exchange neither answers nor times out */
+    SABOTAGE_SILENCE,           /* I8: a commit is never done */
     SABOTAGE_OPEN_WALL,         /* I9: a stranger asks with the owner's tenant */
     SABOTAGE_SPIN,              /* I10: an event that comes back at once, for ever */
     SABOTAGE_COUNT
