@@ -20,8 +20,8 @@ struct settings {
 
 struct configuration {
     struct settings own;
-    struct cleat_config *coordinator;
-    char *state_dir; /* as configured; after configuration_finish never NULL */
+    struct cleat_config *coordinator; /* NULL once somebody took it over */
+    char *state_dir;                  /* as configured; after configuration_finish never NULL */
 };
 
 void configuration_init(struct configuration *);

@@ -201,7 +201,7 @@ static void run(struct loop *loop, const struct configuration *c)
 
 /* The coordinator comes before the socket: its lock on the state directory is what keeps a
  * second cleatd away from the first one's socket. */
-static int serve(const struct configuration *c)
+static int serve(struct configuration *c)
 {
     char why[512];
     if (somebody_listens(c->own.socket)) {
@@ -210,6 +210,7 @@ static int serve(const struct configuration *c)
     }
     struct loop *loop = loop_new(NULL);
     struct cleat *cleat = cleat_new(loop_base(loop), c->coordinator, why, sizeof why);
+    c->coordinator = NULL; /* taken over */
     struct api *api = cleat ? listen_for_clients(loop, cleat, &c->own) : NULL;
     if (!cleat)
         fprintf(stderr, "cleatd: %s\n", why);

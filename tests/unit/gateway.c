@@ -79,14 +79,12 @@ static void on_created(void *arg, const struct cleat_error *error, const char *d
 static struct cleat *start(struct gateway *g, char **argv, char *why, size_t size)
 {
     struct cleat_config *config = cleat_config_new();
-    struct cleat *cleat = NULL;
     if (cleat_config_set(config, NULL, "state_dir", argv[1], why, size) &&
         cleat_config_set(config, NULL, "executor", argv[2], why, size) &&
-        cleat_config_set(config, "default", "address_range", "127.91.0.0/24", why, size) &&
-        cleat_config_check(config, why, size))
-        cleat = cleat_new(g->base, config, why, size);
+        cleat_config_set(config, "default", "address_range", "127.91.0.0/24", why, size))
+        return cleat_new(g->base, config, why, size); /* checks and takes the configuration */
     cleat_config_free(config);
-    return cleat;
+    return NULL;
 }
 
 int main(int argc, char **argv)
