@@ -275,22 +275,38 @@ void books_container_starts(const struct container *fresh)
                               fresh->address, node->index, s->name);
 }
 
+static int64_t closing_for_ms(const struct container *c, const struct session_facts *facts)
+{
+    return world.now_ms - (facts && facts->closing_ms >= 0 ? facts->closing_ms : c->spawned_ms);
+}
+
+/* No balancer sends requests to a container that is being stopped. */
+static void check_deregistered(const struct container *c, const struct session_facts *facts)
+{
+    for (const struct node *node = nodes; node; node = node->next)
+        for (const struct server *s = node->servers; s; s = s->next)
+            if (!s->deleted && !s->maint && strcmp(s->ip, c->ip) == 0 && s->port == c->port &&
+                closing_for_ms(c, facts) < books_limits.salvage_limit_ms)
+                world_violate("I4", "container %u is stopped while node %u routes to it",
+                              c->index, node->index);
+}
+
 void books_container_stopped(struct container *c, int signo)
 {
     const struct session_facts *facts = books_session(c->session);
     if (c->stop_asked || !c->alive)
         return;
     c->stop_asked = true;
+    check_deregistered(c, facts);
     world_log("cleat stops container %u with %d%s", c->index, signo,
               c->confirmed_to_cleat ? "" : ", unconfirmed");
     if (!c->executions || c->confirmed_to_cleat)
         return;
-    int64_t since_ms = facts && facts->closing_ms >= 0 ? facts->closing_ms : c->spawned_ms;
-    if (world.now_ms - since_ms < books_limits.salvage_limit_ms)
+    if (closing_for_ms(c, facts) < books_limits.salvage_limit_ms)
         world_violate("I4",
                       "container %u of %s is stopped without a confirmed upload after %" PRId64
                       " ms",
-                      c->index, c->session, world.now_ms - since_ms);
+                      c->index, c->session, closing_for_ms(c, facts));
 }
 
 static void check_addresses(void)
@@ -387,6 +403,10 @@ bool books_session_lost_files(const char *session)
 
 void books_check_end(void)
 {
+    const struct connection *kept = network_kept_connection();
+    if (kept)
+        world_violate("I8", "connection %" PRIu64 " of %s outlives its session", kept->id,
+                      kept->session);
     for (const struct container *c = containers; c; c = c->next)
         if (c->alive)
             world_violate("I5", "container %u of %s at %s is left", c->index, c->session,

@@ -33,8 +33,7 @@ void lives_begin(void)
     lives = NULL;
     life_count = 0;
     coordinator = NULL;
-    life_limits =
-        (struct life_limits){.execute_ms = 7200000, .close_ms = 7200000, .proof = true};
+    life_limits = (struct life_limits){.execute_ms = 7200000, .close_ms = 7200000};
     calls_begin();
 }
 
@@ -190,9 +189,28 @@ static void check_ready_document(const struct life *life, const char *document)
                   address ? address : "no address");
 }
 
+/* The route that a gateway would use leads, by a proven cookie, to this session's container. */
+static void check_route(const struct life *life)
+{
+    static const char name[] = "AWSALB=";
+    char *route = cleat_route(coordinator, life->plan.tenant, life->session);
+    char *cookie = route ? strstr(route, name) : NULL;
+    if (cookie) {
+        cookie += strlen(name);
+        cookie[strcspn(cookie, ";\"")] = '\0';
+        const struct cookie_fact *fact = cookie_find(cookie);
+        if (!fact || !fact->proven_for || strcmp(fact->proven_for, life->session) != 0)
+            world_violate("I2", "the route of %s has a cookie that was not proven", life->name);
+    } else if (route && nodes) {
+        world_violate("API", "the route of %s has no cookie: %s", life->name, route);
+    }
+    free(route);
+}
+
 static void be_ready(struct life *life, const char *document)
 {
     check_ready_document(life, document);
+    check_route(life);
     if (life->phase != LIFE_WAITING)
         return;
     life->phase = LIFE_READY;

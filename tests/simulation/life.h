@@ -63,7 +63,6 @@ void lives_check_end(void); /* what callers were told agrees with what happened 
 /* Longest times; more is a violation of I8. */
 struct life_limits {
     int64_t execute_ms, close_ms;
-    bool proof;
 };
 extern struct life_limits life_limits;
 

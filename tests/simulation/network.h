@@ -48,7 +48,7 @@ struct connection {
     const char *session; /* whose requests it carried; NULL: nobody's yet */
     bool probed;         /* carried a sweep's probe */
     bool busy, open;
-    struct connection *next; /* of the same share */
+    struct connection *next, *next_of_all; /* of the same share; of the world */
 };
 
 /* The executors and frontends known by address. */
@@ -62,5 +62,7 @@ struct network_books {
 };
 extern struct network_books network_books;
 void network_begin(void);
+/* An open connection that carried some session's requests, or NULL. */
+const struct connection *network_kept_connection(void);
 
 #endif

@@ -1,5 +1,6 @@
 #include "scenario.h"
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include "books.h"
@@ -129,6 +130,31 @@ static void spin(void *arg)
     world_at(0, spin, arg);
 }
 
+static json_t *read_document(char *text)
+{
+    json_t *o = json_loads(text, 0, NULL);
+    if (!o)
+        world_violate("API", "a document that is no JSON: %.200s", text);
+    free(text);
+    return o;
+}
+
+/* An operator looks now and then. */
+static void look_around(void *arg)
+{
+    world_at(world_pick(1000, 30000), look_around, arg);
+    if (!coordinator)
+        return;
+    json_t *status = read_document(cleat_status(coordinator));
+    json_t *isolation = read_document(cleat_isolation(coordinator, NULL));
+    if (json_integer_value(json_object_get(isolation, "address_conflicts")) != 0)
+        world_violate("I3", "cleat itself reports address conflicts");
+    if (json_integer_value(json_object_get(isolation, "shared_connections")) != 0)
+        world_violate("I1", "cleat itself reports shared connections");
+    json_decref(status);
+    json_decref(isolation);
+}
+
 static void restart_node(void *arg)
 {
     haproxy_restart(arg, world_pick(50, 3000));
@@ -166,9 +192,10 @@ static void set_defaults(void)
 static void build_world(void)
 {
     world.faults = settings.faults;
+    sim_store_crash_at(settings.crash_at_commit);
     container_habits.plain = settings.plain;
     books_limits.salvage_limit_ms = settings.salvage_limit_s * 1000;
-    life_limits.proof = !settings.plain;
+    books_limits.probes_in_flight = 32;
     life_limits.execute_ms = (settings.max_lifetime_s + 300) * 1000;
     life_limits.close_ms = (settings.salvage_limit_s + 1800) * 1000;
     for (unsigned i = 0; i < settings.nodes; i++) {
@@ -182,6 +209,7 @@ static void build_world(void)
     }
     if (settings.crash_every_ms)
         world_at(world_pick(1, 2 * settings.crash_every_ms), crash_now, NULL);
+    look_around(NULL);
     if (world.sabotage == SABOTAGE_SPIN)
         world_at(1000, spin, NULL);
     start_coordinator(NULL);

@@ -14,8 +14,9 @@ struct settings_of_world {
     bool closes_at_random;
     int64_t stagger_ms, linger_ms, cookie_age_s, check_interval_ms;
     int64_t salvage_limit_s, retention_s;
-    int64_t crash_every_ms;  /* on average; 0: never */
-    int64_t node_restart_ms; /* when; 0: never */
+    int64_t crash_every_ms;   /* on average; 0: never */
+    uint64_t crash_at_commit; /* the n-th; 0: never */
+    int64_t node_restart_ms;  /* when; 0: never */
     int64_t idle_timeout_s, max_lifetime_s;
     const char *gather_ms, *gather_max_ms;
     struct faults faults;

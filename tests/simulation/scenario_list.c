@@ -147,13 +147,18 @@ static void judge_64(void)
             world_violate("READY", "%s was never ready", life->name);
 }
 
+static void judge_all_ready_quietly(void)
+{
+    for (const struct life *life = lives; life; life = life->next)
+        if (!life->was_ready)
+            world_violate("READY", "%s was never ready", life->name);
+}
+
 static void judge_all_ready(void)
 {
     printf("  %u sessions: %" PRIu64 " probes + %" PRIu64 " confirms\n", settings.lives,
            network_books.probes, network_books.confirms);
-    for (const struct life *life = lives; life; life = life->next)
-        if (!life->was_ready)
-            world_violate("READY", "%s was never ready", life->name);
+    judge_all_ready_quietly();
 }
 
 static void set_random_picks(struct settings_of_world *s)
@@ -327,6 +332,17 @@ static void set_crashes(struct settings_of_world *s)
     s->direct_never = world_chance(3000);
 }
 
+/* Each commit of a world in turn: the seeds of a run count through them. */
+static void set_each_commit(struct settings_of_world *s)
+{
+    s->nodes = (unsigned)world_pick(0, 1);
+    s->lives = 2;
+    s->max_executions = 2;
+    s->crash_at_commit = 1 + world.seed % 40;
+    s->direct_never = world_chance(3000);
+    s->linger_ms = 500;
+}
+
 static void set_plain(struct settings_of_world *s)
 {
     s->nodes = 1;
@@ -390,6 +406,8 @@ const struct scenario scenarios[] = {
      10},
     {"doubles", "every other request arrives twice", set_doubles, NULL, judge_all_ready, 3},
     {"blocked", "a restart after the end of sessions", set_direct, begin_blocked, NULL, 1},
+    {"each-commit", "a crash at the n-th commit, before or after it is durable",
+     set_each_commit, NULL, judge_all_ready_quietly, 80},
     {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
     {NULL, NULL, NULL, NULL, NULL, 0},
 };

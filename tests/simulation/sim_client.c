@@ -48,12 +48,15 @@ struct http_exchange {
     const char *ip;
     uint16_t port;
     const char *session; /* identity that the request carries */
+    bool is_probe;
     enum fate fate;
     size_t max_answer;
     int64_t started_ms;
 };
 
 static uint64_t share_count, exchange_count, connection_count;
+static struct connection *all_connections;
+static int64_t probes_in_flight;
 
 /* ---- what http_start is given ---- */
 
@@ -148,6 +151,8 @@ static struct connection *connect_to(struct http_exchange *x)
         mem_copy_string(c->peer, sizeof c->peer, peer);
         c->next = x->share->connections;
         x->share->connections = c;
+        c->next_of_all = all_connections;
+        all_connections = c;
         x->share->client->stats.connections_opened++;
         network_books.connections++;
         strangers_connection = c;
@@ -170,6 +175,7 @@ static void detach(struct http_exchange *x, bool keep_connection)
     struct http_share *share = x->share;
     x->share = NULL;
     share->in_flight--;
+    probes_in_flight -= x->is_probe;
     x->connection->busy = false;
     if (!keep_connection)
         x->connection->open = false;
@@ -358,6 +364,14 @@ static void arrive(void *arg)
     hand_over(x, &x->request);
 }
 
+static void count_probe(struct http_exchange *x)
+{
+    x->is_probe = !x->session && network_frontend(x->ip, x->port) != NULL;
+    probes_in_flight += x->is_probe;
+    if (probes_in_flight > books_limits.probes_in_flight)
+        world_violate("I8", "%" PRId64 " probes are under way at once", probes_in_flight);
+}
+
 static void check_request(const struct http_request *r, const struct http_exchange *x)
 {
     if (r->connect_timeout_ms <= 0 || r->first_byte_timeout_ms <= 0 || r->total_timeout_ms <= 0)
@@ -421,6 +435,7 @@ struct http_exchange *http_start(struct http_share *share, const struct http_req
     world_log("http %" PRIu64 " %s %s:%u%s share %" PRIu64 " conn %" PRIu64 " session %s %s",
               x->id, x->request.method, x->ip, x->port, x->request.path, share->id,
               x->connection->id, x->session ? x->session : "-", fate_names[x->fate]);
+    count_probe(x);
     check_request(from, x);
     depart(x, from);
     return x;
@@ -484,5 +499,14 @@ const char *http_answer_header(const struct http_answer *answer, const char *nam
 void sim_client_begin(void)
 {
     share_count = exchange_count = connection_count = 0;
-    strangers_connection = NULL;
+    strangers_connection = all_connections = NULL;
+    probes_in_flight = 0;
+}
+
+const struct connection *network_kept_connection(void)
+{
+    for (const struct connection *c = all_connections; c; c = c->next_of_all)
+        if (c->open && c->session)
+            return c;
+    return NULL;
 }

@@ -17,6 +17,7 @@ struct commit {
     struct store *store; /* NULL: the coordinator is gone */
     struct store_change *changes;
     size_t count;
+    uint64_t number;
     store_done_fn *done;
     void *arg;
     bool durable;
@@ -32,12 +33,18 @@ struct store {
 static struct row *rows[STORE_KINDS]; /* the disk */
 static struct store the_store;
 uint64_t sim_store_commits;
+static uint64_t crash_at;
 
 void sim_store_begin(void)
 {
     for (int kind = 0; kind < STORE_KINDS; kind++)
         HASH_CLEAR(hh, rows[kind]);
-    sim_store_commits = 0;
+    sim_store_commits = crash_at = 0;
+}
+
+void sim_store_crash_at(uint64_t commit)
+{
+    crash_at = commit;
 }
 
 static void forget(enum store_kind kind, const char *key)
@@ -74,7 +81,7 @@ static void commit_due(void *arg)
         world_at(1, commit_due, commit);
         return;
     }
-    bool crash = world_fault(world.faults.commit_crash);
+    bool crash = world_fault(world.faults.commit_crash) || commit->number == crash_at;
     if (crash && world_chance(5000)) {
         world_log("store: crash before a commit is durable");
         world.crash_due = true;
@@ -125,7 +132,7 @@ static void store_commit(struct store *store, const struct store_change *changes
     store->committed = true;
     if (world.frozen)
         return;
-    sim_store_commits++;
+    commit->number = ++sim_store_commits;
     commit->store = store;
     commit->changes = world_alloc(sizeof *changes * (count + 1));
     commit->count = count;
