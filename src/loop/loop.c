@@ -11,6 +11,7 @@
 #include "loop/timer.h"
 
 #define TASKS_PER_TURN 1000
+#define TASKS_US_PER_TURN 10000 /* spawning many containers must not hold up the connections */
 #define LONG_TURN_US 50000
 
 struct deferred {
@@ -116,7 +117,9 @@ static bool run_tasks(struct loop *loop)
 {
     int count = 0;
     struct task *task;
-    while (count < TASKS_PER_TURN && (task = TAILQ_FIRST(&loop->queue))) {
+    int64_t end_us = clock_us(CLOCK_MONOTONIC) + TASKS_US_PER_TURN;
+    while (count < TASKS_PER_TURN && (task = TAILQ_FIRST(&loop->queue)) &&
+           (count == 0 || clock_us(CLOCK_MONOTONIC) < end_us)) {
         task_stop(task);
         task->fn(task->arg);
         count++;

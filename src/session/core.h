@@ -339,7 +339,7 @@ struct message_options {
     json_t *body; /* borrowed; NULL: none */
     bool direct;  /* to its own address instead of the route */
     bool respond_async;
-    bool anonymous; /* a nonce only: nothing of the session goes to who has not proven itself */
+    bool anonymous; /* a nonce only: who is there has not proven itself yet */
     int64_t connect_timeout_ms, timeout_ms;
     size_t max_answer;
 };

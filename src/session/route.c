@@ -14,7 +14,6 @@ static void send_confirm(struct attempt *a)
     message_send(&a->message, a,
                  &(struct message_options){.method = "GET",
                                            .path = "/container-info",
-                                           .anonymous = true,
                                            .connect_timeout_ms = CONFIRM_TIMEOUT_MS,
                                            .timeout_ms = CONFIRM_TIMEOUT_MS,
                                            .max_answer = CONFIRM_MAX_ANSWER});
