@@ -113,6 +113,15 @@ void directory_remove(char *path)
 
 /* ---- HTTP ---- */
 
+const char *test_ip(void)
+{
+    static char ip[INET_ADDRSTRLEN];
+    unsigned pid = (unsigned)getpid(); /* of the test itself: forked servers are told theirs */
+    if (*ip == '\0')
+        snprintf(ip, sizeof(ip), "127.65.%u.%u", 128 + (pid >> 8) % 127, pid % 256);
+    return ip;
+}
+
 static struct sockaddr_in address(const char *ip, uint16_t port)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -120,39 +129,57 @@ static struct sockaddr_in address(const char *ip, uint16_t port)
     return a;
 }
 
-static void serve(int fd, const char *name, struct web_control *control)
+static bool read_head(int fd, char *head, size_t size)
 {
-    char head[4096], text[256];
     size_t len = 0;
-    while (len < sizeof(head) - 1 && memmem(head, len, "\r\n\r\n", 4) == NULL) {
-        ssize_t n = read(fd, head + len, sizeof(head) - 1 - len);
+    while (len < size - 1 && memmem(head, len, "\r\n\r\n", 4) == NULL) {
+        ssize_t n = read(fd, head + len, size - 1 - len);
         if (n <= 0)
-            return;
+            return false;
         len += (size_t)n;
     }
     head[len] = '\0';
-    while (control->hold && strncmp(head, "GET /slow", 9) == 0)
-        usleep(2000);
+    return true;
+}
+
+static void answer(int fd, const char *head, const char *name, struct web_control *control)
+{
+    char text[256];
     if (strncmp(head, "GET /health", 11) != 0)
         control->served++;
     int size =
         snprintf(text, sizeof(text),
                  "HTTP/1.1 %d Word\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
                  control->status, strlen(name), name);
-    if (write(fd, text, (size_t)size) < 0)
-        return;
+    (void)!write(fd, text, (size_t)size);
 }
 
-/* Each connection is served by a process of its own, so that a slow one holds up nobody. */
+static void answer_slowly(int fd, const char *head, const char *name,
+                          struct web_control *control)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (control->hold)
+        usleep(2000);
+    answer(fd, head, name, control);
+    _exit(0);
+}
+
+/* A slow request is served by a process of its own, so that it holds up nobody. */
 static void serve_all(int listener, const char *name, struct web_control *control)
 {
+    char head[4096];
     signal(SIGCHLD, SIG_IGN);
     for (;;) {
         int fd = accept(listener, NULL, NULL);
-        if (fd >= 0 && fork() == 0) {
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
-            serve(fd, name, control);
-            _exit(0);
+        if (fd < 0 || !read_head(fd, head, sizeof(head))) {
+            close(fd);
+            continue;
+        }
+        if (strncmp(head, "GET /slow", 9) != 0) {
+            answer(fd, head, name, control);
+        } else if (fork() == 0) {
+            close(listener); /* or the port stays taken for as long as this one lives */
+            answer_slowly(fd, head, name, control);
         }
         close(fd);
     }

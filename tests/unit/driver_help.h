@@ -31,6 +31,9 @@ void class_free(struct class *);
 char *directory_new(void); /* "/tmp/cleat-…" */
 void directory_remove(char *);
 
+/* A loopback address that no other test process has, so that runs do not meet on a port. */
+const char *test_ip(void);
+
 /* Answers every request with *status and its name as body; GET /slow waits while *hold is set.
  */
 struct web {

@@ -16,7 +16,7 @@
 #include "driver/later.h"
 #include "driver_help.h"
 
-#define IP "127.0.0.23"
+#define IP test_ip()
 
 /* ---- options ---- */
 
