@@ -22,6 +22,7 @@
 #include "loop/child.h"
 
 #define WORKSPACE_MODE 0700
+#define ROOT_MODE 0711 /* passed through, never listed, by the uids of users' code */
 #define SMALL_FILE 256
 #define UID_BASE 200000u /* user code of the n-th address of the range runs as UID_BASE + n */
 #define UID_COUNT 60000u
@@ -619,7 +620,7 @@ static struct runtime *process_open(const struct runtime_env *env, struct error 
     if (addresses == NULL)
         return NULL;
     char *root = mem_printf("%s/workspaces", env->state_dir);
-    if (dir_make(root, WORKSPACE_MODE, e) != ERR_NONE) {
+    if (dir_make(root, ROOT_MODE, e) != ERR_NONE) {
         addresses_close(addresses);
         free(root);
         return NULL;

@@ -159,6 +159,18 @@ void calls_answer(struct session *s)
     }
 }
 
+void calls_fail(struct session *s, const struct error *e)
+{
+    struct execution *x;
+    TAILQ_FOREACH (x, &s->executions, entry)
+        x->call = NULL;
+    while (!TAILQ_EMPTY(&s->calls)) {
+        struct cleat_call *call = TAILQ_FIRST(&s->calls);
+        call_finish(call, e, call->kind == CALL_EXECUTE ? "no" : NULL, NULL);
+        call->admitted = false;
+    }
+}
+
 void calls_forget(struct session *s)
 {
     while (!TAILQ_EMPTY(&s->calls)) {

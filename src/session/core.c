@@ -11,6 +11,8 @@
 #include "session/config.h"
 
 #define PURGE_EVERY_MS 10000
+#define STATE_DIR_MODE                                                                         \
+    0711 /* users' code under other uids passes through to its own workspace */
 
 /* The drivers by the index of their option's choice. */
 static const struct runtime_ops *const runtimes[] = {[RUNTIME_PROCESS] = &runtime_process};
@@ -202,8 +204,9 @@ struct cleat *cleat_new(struct event_base *base, struct cleat_config *config, ch
     }
     struct cleat *core = mem_alloc(sizeof(*core));
     init(core, base, config);
-    if (dir_make(core->settings->state_dir, 0700, &e) != ERR_NONE || !open_store(core, &e) ||
-        !open_master_key(core, &e) || !open_groups(core, &e) || !journal_load(core, &e)) {
+    if (dir_make(core->settings->state_dir, STATE_DIR_MODE, &e) != ERR_NONE ||
+        !open_store(core, &e) || !open_master_key(core, &e) || !open_groups(core, &e) ||
+        !journal_load(core, &e)) {
         mem_copy_string(why, size, e.message);
         cleat_free(core);
         return NULL;

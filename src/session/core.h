@@ -79,6 +79,7 @@ struct message {
     enum op_state state;
     char nonce[PROOF_NONCE_SIZE];
     bool direct;
+    bool stranger; /* another session named itself: what was sent cannot have run here */
     enum verdict verdict;
     struct error error;
     bool sent;
@@ -198,6 +199,7 @@ struct session {
     struct error error;
     char stop_reason[32];
     bool dirty;
+    bool stored; /* the journal holds it */
     uint64_t commit;
     bool enqueued;
     bool admitted; /* counts against max_sessions */
@@ -395,6 +397,7 @@ json_t *execute_request_parse(const struct session *, const char *text, size_t l
 
 /* call.c */
 void calls_answer(struct session *); /* answers every call whose condition holds */
+void calls_fail(struct session *, const struct error *); /* all of them: there is no session */
 void calls_forget(struct session *); /* the coordinator ends: no callbacks */
 void calls_forget_answers(struct cleat *);
 void call_finish(struct cleat_call *, const struct error *, const char *ran, char *document);

@@ -178,6 +178,8 @@ static void take_answer(struct execution *e)
     struct attempt *a = e->session->attempt;
     struct message *m = &e->message;
     if (m->verdict == VERDICT_MISROUTE) {
+        if (m->sent && !m->stranger)
+            e->ran = RAN_UNKNOWN;
         attempt_misrouted(a, "execute");
         route_drop(a);
         misrouted(e);
@@ -189,7 +191,10 @@ static void take_answer(struct execution *e)
         e->ran = RAN_YES;
         e->tries = 0;
         message_reset(m);
-    } else if (m->status == 200 && m->body) {
+    } else if (m->status == 200 && !m->body) {
+        error_set(&m->error, ERR_PROTOCOL, "the container's record is no JSON object");
+        take_lost(e);
+    } else if (m->status == 200) {
         const json_t *total = json_object_get(m->body, "total_executions");
         a->completed = json_is_integer(total) ? json_integer_value(total) : a->completed + 1;
         finish(e, NULL, m->body);

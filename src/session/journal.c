@@ -62,18 +62,21 @@ static void add_session(struct changes *c, struct session *s, uint64_t number)
 }
 
 /* What a failed commit held is not durable: it goes into a later one. A session that the
- * journal never held is given up, so that its caller is told. */
+ * journal never held is forgotten and its caller told; nothing was done for it yet. */
 static void again(struct session *s, uint64_t number, const struct error *e)
 {
     struct attempt *a;
-    bool never_stored = s->state == SESSION_QUEUED && s->commit == number;
+    if (!s->stored) {
+        calls_fail(s, e);
+        session_free(s);
+        return;
+    }
     if (s->commit == number)
         session_dirty(s);
     TAILQ_FOREACH (a, &s->attempts, entry)
         if (a->commit == number)
             attempt_dirty(a);
-    if (never_stored)
-        session_close(s, error_name(ERR_STORE), e);
+    session_wake(s);
 }
 
 static struct commit *commit_new(struct cleat *core)
@@ -113,8 +116,11 @@ static void committed(void *arg, const struct error *e)
         struct session *s = core_find(core, c->sessions[i]);
         if (!s)
             continue;
-        if (e && e->code != ERR_NONE)
+        if (e && e->code != ERR_NONE) {
             again(s, c->number, e);
+            continue;
+        }
+        s->stored = true;
         session_wake(s);
     }
     commit_free(c);

@@ -101,6 +101,8 @@ static void answered(void *arg, const struct http_answer *answer)
     if (answer->error.code == ERR_NONE && answer->body_len > 0)
         m->body = js_parse_object(answer->body, answer->body_len, NULL);
     m->verdict = judge(m, answer);
+    const char *who = http_answer_header(answer, PROOF_HEADER_SESSION);
+    m->stranger = who && strcmp(who, a->session->id) != 0;
     if (m->verdict == VERDICT_PROVEN && !m->direct && a->session->group->balancer_ops->sweeps)
         take_cookies(a, answer);
     if (m->verdict == VERDICT_BALANCER)

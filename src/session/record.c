@@ -175,6 +175,7 @@ struct session *session_from_row(struct cleat *core, const char *row, struct err
         s = session_new(core, find_group(core, r.class_name), id, r.tenant, request_id);
         session_fill(s, &r);
         s->state = (enum session_state)state;
+        s->stored = true;
         numbers_from_row(s, o);
         s->error.code = find_code(json_string_value(json_object_get(o, "error")));
         const char *message = json_string_value(json_object_get(o, "message"));

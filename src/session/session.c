@@ -19,6 +19,18 @@ static void leave_queue(struct session *s)
     session_span_close(s, "queue", 0, NULL);
 }
 
+/* The end of a session frees its place for the one that has waited longest. */
+static void give_back_place(struct session *s)
+{
+    struct cleat *core = s->core;
+    if (s->admitted) {
+        s->admitted = false;
+        core->admitted--;
+    }
+    if (!TAILQ_EMPTY(&core->queue))
+        session_wake(TAILQ_FIRST(&core->queue));
+}
+
 struct session *session_new(struct cleat *core, struct group *group, const char *id,
                             const char *tenant, const char *request_id)
 {
@@ -50,6 +62,7 @@ void session_free(struct session *s)
     while (!TAILQ_EMPTY(&s->attempts))
         attempt_free(TAILQ_FIRST(&s->attempts));
     leave_queue(s);
+    give_back_place(s);
     if (s->in_journal)
         TAILQ_REMOVE(&core->journal, s, journal_entry);
     task_stop(&s->task);
@@ -154,19 +167,6 @@ void session_span_close(struct session *s, const char *name, unsigned attempt,
     }
 }
 
-/* The end of a session frees its place for the one that has waited longest. */
-static void give_back_place(struct session *s)
-{
-    struct cleat *core = s->core;
-    core->closed++;
-    if (s->admitted) {
-        s->admitted = false;
-        core->admitted--;
-    }
-    if (!TAILQ_EMPTY(&core->queue))
-        session_wake(TAILQ_FIRST(&core->queue));
-}
-
 void session_go(struct session *s, enum session_state to)
 {
     enum session_state from = s->state;
@@ -184,6 +184,7 @@ void session_go(struct session *s, enum session_state to)
         s->closing = now;
     if (session_is_over(s)) {
         s->closed = now;
+        s->core->closed++;
         give_back_place(s);
     }
     bool only_busy = (from == SESSION_READY && to == SESSION_BUSY) ||
