@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/paths.h"
 #include "cleat/cli.h"
@@ -136,6 +137,7 @@ int main(int argc, char **argv)
     bool json = take_json(&argc, argv);
     int o;
     signal(SIGPIPE, SIG_IGN);
+    log_set_level(LOG_LEVEL_ERROR); /* errors are told in words of our own */
     while ((o = getopt_long(argc, argv, "+", names, NULL)) != -1) {
         if (o == SOCKET)
             given = optarg;

@@ -139,10 +139,11 @@ static void draw_bar(struct drawing *d, const struct bar *b, double y, double he
                      const char *more)
 {
     double x = x_of(d, b->start_ms), width = x_of(d, b->end_ms) - x;
+    double least = height < 8 ? 2 : 1; /* what took no time is seen all the same */
     buf_printf(&d->out,
                "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" rx=\"%.1f\" "
                "fill=\"%s\"%s%s>",
-               x, y, width < 1 ? 1 : width, height,
+               x, y, width < least ? least : width, height,
                width < 4    ? 0.0
                : height < 8 ? 1.0
                             : 2.0,
