@@ -36,6 +36,7 @@ struct node {
     int64_t
         cookie_age_s; /* > 0: Max-Age and the stickiness both end after so long without use */
     int64_t server_timeout_ms;
+    int64_t mute_from_ms, mute_to_ms; /* nobody answers on its socket */
     struct server
         *servers; /* in the order of their making; deleted ones stay in memory, unlisted */
     const struct server *last_pick;

@@ -79,6 +79,8 @@ static struct cleat_config *make_config(void)
         set_option(config, "default", "gather_ms", settings.gather_ms);
     if (settings.gather_max_ms)
         set_option(config, "default", "gather_max_ms", settings.gather_max_ms);
+    if (settings.address_range)
+        set_option(config, "default", "address_range", settings.address_range);
     set_balancer(config);
     return config;
 }
@@ -183,10 +185,10 @@ static void set_defaults(void)
     settings.max_sessions = 1000;
     settings.linger_ms = 2000;
     settings.check_interval_ms = 1000;
-    settings.salvage_limit_s = 600;
+    settings.salvage_limit_s = 300;
     settings.retention_s = 86400;
     settings.idle_timeout_s = 1800;
-    settings.max_lifetime_s = 3600;
+    settings.max_lifetime_s = 900;
 }
 
 static void build_world(void)
@@ -204,6 +206,8 @@ static void build_world(void)
         node->rehomes_cookies = settings.rehomes_cookies;
         node->own_cookies = settings.own_cookies;
         node->cookie_age_s = settings.cookie_age_s;
+        node->mute_from_ms = settings.mute_from_ms;
+        node->mute_to_ms = settings.mute_to_ms;
         if (settings.node_restart_ms)
             world_at(settings.node_restart_ms, restart_node, node);
     }

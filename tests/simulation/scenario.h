@@ -18,7 +18,9 @@ struct settings_of_world {
     uint64_t crash_at_commit; /* the n-th; 0: never */
     int64_t node_restart_ms;  /* when; 0: never */
     int64_t idle_timeout_s, max_lifetime_s;
-    const char *gather_ms, *gather_max_ms;
+    int64_t mute_from_ms,
+        mute_to_ms; /* nobody answers on the Runtime API's sockets, traffic flows */
+    const char *gather_ms, *gather_max_ms, *address_range;
     struct faults faults;
 };
 

@@ -102,6 +102,12 @@ static void set_random(struct settings_of_world *s)
         s->idle_timeout_s = world_pick(1, 30);
     if (world_chance(1000))
         s->max_lifetime_s = world_pick(1, 60);
+    if (world_chance(3000))
+        s->address_range = "127.64.0.0/28";
+    if (world_chance(1000)) {
+        s->mute_from_ms = world_pick(0, 20000);
+        s->mute_to_ms = s->mute_from_ms + world_pick(1000, 100000);
+    }
     if (world_chance(7500))
         draw_faults(&s->faults);
     if (world_chance(2000))
@@ -322,6 +328,23 @@ static void set_node_restart(struct settings_of_world *s)
     s->linger_ms = 30000;
 }
 
+static void set_mute_node(struct settings_of_world *s)
+{
+    s->nodes = 1;
+    s->lives = 4;
+    s->mute_from_ms = 6000;
+    s->mute_to_ms = 6000 + world_pick(10, 600) * 1000;
+    s->linger_ms = 20000;
+}
+
+static void set_few_addresses(struct settings_of_world *s)
+{
+    s->nodes = 1;
+    s->lives = 40;
+    s->stagger_ms = 300000;
+    s->address_range = "127.64.0.0/28";
+}
+
 static void set_crashes(struct settings_of_world *s)
 {
     s->nodes = (unsigned)world_pick(0, 2);
@@ -402,6 +425,10 @@ const struct scenario scenarios[] = {
      3},
     {"node-restart", "the balancer restarts and has forgotten its servers", set_node_restart,
      NULL, NULL, 5},
+    {"mute-node", "nobody answers on the balancer's socket, its traffic flows on",
+     set_mute_node, NULL, NULL, 5},
+    {"few-addresses", "40 sessions share 14 addresses, one after another", set_few_addresses,
+     NULL, judge_all_ready, 2},
     {"crashes", "the coordinator crashes at commits and between turns", set_crashes, NULL, NULL,
      10},
     {"doubles", "every other request arrives twice", set_doubles, NULL, judge_all_ready, 3},

@@ -286,6 +286,11 @@ static void fail_connect(void *arg)
     finish(ask);
 }
 
+static bool is_mute(const struct node *node)
+{
+    return world.now_ms >= node->mute_from_ms && world.now_ms < node->mute_to_ms;
+}
+
 struct ask *ask_start(struct loop *loop, const char *socket_path, const char *text,
                       size_t max_answer, int64_t deadline_ms, ask_fn *done, void *arg)
 {
@@ -305,6 +310,8 @@ struct ask *ask_start(struct loop *loop, const char *socket_path, const char *te
         return ask;
     }
     world_at(deadline_ms, time_out, ask);
+    if (is_mute(ask->node))
+        return ask;
     if (world_fault(world.faults.ask_lost)) {
         world_at(world_pick(1, 10), fail_reset, ask);
         return ask;
