@@ -41,6 +41,7 @@ struct pending {
     TAILQ_ENTRY(pending) entry;
 };
 TAILQ_HEAD(pending_list, pending);
+void pending_gone(void *pending); /* the client left: the entry stays, without its request */
 
 enum claim_state { CLAIM_NONE, CLAIM_COPYING, CLAIM_DONE };
 
@@ -84,8 +85,8 @@ json_t *contract_body(struct executor *, struct server_request *);
 /* ---- routes: each leads to exactly one answer */
 typedef void route_fn(struct executor *, struct server_request *, const char *rest);
 route_fn route_execute, route_execution, route_output, route_cancel; /* route_run.c */
-route_fn route_complete, route_complete_state, route_claim,
-    route_file_sync; /* route_session.c */
+route_fn route_complete, route_complete_state, route_claim;          /* route_session.c */
+route_fn route_file_sync;                                            /* route_sync.c */
 
 void route_execution_changed(void *executor, struct execution *);
 void route_closing_ended(struct executor *);

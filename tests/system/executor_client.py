@@ -220,10 +220,19 @@ class Executor(Client):
     def wait_exit(self, deadline_s=DEADLINE_S):
         return self.process.wait(deadline_s)
 
-    def end(self):
+    def stop(self):
+        """Ends it if it still runs. A sanitizer's complaint, a leak too, is a failure."""
         if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.process.terminate()
+            try:
+                status = self.process.wait(DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
+            assert status in (0, 1), self.log
+        if os.path.exists(self.log_path):
+            assert "Sanitizer" not in self.log and "runtime error" not in self.log, self.log
 
     def manifest(self):
         with open(os.path.join(self.store, "manifest.json")) as manifest:

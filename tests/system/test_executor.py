@@ -9,11 +9,12 @@ import secrets
 import signal
 import socket
 import stat
+import subprocess
 import threading
 
 import pytest
 
-from executor_client import Client, DEADLINE_S, Executor, wait_for
+from executor_client import Client, DEADLINE_S, Executor, build_dir, wait_for
 
 NOBODY = 65534
 addresses = ("127.0.22.%d" % n for n in itertools.count(1))
@@ -37,7 +38,7 @@ def executors(tmp_path):
         os.chmod(parent, 0o755)
     yield make
     for executor in made:
-        executor.end()
+        executor.stop()
 
 
 @pytest.fixture
@@ -140,10 +141,7 @@ def test_refuses_to_start(executors, change, message):
     assert x.secret.hex() not in x.log
 
 
-def test_refuses_arguments(executors):
-    x = executors()
-    import subprocess
-    from executor_client import build_dir
+def test_refuses_arguments():
     done = subprocess.run([os.path.join(build_dir(), "cleat-executor"), "--what"],
                           capture_output=True, text=True, env={}, timeout=DEADLINE_S)
     assert done.returncode == 2 and "usage" in done.stderr
@@ -173,7 +171,7 @@ def test_forged_requests_are_refused(x):
         dict(good, **{"X-Cleat-Nonce": secrets.token_hex(16)}),
         dict(good, **{"X-Cleat-Nonce": "short"}),
         dict(good, **{"X-Cleat-Attempt": "2"}),
-        dict(good, **{"X-Cleat-Attempt": "1 "  + "1"}),
+        dict(good, **{"X-Cleat-Attempt": "1 1"}),
         x.request_headers("GET", "/execute", body),
         x.request_headers("POST", "/execute?x=1", body),
         x.request_headers("POST", "/execute", body + b" "),
@@ -423,8 +421,8 @@ def test_record_on_disk(x):
 
 
 def test_output_while_it_runs(x):
-    ident = x.start("import sys, time\nprint('abc', flush=True)\n"
-                    "print('bad', file=sys.stderr, flush=True)\nsys.stdin.read()\ntime.sleep(600)")
+    ident = x.start("import sys, time\nsys.stdout.write('abc\\n')\n"
+                    "sys.stderr.write('bad\\n')\nsys.stdin.read()\ntime.sleep(600)")
     first = x.output(ident, wait_s=20)
     assert first.body == b"abc\n" and first.headers["X-Cleat-Offset"] == "4"
     assert first.headers["X-Cleat-End"] == "false"
@@ -519,8 +517,7 @@ def test_client_that_goes_away_changes_nothing(x):
     headers = x.request_headers("POST", "/execute", body.encode())
     connection = x.connect()
     connection.request("POST", "/execute", body, headers)
-    x_wait = lambda: x.get("/executions/e-1").status == 200
-    wait_for(x_wait, "the start")
+    wait_for(lambda: x.get("/executions/e-1").status == 200, "the start")
     connection.close()
     assert x.ended("e-1")["stdout"] == "in\nout\n"
 
@@ -686,11 +683,6 @@ def test_executor_that_is_not_root(executors, sandbox):
     assert descendants(x.process.pid) == []
     assert x.complete().json["upload_completed"] is True
     assert "artifacts/a" in [file["path"] for file in x.manifest()["files"]]
-
-
-def hide_bwrap(tmp_path, x):
-    """A file system in which bubblewrap cannot run: an executor in a namespace without it."""
-    x.environment["CLEAT_TEST"] = "1"
 
 
 @needs_root
@@ -900,7 +892,7 @@ def test_completes_share_one_upload(x):
     answers = [in_thread(x.complete) for _ in range(4)]
     documents = [answer().json for answer in answers]
     assert all(document == documents[0] for document in documents)
-    assert x.log.count("event=upload.done") == 1 or x.log.count("upload.done") == 1
+    assert x.log.count("upload.done") == 1
 
 
 def test_complete_ends_the_running_execution_first(x):
