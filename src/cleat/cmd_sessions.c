@@ -6,43 +6,32 @@
 #include <string.h>
 #include "base/mem.h"
 #include "cleat/call.h"
+#include "cleat/member.h"
 #include "cleat/term.h"
-
-static const char *text_of(const json_t *o, const char *key)
-{
-    return json_string_value(json_object_get(o, key));
-}
-
-/* -1: absent or null */
-static int64_t number_of(const json_t *o, const char *key)
-{
-    const json_t *n = json_object_get(o, key);
-    return json_is_integer(n) ? json_integer_value(n) : -1;
-}
 
 static bool has_ended(const json_t *session)
 {
-    const char *state = text_of(session, "state");
+    const char *state = member_text(session, "state");
     return state && (strcmp(state, "CLOSED") == 0 || strcmp(state, "FAILED") == 0);
 }
 
 static void list_one(struct table *t, const json_t *s, int64_t now)
 {
-    const char *state = text_of(s, "state");
-    int64_t created = time_read(text_of(s, "created_at"));
-    int64_t expires = time_read(text_of(s, "expires_at"));
+    const char *state = member_text(s, "state");
+    int64_t created = time_read(member_text(s, "created_at"));
+    int64_t expires = time_read(member_text(s, "expires_at"));
     bool ended = has_ended(s);
-    table_cell(t, PLAIN, short_id(text_of(s, "session_id")));
+    table_cell(t, PLAIN, short_id(member_text(s, "session_id")));
     table_cell(t, state_colour(state), state);
-    table_cell(t, PLAIN, text_of(s, "class"));
-    table_cell(t, PLAIN, text_of(s, "user"));
-    table_cell(t, PLAIN, text_of(s, "address"));
+    table_cell(t, PLAIN, member_text(s, "class"));
+    table_cell(t, PLAIN, member_text(s, "user"));
+    table_cell(t, PLAIN, member_text(s, "address"));
     table_cell_span(t, created < 0 ? -1 : now - created);
-    table_cell_span(t, number_of(s, "ready_ms"));
-    table_cell_number(t, number_of(s, "executions"));
-    table_cell_number(t, number_of(s, "executions_failed"));
+    table_cell_span(t, member_number(s, "ready_ms"));
+    table_cell_number(t, member_number(s, "executions"));
+    table_cell_number(t, member_number(s, "executions_failed"));
     table_cell_span(t, expires < 0 || ended ? -1 : expires > now ? expires - now : 0);
-    table_cell(t, PLAIN, text_of(s, "stop_reason"));
+    table_cell(t, PLAIN, member_text(s, "stop_reason"));
 }
 
 int cmd_ps(struct cli *cli, int argc, char **argv)
@@ -113,12 +102,12 @@ static void show_steps(const json_t *steps, const char *heading, const char *las
     size_t i;
     json_t *p;
     json_array_foreach (steps, i, p) {
-        int64_t start = number_of(p, "start_ms"), end = number_of(p, "end_ms");
+        int64_t start = member_number(p, "start_ms"), end = member_number(p, "end_ms");
         const json_t *last = json_object_get(p, last_key);
         char *text = json_is_string(last) || json_is_null(last)
                          ? NULL
                          : json_dumps(last ? last : json_null(), JSON_ENCODE_ANY);
-        table_cell(t, PLAIN, text_of(p, "name"));
+        table_cell(t, PLAIN, member_text(p, "name"));
         table_cell_span(t, start);
         table_cell_span(t, end);
         table_cell_span(t, end < 0 ? -1 : end - start);

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "cleat/call.h"
+#include "cleat/member.h"
 #include "cleat/term.h"
 
 static int no_arguments(int argc, char **argv)
@@ -65,11 +66,6 @@ int cmd_status(struct cli *cli, int argc, char **argv)
 
 /* ---- isolation ---- */
 
-static int64_t number_of(const json_t *o, const char *key)
-{
-    return json_integer_value(json_object_get(o, key));
-}
-
 /* Three at most, the newest; the document has more. */
 static char *connections_text(const json_t *session)
 {
@@ -89,17 +85,17 @@ static char *connections_text(const json_t *session)
 
 static void isolation_row(struct table *t, const json_t *s)
 {
-    const char *state = json_string_value(json_object_get(s, "state"));
-    const char *proof = json_string_value(json_object_get(s, "proof"));
+    const char *state = member_text(s, "state");
+    const char *proof = member_text(s, "proof");
     char *connections = connections_text(s);
     table_cell(t, PLAIN, short_id(json_string_value(json_object_get(s, "session_id"))));
     table_cell(t, state_colour(state), state);
     table_cell(t, PLAIN, json_string_value(json_object_get(s, "address")));
     table_cell(t, proof && strcmp(proof, "required") == 0 ? GREEN : YELLOW, proof);
     table_cell(t, PLAIN, json_is_true(json_object_get(s, "direct_path")) ? "yes" : "no");
-    table_cell_number(t, number_of(s, "probes"));
-    table_cell_number(t, number_of(s, "misroutes"));
-    table_cell_number(t, number_of(s, "connections_total"));
+    table_cell_number(t, member_number(s, "probes"));
+    table_cell_number(t, member_number(s, "misroutes"));
+    table_cell_number(t, member_number(s, "connections_total"));
     table_cell(t, PLAIN, *connections ? connections : NULL);
     free(connections);
 }
@@ -120,9 +116,9 @@ static void show_isolation(const json_t *document, bool fine)
     enum colour colour = fine ? GREEN : RED;
     printf("\n%s%" PRId64 " sessions checked, %" PRId64 " address conflicts, %" PRId64
            " shared connections%s\n",
-           colour_on(stdout, colour), number_of(document, "sessions_checked"),
-           number_of(document, "address_conflicts"), number_of(document, "shared_connections"),
-           colour_off(stdout, colour));
+           colour_on(stdout, colour), member_number(document, "sessions_checked"),
+           member_number(document, "address_conflicts"),
+           member_number(document, "shared_connections"), colour_off(stdout, colour));
 }
 
 int cmd_isolation(struct cli *cli, int argc, char **argv)
@@ -133,8 +129,8 @@ int cmd_isolation(struct cli *cli, int argc, char **argv)
         return status;
     call_now(&call, cli, "GET", "/v1/isolation", NULL, CALL_TIMEOUT_MS);
     status = call_report(&call, "isolation");
-    bool fine = number_of(call.document, "address_conflicts") == 0 &&
-                number_of(call.document, "shared_connections") == 0;
+    bool fine = member_number(call.document, "address_conflicts") == 0 &&
+                member_number(call.document, "shared_connections") == 0;
     if (status == EXIT_FINE && cli->json)
         call_print(&call);
     else if (status == EXIT_FINE)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
+#include "cleat/member.h"
 #include "cleat/term.h"
 
 const struct kind phase_kinds[] = {
@@ -29,32 +30,20 @@ static const struct kind *find_kind(const struct kind *kinds, const char *name, 
     return &unknown_kind;
 }
 
-/* -1: absent or null */
-static int64_t number_of(const json_t *o, const char *key)
-{
-    const json_t *n = json_object_get(o, key);
-    return json_is_integer(n) ? json_integer_value(n) : -1;
-}
-
-static const char *text_of(const json_t *o, const char *key)
-{
-    return json_string_value(json_object_get(o, key));
-}
-
 /* since: when the session was created, on the axis. */
 static struct bar read_bar(const json_t *o, const struct kind *kinds, int64_t since,
                            int64_t now)
 {
     struct bar b = {0};
-    int64_t start = number_of(o, "start_ms"), end = number_of(o, "end_ms");
-    b.kind = find_kind(kinds, text_of(o, "name"), &b.lane);
+    int64_t start = member_number(o, "start_ms"), end = member_number(o, "end_ms");
+    b.kind = find_kind(kinds, member_text(o, "name"), &b.lane);
     b.open = end < 0;
     b.start_ms = since + (start < 0 ? 0 : start);
     b.end_ms = b.open ? now : since + end;
     if (b.end_ms < b.start_ms)
         b.end_ms = b.start_ms;
-    b.attempt = (int)number_of(o, "attempt");
-    b.result = text_of(o, "result");
+    b.attempt = (int)member_number(o, "attempt");
+    b.result = member_text(o, "result");
     return b;
 }
 
@@ -65,7 +54,8 @@ static struct bar *read_bars(const json_t *list, const struct kind *kinds, int64
     size_t i;
     json_t *o;
     json_array_foreach (list, i, o) {
-        if (number_of(o, "start_ms") >= 0) /* a step that did not begin has nothing to draw */
+        if (member_number(o, "start_ms") >=
+            0) /* a step that did not begin has nothing to draw */
             bars[(*count)++] = read_bar(o, kinds, since, now);
     }
     return bars;
@@ -73,7 +63,7 @@ static struct bar *read_bars(const json_t *list, const struct kind *kinds, int64
 
 static struct bar read_ready(const struct life *life, const json_t *session, int64_t now)
 {
-    int64_t closing = number_of(session, "closing_ms");
+    int64_t closing = member_number(session, "closing_ms");
     int64_t end = closing >= 0 ? closing : life->closed_ms;
     struct bar b = {.kind = &ready_kind, .open = end < 0};
     if (life->ready_ms < 0)
@@ -89,14 +79,14 @@ static struct bar read_ready(const struct life *life, const json_t *session, int
 static struct life read_life(const json_t *session, int64_t origin_ms, int64_t now)
 {
     struct life life = {
-        .id = text_of(session, "session_id"),
-        .state = text_of(session, "state"),
-        .reason = text_of(session, "stop_reason"),
-        .created_ms = time_read(text_of(session, "created_at")) - origin_ms,
-        .ready_ms = number_of(session, "ready_ms"),
-        .closed_ms = number_of(session, "closed_ms"),
-        .executions = number_of(session, "executions"),
-        .failed = number_of(session, "executions_failed"),
+        .id = member_text(session, "session_id"),
+        .state = member_text(session, "state"),
+        .reason = member_text(session, "stop_reason"),
+        .created_ms = time_read(member_text(session, "created_at")) - origin_ms,
+        .ready_ms = member_number(session, "ready_ms"),
+        .closed_ms = member_number(session, "closed_ms"),
+        .executions = member_number(session, "executions"),
+        .failed = member_number(session, "executions_failed"),
     };
     int64_t end = life.closed_ms >= 0 ? life.created_ms + life.closed_ms : now;
     life.ready = read_ready(&life, session, end);
@@ -109,8 +99,8 @@ static struct life read_life(const json_t *session, int64_t origin_ms, int64_t n
 
 static bool wanted(const json_t *session, char *const *ids, size_t count)
 {
-    const char *id = text_of(session, "session_id");
-    if (!id || time_read(text_of(session, "created_at")) < 0)
+    const char *id = member_text(session, "session_id");
+    if (!id || time_read(member_text(session, "created_at")) < 0)
         return false;
     for (size_t i = 0; ids && i < count; i++)
         if (strcmp(ids[i], id) == 0)
@@ -146,7 +136,7 @@ static int64_t find_origin(const json_t *sessions, char *const *ids, size_t id_c
     size_t i;
     json_t *s;
     json_array_foreach (sessions, i, s) {
-        int64_t created = time_read(text_of(s, "created_at"));
+        int64_t created = time_read(member_text(s, "created_at"));
         if (wanted(s, ids, id_count) && created < origin)
             origin = created;
     }

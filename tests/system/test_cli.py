@@ -1,11 +1,14 @@
 """The command line: against an API that says what the test wants, then against the real cleatd."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
+import termios
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -325,9 +328,10 @@ def test_timeline_svg_of_odd_sessions(fake, tmp_path):
 # ---- a terminal
 
 
-def on_terminal(*command, env=None):
+def on_terminal(*command, rows=24, env=None):
     """What the command writes to a terminal on stderr, and its exit status."""
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", rows, 80, 0, 0))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave,
                           env={**os.environ, "TERM": "xterm", **(env or {})}) as process:
         os.close(slave)
@@ -374,6 +378,14 @@ def test_progress_on_a_terminal(fake):
     fake.requests.clear()
     text, status = on_terminal(PROGRAM, "--socket", fake.path, "create", "--wait", env={"NO_COLOR": ""})
     assert "\x1b[32m" in text
+
+
+def test_progress_of_more_sessions_than_lines(fake):
+    fake.list([session(1, ready_ms=5), session(2, "FAILED"), session(3, "OPENING")])
+    text, status = on_terminal(PROGRAM, "--socket", fake.path, "wait", *(session_id(n) for n in (1, 2, 3)),
+                               rows=3, env={"NO_COLOR": "1"})
+    assert status == 0
+    assert text.split("\r\x1b[K")[-1].startswith("3 sessions: 1 ready, 1 opening, 1 ended")
 
 
 # ---- the real thing
