@@ -64,8 +64,11 @@ static bool take_confirm(struct attempt *a)
         r->rounds++;
     }
     unsigned n = r->rounds + r->failures;
-    r->retry_at =
-        now + backoff_ms(s->group->class->backoff_base_ms, n > 0 ? n : 1, ROUTE_BACKOFF_CAP_MS);
+    bool just_lost =
+        verdict == VERDICT_MISROUTE && s->ready && n == 1; /* sought anew at once */
+    r->retry_at = just_lost ? now
+                            : now + backoff_ms(s->group->class->backoff_base_ms, n > 0 ? n : 1,
+                                               ROUTE_BACKOFF_CAP_MS);
     s->again = true;
     return false;
 }
