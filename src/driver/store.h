@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "loop/loop.h"
 
-enum store_kind { STORE_SESSION, STORE_ATTEMPT, STORE_BLOCK, STORE_META, STORE_KINDS };
+enum store_kind { STORE_SESSION, STORE_ATTEMPT, STORE_KINDS };
 
 struct store_change {
     enum store_kind kind;

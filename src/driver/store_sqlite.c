@@ -19,8 +19,6 @@
 static const char *const tables[STORE_KINDS] = {
     [STORE_SESSION] = "session",
     [STORE_ATTEMPT] = "attempt",
-    [STORE_BLOCK] = "block",
-    [STORE_META] = "meta",
 };
 
 /* A commit whose done is yet to be called. */

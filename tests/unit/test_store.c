@@ -123,8 +123,8 @@ static void rows_are_kept_in_the_order_of_their_keys(void **state)
     assert_string_equal(load_all(s, STORE_SESSION), "");
     const struct store_change changes[] = {
         {STORE_SESSION, "b", "{\"n\":2}"}, {STORE_SESSION, "a", "{\"n\":1}"},
-        {STORE_ATTEMPT, "a", "{}"},        {STORE_BLOCK, "x'; DROP TABLE session; --", "{}"},
-        {STORE_META, "é", "\"\n€\""},      {STORE_SESSION, "c", "{}"},
+        {STORE_ATTEMPT, "a", "{}"},        {STORE_ATTEMPT, "x'; DROP TABLE session; --", "{}"},
+        {STORE_ATTEMPT, "é", "\"\n€\""},   {STORE_SESSION, "c", "{}"},
         {STORE_SESSION, "c", NULL},        {STORE_SESSION, "never", NULL},
     };
     store_sqlite.commit(s, changes, sizeof changes / sizeof *changes, on_done, "1");
@@ -136,9 +136,8 @@ static void rows_are_kept_in_the_order_of_their_keys(void **state)
 
     s = open_ok();
     assert_string_equal(load_all(s, STORE_SESSION), "a={\"n\":1};b={\"n\":3};");
-    assert_string_equal(load_all(s, STORE_ATTEMPT), "a={};");
-    assert_string_equal(load_all(s, STORE_BLOCK), "x'; DROP TABLE session; --={};");
-    assert_string_equal(load_all(s, STORE_META), "é=\"\n€\";");
+    assert_string_equal(load_all(s, STORE_ATTEMPT),
+                        "a={};x'; DROP TABLE session; --={};é=\"\n€\";");
     store_sqlite.close(s);
     store_sqlite.close(NULL);
 }
@@ -147,7 +146,7 @@ static void commits_are_done_in_their_order_and_may_be_empty(void **state)
 {
     (void)state;
     struct store *s = open_ok();
-    struct store_change change = {STORE_META, "k", "1"};
+    struct store_change change = {STORE_ATTEMPT, "k", "1"};
     store_sqlite.commit(s, &change, 1, on_done, "a");
     store_sqlite.commit(s, NULL, 0, on_done, "b");
     store_sqlite.commit(s, &change, 1, on_done, "c");
@@ -160,12 +159,12 @@ static void what_is_in_flight_is_kept_but_not_reported_after_close(void **state)
 {
     (void)state;
     struct store *s = open_ok();
-    put(s, STORE_META, "k", "1");
+    put(s, STORE_ATTEMPT, "k", "1");
     store_sqlite.close(s);
     spin_for(loop, 20);
     assert_int_equal(dones, 0);
     s = open_ok();
-    assert_string_equal(load_all(s, STORE_META), "k=1;");
+    assert_string_equal(load_all(s, STORE_ATTEMPT), "k=1;");
     store_sqlite.close(s);
 }
 
@@ -180,7 +179,7 @@ static void it_may_be_closed_by_its_own_callback(void **state)
 {
     (void)state;
     struct store *s = open_ok();
-    struct store_change change = {STORE_META, "k", "1"};
+    struct store_change change = {STORE_ATTEMPT, "k", "1"};
     store_sqlite.commit(s, &change, 1, close_in_done, s);
     store_sqlite.commit(s, &change, 1, on_done, "never");
     assert_true(spin(loop, &dones, 1, 5000));
@@ -197,7 +196,7 @@ static void files_and_directory_are_private(void **state)
     assert_int_equal(dir_make(parent, 0755, &e), ERR_NONE);
     assert_int_equal(rmdir(parent), 0);
     struct store *s = open_ok();
-    put(s, STORE_META, "k", "1");
+    put(s, STORE_ATTEMPT, "k", "1");
     assert_int_equal(stat(parent, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0700);
     assert_int_equal(stat(path, &st), 0);
@@ -286,21 +285,22 @@ static void a_kill_leaves_whole_commits(void **state)
 static int commit_to_a_full_disk(void)
 {
     struct store *s = open_ok();
-    put(s, STORE_META, "k", "old");
+    put(s, STORE_ATTEMPT, "k", "old");
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){65536, 65536});
     char *large = mem_alloc(200001);
     memset(large, 'x', 200000);
-    const struct store_change changes[] = {{STORE_META, "k", "new"}, {STORE_META, "l", large}};
+    const struct store_change changes[] = {{STORE_ATTEMPT, "k", "new"},
+                                           {STORE_ATTEMPT, "l", large}};
     store_sqlite.commit(s, changes, 2, on_done, "");
     if (!spin(loop, &dones, 2, 5000) || last_error.code != ERR_STORE)
         return 1;
-    if (strcmp(load_all(s, STORE_META), "k=old;") != 0)
+    if (strcmp(load_all(s, STORE_ATTEMPT), "k=old;") != 0)
         return 2;
-    put(s, STORE_META, "m", "small again");
+    put(s, STORE_ATTEMPT, "m", "small again");
     if (!spin(loop, &dones, 3, 5000) || last_error.code != ERR_NONE)
         return 3;
-    return strcmp(load_all(s, STORE_META), "k=old;m=small again;") == 0 ? 0 : 4;
+    return strcmp(load_all(s, STORE_ATTEMPT), "k=old;m=small again;") == 0 ? 0 : 4;
 }
 
 static void a_full_disk_fails_the_commit_as_a_whole(void **state)
@@ -332,16 +332,16 @@ static void another_writer_fails_the_commit(void **state)
     }
     close(in[0]);
     assert_int_equal(read(out[0], &c, 1), 1);
-    put(s, STORE_META, "k", "1");
+    put(s, STORE_ATTEMPT, "k", "1");
     assert_true(spin(loop, &dones, 1, 5000));
     assert_int_equal(last_error.code, ERR_STORE);
     assert_non_null(strstr(last_error.message, "database is locked"));
     close(in[1]);
     waitpid(pid, NULL, 0);
-    put(s, STORE_META, "k", "2");
+    put(s, STORE_ATTEMPT, "k", "2");
     assert_true(spin(loop, &dones, 2, 5000));
     assert_int_equal(last_error.code, ERR_NONE);
-    assert_string_equal(load_all(s, STORE_META), "k=2;");
+    assert_string_equal(load_all(s, STORE_ATTEMPT), "k=2;");
     store_sqlite.close(s);
     free(locker);
     close(out[0]);
@@ -364,7 +364,7 @@ static void a_second_opener_is_refused(void **state)
     struct store *s = open_ok();
     open_fails("in use by another process");
     in_own_process(open_second);
-    put(s, STORE_META, "k", "1");
+    put(s, STORE_ATTEMPT, "k", "1");
     assert_true(spin(loop, &dones, 1, 5000));
     assert_int_equal(last_error.code, ERR_NONE);
     store_sqlite.close(s);
@@ -475,7 +475,7 @@ static void a_failed_load_says_so(void **state)
     struct store *s = open_ok();
     struct error e = {0};
     sql("DROP TABLE block");
-    store_sqlite.load(s, STORE_BLOCK, load_one, NULL, &e);
+    store_sqlite.load(s, STORE_ATTEMPT, load_one, NULL, &e);
     assert_int_equal(e.code, ERR_STORE);
     store_sqlite.close(s);
 }
@@ -485,15 +485,16 @@ static void one_failed_change_fails_the_commit_as_a_whole(void **state)
     (void)state;
     struct store *s = open_ok();
     sql("DROP TABLE block");
-    const struct store_change changes[] = {{STORE_META, "k", "1"}, {STORE_BLOCK, "k", "1"}};
+    const struct store_change changes[] = {{STORE_ATTEMPT, "k", "1"},
+                                           {STORE_ATTEMPT, "k", "1"}};
     store_sqlite.commit(s, changes, 2, on_done, "");
     assert_true(spin(loop, &dones, 1, 5000));
     assert_int_equal(last_error.code, ERR_STORE);
-    assert_string_equal(load_all(s, STORE_META), "");
-    put(s, STORE_META, "l", "2");
+    assert_string_equal(load_all(s, STORE_ATTEMPT), "");
+    put(s, STORE_ATTEMPT, "l", "2");
     assert_true(spin(loop, &dones, 2, 5000));
     assert_int_equal(last_error.code, ERR_NONE);
-    assert_string_equal(load_all(s, STORE_META), "l=2;");
+    assert_string_equal(load_all(s, STORE_ATTEMPT), "l=2;");
     store_sqlite.close(s);
 }
 
