@@ -463,8 +463,8 @@ static void a_broken_schema_is_refused(void **state)
 {
     (void)state;
     store_sqlite.close(open_ok());
-    sql("DROP TABLE block");
-    open_fails("no such table: block");
+    sql("DROP TABLE attempt");
+    open_fails("no such table: attempt");
     sql("PRAGMA user_version=0");
     open_fails("table session already exists");
 }
@@ -474,7 +474,7 @@ static void a_failed_load_says_so(void **state)
     (void)state;
     struct store *s = open_ok();
     struct error e = {0};
-    sql("DROP TABLE block");
+    sql("DROP TABLE attempt");
     store_sqlite.load(s, STORE_ATTEMPT, load_one, NULL, &e);
     assert_int_equal(e.code, ERR_STORE);
     store_sqlite.close(s);
@@ -484,17 +484,17 @@ static void one_failed_change_fails_the_commit_as_a_whole(void **state)
 {
     (void)state;
     struct store *s = open_ok();
-    sql("DROP TABLE block");
-    const struct store_change changes[] = {{STORE_ATTEMPT, "k", "1"},
+    sql("DROP TABLE attempt");
+    const struct store_change changes[] = {{STORE_SESSION, "k", "1"},
                                            {STORE_ATTEMPT, "k", "1"}};
     store_sqlite.commit(s, changes, 2, on_done, "");
     assert_true(spin(loop, &dones, 1, 5000));
     assert_int_equal(last_error.code, ERR_STORE);
-    assert_string_equal(load_all(s, STORE_ATTEMPT), "");
-    put(s, STORE_ATTEMPT, "l", "2");
+    assert_string_equal(load_all(s, STORE_SESSION), "");
+    put(s, STORE_SESSION, "l", "2");
     assert_true(spin(loop, &dones, 2, 5000));
     assert_int_equal(last_error.code, ERR_NONE);
-    assert_string_equal(load_all(s, STORE_ATTEMPT), "l=2;");
+    assert_string_equal(load_all(s, STORE_SESSION), "l=2;");
     store_sqlite.close(s);
 }
 
