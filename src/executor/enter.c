@@ -5,11 +5,13 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -134,11 +136,11 @@ static void set_limits(const struct enter_spec *s)
 
 static void become(uid_t user)
 {
-    if (geteuid() != 0 || user == 0)
-        return;
-    if (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 ||
-        setresuid(user, user, user) != 0)
+    bool change = geteuid() == 0 && user != 0;
+    if (change && (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 ||
+                   setresuid(user, user, user) != 0))
         fail("change of user");
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* after the change, which clears it: prctl(2) */
 }
 
 /* Moves the prefixed variables to a list of their own and empties environ. */

@@ -13,7 +13,7 @@
 #include "loop/loop.h"
 
 #define WAIT_MAX_S 60
-#define WAITERS_MAX 256
+#define WAITERS_MAX 128
 
 struct executor;
 struct waiter;

@@ -38,7 +38,9 @@ size_t tree_wanted(const struct tree *); /* files that are not skipped */
 struct tree_target {
     int root;        /* descriptor, borrowed; what is missing below it is made */
     const char *dir; /* below root, "": root itself */
-    uid_t owner;     /* the copies' and made directories', TREE_ANY_OWNER: ours */
+    const char
+        *stage;  /* name in root that a file has until it is whole; an old one is replaced */
+    uid_t owner; /* the copies' and made directories', TREE_ANY_OWNER: ours */
     mode_t dir_mode, file_mode;
     void (*copied)(void *arg, int64_t bytes, bool whole_file); /* progress; may be NULL */
     void *arg;

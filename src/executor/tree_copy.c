@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -90,19 +89,17 @@ static bool copy_content(int from, int to, struct tree_file *f,
 static bool copy_and_rename(int from, int dir, const char *name, struct tree_file *f,
                             const struct tree_target *target)
 {
-    char fresh[64];
-    snprintf(fresh, sizeof fresh, ".cleat-%d.new", (int)getpid());
-    unlinkat(dir, fresh, 0);
-    int to = openat(dir, fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                    target->file_mode);
+    unlinkat(target->root, target->stage, 0);
+    int to = openat(target->root, target->stage,
+                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, target->file_mode);
     if (to < 0)
         return false;
     bool ok = copy_content(from, to, f, target);
     ok = close(to) == 0 && ok;
-    ok = ok && renameat(dir, fresh, dir, name) == 0;
+    ok = ok && renameat(target->root, target->stage, dir, name) == 0;
     int why = errno;
     if (!ok)
-        unlinkat(dir, fresh, 0);
+        unlinkat(target->root, target->stage, 0);
     errno = why;
     return ok;
 }

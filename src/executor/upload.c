@@ -122,6 +122,7 @@ static enum error_code copy_parts(struct part *parts, size_t count, int root, st
     for (size_t i = 0; i < count && !e->code; i++) {
         struct tree_target target = {.root = root,
                                      .dir = parts[i].to,
+                                     .stage = ".upload.new",
                                      .owner = TREE_ANY_OWNER,
                                      .dir_mode = 0755,
                                      .file_mode = 0644,
@@ -227,14 +228,17 @@ static enum error_code copy_tree(struct tree *t, char **argv, struct error *e)
     int root = dir_make(argv[CP_TO_ROOT], 0755, e) ? -1 : open_root(argv[CP_TO_ROOT], e);
     if (root < 0)
         return e->code;
+    char *stage = mem_printf(".cleat-%d.new", (int)getpid()); /* several copies may run */
     dprintf(STDOUT_FILENO, "total %zu %" PRId64 "\n", tree_wanted(t), t->bytes);
     struct tree_target target = {.root = root,
                                  .dir = argv[CP_TO_DIR],
+                                 .stage = stage,
                                  .owner = owner,
                                  .dir_mode = 0755,
                                  .file_mode = 0644,
                                  .copied = report};
     tree_copy(t, &target, e);
+    free(stage);
     close(root);
     return e->code;
 }

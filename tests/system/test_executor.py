@@ -768,7 +768,42 @@ def test_user_code_dies_with_the_executor_in_bubblewrap(x):
     wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in left), "their end")
 
 
+def test_user_code_dies_with_the_executor_without_sandbox(executors):
+    x = executors(CLEAT_SANDBOX="none", CLEAT_SANDBOX_UID=str(NOBODY)).boot()
+    ident = x.start("import time\nprint('in', flush=True)\ntime.sleep(600)")
+    x.wait_output(ident, "in")
+    left = descendants(x.process.pid)
+    x.process.kill()
+    x.process.wait()
+    wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in left), "their end")
+
+
 # ---- limits
+
+
+def test_waiters_are_bounded(x):
+    ident = x.start("import time; time.sleep(600)")
+    target = "/executions/%s/output?stream=stdout&wait_s=60" % ident
+    waiting = []
+    for _ in range(128):
+        waiting.append(x.connect())
+        waiting[-1].request("GET", target, headers=x.request_headers("GET", target, b""))
+    refused = wait_for(lambda: (lambda a: a.status == 429 and a)(x.output(ident, wait_s=1)), "429")
+    assert refused.code == "full" and refused.json["error"]["retryable"] is True
+    x.post("/executions/%s/cancel" % ident)
+    for connection in waiting:  # the one that had to wait a second may have held a place
+        assert connection.getresponse().status in (200, 429)
+        connection.close()
+
+
+def test_records_that_cannot_be_written(x):
+    directory = x.workspace + "/debug/executions"
+    os.rename(directory, directory + "-away")
+    result = x.run("print(1)")
+    assert result["status"] == "failed" and result["error"].startswith("could not start")
+    assert "execution.record_lost" in x.log
+    os.rename(directory + "-away", directory)
+    assert x.run("print(1)")["stdout"] == "1\n"
 
 
 def test_limits(executors):
@@ -927,6 +962,32 @@ def test_failed_complete_can_be_asked_again(executors):
     assert x.raw("GET", "/health").status == 503
 
 
+def test_upload_that_dies_can_be_repeated(x):
+    x.run("open('artifacts/big', 'w').truncate(800 << 20)")
+    assert x.complete(headers={"Prefer": "respond-async"}).status == 202
+
+    def upload():
+        for pid in children(x.process.pid):
+            with open("/proc/%d/cmdline" % pid) as line:
+                if "--upload" in line.read():
+                    return pid
+    pid = wait_for(upload, "the upload's process")
+    wait_for(lambda: x.get("/session/complete").json["bytes_done"] > 1 << 20, "the big file")
+    os.kill(pid, signal.SIGSTOP)
+    assert ".upload.new" in os.listdir(x.store)  # it is in the middle of it
+    waits = in_thread(x.complete)
+    assert x.get("/session/complete").json["state"] == "running"
+    assert x.raw("GET", "/health").status == 200
+    assert not os.path.exists(x.store + "/manifest.json")
+    os.kill(pid, signal.SIGKILL)
+    failed = waits()
+    assert failed.status == 500 and "status 9" in failed.json["error"]
+    assert x.get("/session/complete").json["error"] == failed.json["error"]
+    assert x.complete().json["upload_completed"] is True
+    assert sorted(os.listdir(x.store)) == ["artifacts", "debug", "manifest.json"]
+    assert sorted(os.listdir(x.store + "/artifacts")) == ["big"]
+
+
 def test_complete_without_a_store(executors):
     x = executors(CLEAT_ARTIFACTS="").boot()
     x.run("print(1)")
@@ -973,7 +1034,7 @@ def test_odd_names(x):
     x.run("import os\n"
           "open(b'artifacts/\\xff\\xfe', 'w')\n"
           "open('artifacts/new\\nline', 'w')\n"
-          "open('artifacts/.cleat-1.new', 'w').write('mine')\n"
+          "open('artifacts/.upload.new', 'w').write('mine')\n"
           "path = 'artifacts'\n"
           "for _ in range(80):\n"
           "    path += '/d'; os.mkdir(path)\n"
@@ -982,7 +1043,7 @@ def test_odd_names(x):
     manifest = x.manifest()
     paths = [file["path"] for file in manifest["files"]]
     assert "artifacts/\ufffd\ufffd" in paths and "artifacts/new\nline" in paths
-    assert "artifacts/.cleat-1.new" in paths
+    assert "artifacts/.upload.new" in paths
     assert [entry["why"] for entry in manifest["skipped"]] == ["too deep"]
 
 

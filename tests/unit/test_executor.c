@@ -223,6 +223,49 @@ static void test_output_without_directory(void **state)
     output_release(&o);
 }
 
+static void test_output_on_a_full_disk(void **state)
+{
+    (void)state;
+    struct output o;
+    struct error e = {0};
+    char *root = make_root(), *path = mem_printf("%s/out", root);
+    assert_int_equal(output_open(&o, path, 10, &e), ERR_NONE);
+    close(o.file);
+    o.file = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(write(o.writer, "abc", 3), 3);
+    close(o.writer);
+    o.writer = -1;
+    output_finish(&o);
+    assert_true(o.failed);
+    assert_int_equal(o.kept, 0);
+    assert_int_equal(o.total, 3);
+    assert_true(output_truncated(&o));
+    output_release(&o);
+    free(path);
+    remove_root(root);
+}
+
+static void no_change(void *arg, struct execution *x)
+{
+    (void)arg;
+    fail_msg("changed called for %s", x->id);
+}
+
+static void test_too_many_executions(void **state)
+{
+    (void)state;
+    struct config c = {0};
+    struct error e = {0};
+    struct executions all;
+    struct loop *loop = loop_new(NULL);
+    executions_init(&all, loop, &c, no_change, NULL);
+    all.started = EXECUTIONS_MAX;
+    assert_null(executions_start(&all, &(struct execution_request){.code = "pass"}, &e));
+    assert_int_equal(e.code, ERR_FULL);
+    executions_release(&all);
+    loop_free(loop);
+}
+
 /* ---- small parsers */
 
 static void test_process_line(void **state)
@@ -499,6 +542,7 @@ static void test_tree(void **state)
     int fd = open(root, O_RDONLY | O_DIRECTORY);
     struct tree_target target = {.root = fd,
                                  .dir = "to/x",
+                                 .stage = ".new",
                                  .owner = TREE_ANY_OWNER,
                                  .dir_mode = 0755,
                                  .file_mode = 0644};
@@ -529,8 +573,12 @@ static void test_tree_that_changes(void **state)
                                root);
     assert_int_equal(system(command), 0);
     int fd = open(root, O_RDONLY | O_DIRECTORY);
-    struct tree_target target = {
-        .root = fd, .dir = "to", .owner = TREE_ANY_OWNER, .dir_mode = 0755, .file_mode = 0644};
+    struct tree_target target = {.root = fd,
+                                 .dir = "to",
+                                 .stage = ".new",
+                                 .owner = TREE_ANY_OWNER,
+                                 .dir_mode = 0755,
+                                 .file_mode = 0644};
     assert_int_equal(tree_copy(&t, &target, &e), ERR_NONE);
     assert_int_equal(tree_wanted(&t), 0);
     assert_string_equal(t.files[0].skipped, "cannot be opened");
@@ -586,6 +634,8 @@ int main(void)
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_output),
         cmocka_unit_test(test_output_without_directory),
+        cmocka_unit_test(test_output_on_a_full_disk),
+        cmocka_unit_test(test_too_many_executions),
         cmocka_unit_test(test_process_line),
         cmocka_unit_test(test_helper_lines),
         cmocka_unit_test(test_nonces),
