@@ -54,20 +54,30 @@ static const char *ran_name(enum run_state ran)
     return ran == RAN_NO ? "no" : ran == RAN_YES ? "yes" : "unknown";
 }
 
+/* A repeated execution id brings its old record: the container's own number tells. */
+static void count(struct session *s, const json_t *record)
+{
+    const json_t *number = json_object_get(record, "execution_num");
+    const char *status = json_string_value(json_object_get(record, "status"));
+    uint64_t n =
+        json_is_integer(number) ? (uint64_t)json_integer_value(number) : s->executed + 1;
+    if (n <= s->executed)
+        return;
+    s->executed = n;
+    if (!status || strcmp(status, "completed") != 0)
+        s->executions_failed++;
+}
+
 static void finish(struct execution *e, const struct error *error, json_t *record)
 {
     struct session *s = e->session;
-    const char *status = json_string_value(json_object_get(record, "status"));
     s->used = core_now(s->core);
-    if (record) {
-        s->executed++;
-        if (!status || strcmp(status, "completed") != 0)
-            s->executions_failed++;
-    } else {
+    if (record)
+        count(s, record);
+    else
         log_warn("execution.failed", KV("session", s->id), KV("execution", e->id),
                  KV("code", error_name(error->code)), KV("ran", ran_name(e->ran)),
                  KV("error", error->message));
-    }
     if (e->call)
         call_finish(e->call, record ? NULL : error, record ? NULL : ran_name(e->ran),
                     record ? js_text(record) : NULL);
