@@ -1,9 +1,10 @@
-/* The guard in front of libevhtp: decides over bytes alone, without any input or output of its own,
- * whether a request may pass, and writes the head that libevhtp gets to see.
+/* The guard in front of libevhtp: decides over bytes alone, without any input or output of its
+ * own, whether a request may pass, and writes the head that libevhtp gets to see.
  *
- * RFC 9112 (message syntax) throughout; where it lets a server choose, the guard refuses: folded
- * lines, bare LF, a Content-Length list, Transfer-Encoding other than one plain "chunked". The verdict
- * over a request never depends on how its bytes were split on the way. */
+ * RFC 9112 (message syntax) throughout; where it lets a server choose, the guard refuses:
+ * folded lines, bare LF, a Content-Length list, Transfer-Encoding other than one plain
+ * "chunked". The verdict over a request never depends on how its bytes were split on the way.
+ */
 #ifndef CLEAT_HTTP_GUARD_H
 #define CLEAT_HTTP_GUARD_H
 
@@ -45,10 +46,10 @@ struct guard_head {
 
 enum { GUARD_MAX_HEADERS = 128, GUARD_MAX_CHUNK_LINE = 256 };
 
-/* Checks the head of one request, blank lines before it included. GUARD_DONE: *out is filled and plain
- * has the head for libevhtp appended: method, path, version and the headers, values trimmed, without
- * those about framing and the connection; one "Connection: keep-alive" or "close" says what holds.
- * GUARD_MORE uses nothing: call again with the same bytes and more. */
+/* Checks the head of one request, blank lines before it included. GUARD_DONE: *out is filled
+ * and plain has the head for libevhtp appended: method, path, version and the headers, values
+ * trimmed, without those about framing and the connection; one "Connection: keep-alive" or
+ * "close" says what holds. GUARD_MORE uses nothing: call again with the same bytes and more. */
 struct guard_result guard_check_head(const char *bytes, size_t len, const struct guard_limits *,
                                      struct guard_head *out, struct buf *plain);
 
@@ -56,10 +57,9 @@ struct guard_result guard_check_head(const char *bytes, size_t len, const struct
  * ignored, trailers are checked and dropped. */
 struct guard_chunks {
     int state;
-    uint64_t left;  /* of the chunk or, while its size is read, the size */
+    uint64_t left; /* of the chunk or, while its size is read, the size */
     unsigned digits;
-    size_t line;    /* length of the size line or of the trailers so far */
-    bool in_name;
+    size_t line; /* length of the size line or of the trailers so far */
 };
 
 /* Appends what it decodes to body. GUARD_MORE has used everything. */

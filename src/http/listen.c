@@ -28,12 +28,13 @@ static bool clear_path(const struct sockaddr_un *address, struct error *e)
         error_set(e, ERR_CONFLICT, "%s: exists and is not a socket", address->sun_path);
         return false;
     }
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool in_use =
-        fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool stale = fd >= 0 &&
+                 connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 &&
+                 errno == ECONNREFUSED; /* else somebody listens, or that cannot be known */
     if (fd >= 0)
         close(fd);
-    if (in_use) {
+    if (!stale) {
         error_set(e, ERR_CONFLICT, "%s: in use by another process", address->sun_path);
         return false;
     }

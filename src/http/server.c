@@ -1,18 +1,16 @@
 #include "http/server.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <evhtp/evhtp.h>
-#include <event2/buffer.h>
-
-#include <event2/bufferevent.h>
+#include <fcntl.h>
 #include <jansson.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/log.h"
@@ -20,437 +18,509 @@
 #include "http/guard.h"
 #include "http/json.h"
 #include "http/listen.h"
+#include "http/request.h"
 
-#define LINGER_MS 1000             /* a refused client may still be sending */
-#define PIPELINED_MAX (256 * 1024) /* bytes kept back while a request is under way */
-
-enum connection_state { READ_HEAD, READ_BODY, ANSWERING, WRITING, REFUSED };
-
-/* A parameter of the query or a header. */
-struct field {
-    TAILQ_ENTRY(field) entry;
-    char *name, *value;
+enum {
+    READ_AHEAD = 64 * 1024, /* bytes of later requests that are kept back */
+    PROGRESS = 16 * 1024,   /* bytes of a body that earn another idle time-out */
+    LINGER_MS = 2000,       /* for the client to read the last answer and close */
+    ACCEPT_PAUSE_MS = 100,  /* after accept(2) failed: no descriptor is free */
+    BACKLOG = 1024,
 };
-TAILQ_HEAD(fields, field);
 
-struct server_request {
-    struct connection *connection; /* NULL: the client is gone */
-    evhtp_request_t *evhtp;        /* NULL then, too */
-    char *method, *target, *path;
-    struct buf plain, body; /* the head as the guard passed it on, and the whole body */
-    struct fields queries, headers, answer_headers;
-    struct server_peer peer;
-    char local[64];
-    server_gone_fn *gone;
-    void *gone_arg;
+/* The whole request is collected and its chunks are decoded before libevhtp sees its head, and
+ * it never sees a body: fed in pieces it corrupts requests, where 413 is due it resets, and it
+ * parses form bodies as queries on the stack. What it does here is parse a head and serialise
+ * an answer. */
+enum state {
+    READ_HEAD,
+    READ_BODY,
+    UNDERWAY,  /* the handler has the request */
+    ANSWERING, /* the answer is being written */
+    LINGERING  /* written, our side is shut: closed at once, unread input would destroy the
+                  answer */
 };
 
 struct connection {
-    TAILQ_ENTRY(connection) entry;
     struct server *server;
     evhtp_connection_t *evhtp;
     struct bufferevent *bev;
-    bufferevent_data_cb read, write; /* libevhtp's own */
-    bufferevent_event_cb event;
-    enum connection_state state;
-    struct buf in;
+    bufferevent_data_cb evhtp_read, evhtp_write;
+    enum state state;
+    struct buf inbox; /* taken from the socket, not yet part of a request */
     struct guard_head head;
     struct guard_chunks chunks;
-    struct server_request *request;
+    struct server_request *request; /* being read, or unanswered */
+    evhtp_request_t *answer;        /* libevhtp's side of it */
+    size_t mark;                    /* body or output length when the timer was armed */
+    bool closing;                   /* after the next answer */
+    bool half_closed;               /* by the client */
+    bool ended;                     /* libevhtp has freed its part */
     struct timer timer;
-    bool ended;
+    struct server_peer peer;
+    char local[64];
+    TAILQ_ENTRY(connection) entry;
 };
 
 struct server {
     struct loop *loop;
-    struct server_options options;
-    char *unix_path;
-    uint16_t port;
-    evhtp_t *htp;
+    evhtp_t *evhtp;
+    struct guard_limits limits;
+    int64_t idle_ms;
+    unsigned max_connections, count;
     server_request_fn *fn;
     void *arg;
+    char *unix_path;
+    struct stat unix_stat; /* whose socket it is that we would unlink */
+    uint16_t port;
+    bool stopped;
+    struct timer accept_pause;
     TAILQ_HEAD(, connection) connections;
-    unsigned count;
-    struct connection *feeding; /* whose head libevhtp is being given */
+    struct connection *feeding; /* whose head libevhtp is reading */
 };
 
-static void advance(struct connection *);
+/* ---- the end of connections */
 
-/* ---- requests ---- */
-
-static int hex_value(char c)
+static void free_connection(void *arg)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static char *decode(const char *s, size_t len)
-{
-    char *out = mem_alloc(len + 1), *to = out;
-    for (size_t i = 0; i < len; i++) {
-        int high = i + 2 < len ? hex_value(s[i + 1]) : -1;
-        int low = high >= 0 ? hex_value(s[i + 2]) : -1;
-        if (s[i] == '%' && low >= 0 && (high | low)) {
-            *to++ = (char)(high * 16 + low);
-            i += 2;
-        } else {
-            *to++ = s[i] == '+' ? ' ' : s[i];
-        }
-    }
-    return out;
-}
-
-static void add_field(struct fields *list, char *name, char *value)
-{
-    struct field *f = mem_alloc(sizeof(*f));
-    f->name = name;
-    f->value = value;
-    TAILQ_INSERT_TAIL(list, f, entry);
-}
-
-static void free_fields(struct fields *list)
-{
-    while (!TAILQ_EMPTY(list)) {
-        struct field *f = TAILQ_FIRST(list);
-        TAILQ_REMOVE(list, f, entry);
-        free(f->name);
-        free(f->value);
-        free(f);
-    }
-}
-
-/* The guard wrote these lines: "name: value\r\n" after the request line. */
-static void read_headers(struct server_request *r)
-{
-    const char *at = strstr(r->plain.data, "\r\n") + 2;
-    while (*at && *at != '\r') {
-        const char *end = strstr(at, "\r\n");
-        const char *colon = memchr(at, ':', (size_t)(end - at));
-        const char *value = colon + 1 + strspn(colon + 1, " ");
-        add_field(&r->headers, mem_strndup(at, (size_t)(colon - at)),
-                  mem_strndup(value, (size_t)(end - value)));
-        at = end + 2;
-    }
-}
-
-static void read_query(struct server_request *r, const struct guard_text *query)
-{
-    const char *at = query->at, *end = query->at ? query->at + query->len : NULL;
-    while (at && at < end) {
-        const char *next = memchr(at, '&', (size_t)(end - at));
-        const char *stop = next ? next : end;
-        const char *eq = memchr(at, '=', (size_t)(stop - at));
-        add_field(&r->queries, decode(at, (size_t)((eq ? eq : stop) - at)),
-                  eq ? decode(eq + 1, (size_t)(stop - eq - 1)) : mem_strdup(""));
-        at = next ? next + 1 : end;
-    }
-}
-
-static void read_peer(struct server_request *r, int fd)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
-    struct ucred who;
-    char ip[INET6_ADDRSTRLEN] = "";
-    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
-        return;
-    if (address.ss_family == AF_UNIX) {
-        len = sizeof(who);
-        r->peer.is_unix = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0;
-        if (r->peer.is_unix) {
-            r->peer.uid = who.uid;
-            r->peer.gid = who.gid;
-            r->peer.pid = who.pid;
-        }
-    } else if (address.ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)&address;
-        inet_ntop(AF_INET, &in->sin_addr, ip, sizeof(ip));
-        snprintf(r->local, sizeof(r->local), "%s:%u", ip, (unsigned)ntohs(in->sin_port));
-    } else {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address;
-        inet_ntop(AF_INET6, &in6->sin6_addr, ip, sizeof(ip));
-        snprintf(r->local, sizeof(r->local), "[%s]:%u", ip, (unsigned)ntohs(in6->sin6_port));
-    }
-}
-
-static struct server_request *request_new(struct connection *c, struct buf *plain)
-{
-    struct server_request *r = mem_alloc(sizeof(*r));
-    const struct guard_head *h = &c->head;
-    r->connection = c;
-    r->method = mem_strndup(h->method.at, h->method.len);
-    r->target = mem_strndup(h->target.at, h->target.len);
-    r->path = mem_strndup(h->path.at, h->path.len);
-    r->plain = *plain;
-    TAILQ_INIT(&r->queries);
-    TAILQ_INIT(&r->headers);
-    TAILQ_INIT(&r->answer_headers);
-    read_query(r, &h->query);
-    read_headers(r);
-    read_peer(r, bufferevent_getfd(c->bev));
-    return r;
-}
-
-static void request_free(struct server_request *r)
-{
-    free_fields(&r->queries);
-    free_fields(&r->headers);
-    free_fields(&r->answer_headers);
-    if (r->connection)
-        r->connection->request = NULL;
-    free(r->method);
-    free(r->target);
-    free(r->path);
-    buf_free(&r->plain);
-    buf_free(&r->body);
-    free(r);
-}
-
-/* ---- connections ---- */
-
-static void free_connection(void *p)
-{
-    struct connection *c = p;
-    buf_free(&c->in);
+    struct connection *c = arg;
+    buf_free(&c->inbox);
     free(c);
 }
 
-/* libevhtp is freeing its connection, whoever began it. */
-static evhtp_res on_fini(evhtp_connection_t *conn, void *arg)
+static void close_connection(struct connection *c)
+{
+    evhtp_connection_free(c->evhtp); /* calls on_fini */
+}
+
+/* libevhtp's last word about a connection, whoever ended it. */
+static evhtp_res on_fini(evhtp_connection_t *evhtp, void *arg)
 {
     struct connection *c = arg;
-    struct server_request *r = c->request;
-    (void)conn;
+    (void)evhtp;
     c->ended = true;
+    if (c->request && c->state == UNDERWAY)
+        c->request->connection = NULL; /* its answer frees it */
+    else if (c->request)
+        request_free(c->request);
     timer_stop(&c->timer);
     TAILQ_REMOVE(&c->server->connections, c, entry);
     c->server->count--;
-    if (r) {
-        r->connection = NULL;
-        r->evhtp = NULL;
-        c->request = NULL;
-        if (c->state < ANSWERING)
-            request_free(r); /* nobody was given it yet */
-        else if (r->gone)
-            r->gone(r->gone_arg);
-    }
     loop_free_later(c->server->loop, c, free_connection);
     return EVHTP_RES_OK;
 }
 
-static void drop(void *arg)
+/* The handler may do anything when it hears of it, even free the server. */
+static void lose_client(struct connection *c)
 {
-    struct connection *c = arg;
-    if (!c->ended)
-        evhtp_connection_free(c->evhtp);
+    struct server_request *r = c->state == UNDERWAY ? c->request : NULL;
+    close_connection(c);
+    if (r && r->gone)
+        r->gone(r->gone_arg);
 }
 
-static char *error_body(const struct error *e)
+static void linger(struct connection *c)
 {
-    json_t *o = json_pack("{s:{s:s, s:s, s:b}}", "error", "code", error_name(e->code),
-                          "message", e->message, "retryable", (int)error_retryable(e->code));
+    if (c->half_closed) {
+        close_connection(c);
+        return;
+    }
+    c->state = LINGERING;
+    shutdown(bufferevent_getfd(c->bev), SHUT_WR);
+    timer_arm(&c->timer, LINGER_MS);
+}
+
+/* ---- libevhtp's part */
+
+static void on_evhtp_request(evhtp_request_t *answer, void *arg)
+{
+    struct server *s = arg;
+    if (s->feeding)
+        s->feeding->answer = answer;
+}
+
+/* Hands one head to libevhtp. False: it made no request of it, and the connection is gone. Only
+ * the front of the input may be written; it is empty, as all of it was taken into the inbox. */
+static bool feed_evhtp(struct connection *c, const char *plain, size_t len)
+{
+    c->answer = NULL;
+    c->server->feeding = c;
+    evbuffer_prepend(bufferevent_get_input(c->bev), plain, len);
+    c->evhtp_read(c->bev, c->evhtp);
+    c->server->feeding = NULL;
+    if (!c->ended && c->answer)
+        return true;
+    log_error("server.head_refused");
+    if (!c->ended)
+        close_connection(c);
+    return false;
+}
+
+static void set_header(struct connection *c, const char *name, const char *value)
+{
+    evhtp_headers_add_header(c->answer->headers_out, evhtp_header_new(name, value, 1, 1));
+}
+
+static void set_own_headers(struct connection *c, const char *content_type, size_t len)
+{
+    char text[64];
+    struct tm tm;
+    time_t now = (time_t)(loop_wall_ms(c->server->loop) / 1000);
+    gmtime_r(&now, &tm);
+    strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    set_header(c, "Date", text);
+    set_header(c, "Content-Type", content_type ? content_type : "application/json");
+    snprintf(text, sizeof text, "%zu", len);
+    set_header(c, "Content-Length", text);
+}
+
+/* RFC 9110 section 9.3.2: HEAD is answered with the length but without the body. */
+static void send_answer(struct connection *c, int status, const char *content_type,
+                        const void *body, size_t len, bool head_only)
+{
+    set_own_headers(c, content_type, len);
+    c->closing |= c->server->stopped;
+    if (c->closing)
+        evhtp_request_disable_flag(c->answer, EVHTP_REQ_FLAG_KEEPALIVE);
+    if (len && !head_only)
+        evbuffer_add(c->answer->buffer_out, body, len);
+    c->state = ANSWERING;
+    evhtp_send_reply(c->answer, (evhtp_res)status);
+    c->mark = evbuffer_get_length(bufferevent_get_output(c->bev));
+    timer_arm(&c->timer, c->server->idle_ms);
+}
+
+/* ---- answers */
+
+/* A message may quote a client's bytes. */
+static json_t *text_value(const char *message)
+{
+    json_t *value = json_string(message);
+    if (value)
+        return value;
+    char *ascii = mem_strdup(message);
+    for (char *c = ascii; *c; c++)
+        if (*c & ~0x7f)
+            *c = '?';
+    value = json_string(ascii);
+    free(ascii);
+    return value;
+}
+
+static char *error_text(enum error_code code, const char *message)
+{
+    json_t *o = json_pack("{s:{s:s,s:o,s:b}}", "error", "code", error_name(code), "message",
+                          text_value(message), "retryable", (int)error_retryable(code));
     char *text = js_text(o);
     json_decref(o);
     return text;
 }
 
-/* Answers what the guard refused, past libevhtp, and closes. */
-static void refuse(struct connection *c, int status, const char *why)
+void server_answer(struct server_request *r, int status, const char *content_type,
+                   const void *body, size_t len)
 {
-    struct error e;
-    struct buf out = {0};
-    error_set(&e, status == 413 || status == 431 ? ERR_TOO_LARGE : ERR_INVALID, "%s", why);
-    char *body = error_body(&e);
-    buf_printf(
-        &out,
-        "HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-        "Connection: close\r\n\r\n%s",
-        status, strlen(body), body);
-    if (c->request)
+    struct connection *c = r->connection;
+    if (c) {
+        struct field *f;
+        STAILQ_FOREACH(f, &r->answer_headers, entry)
+        set_header(c, f->name, f->value);
+        if (content_type && !guard_is_value(content_type, strlen(content_type)))
+            content_type = "application/octet-stream";
+        c->request = NULL;
+        send_answer(c, status, content_type, body, body ? len : 0, request_is_head(r));
+    }
+    request_free(r);
+}
+
+void server_answer_error(struct server_request *r, const struct error *e)
+{
+    char *text = error_text(e->code, e->message);
+    server_answer(r, error_http_status(e->code), NULL, text, strlen(text));
+    free(text);
+}
+
+/* The server's own answer to something that is no request; then the connection ends. libevhtp
+ * gets an empty request in its place, so that there is one way to write an answer. */
+static void refuse(struct connection *c, int status, enum error_code code, const char *message)
+{
+    static const char stand_in[] = "GET / HTTP/1.1\r\nHost: -\r\nConnection: close\r\n\r\n";
+    bool head_only = c->request && request_is_head(c->request);
+    if (c->request) {
         request_free(c->request);
-    c->state = REFUSED;
-    timer_arm(&c->timer, LINGER_MS);
-    bufferevent_write(c->bev, out.data, out.len);
-    buf_free(&out);
-    free(body);
+        c->request = NULL;
+    }
+    buf_free(&c->inbox);
+    c->closing = true;
+    if (!feed_evhtp(c, stand_in, sizeof stand_in - 1))
+        return;
+    char *text = error_text(code, message);
+    send_answer(c, status, NULL, text, strlen(text), head_only);
+    free(text);
 }
 
-static void on_request(evhtp_request_t *evhtp, void *arg)
+static void refuse_result(struct connection *c, struct guard_result result)
 {
-    struct server *s = arg;
-    if (s->feeding && s->feeding->request)
-        s->feeding->request->evhtp = evhtp;
+    bool too_large = result.status == 413 || result.status == 431;
+    refuse(c, result.status, too_large ? ERR_TOO_LARGE : ERR_INVALID, result.why);
 }
 
-/* The whole request is here: libevhtp gets the head, the application the rest. */
+/* ---- reading */
+
+static void take_input(struct connection *c)
+{
+    struct evbuffer *input = bufferevent_get_input(c->bev);
+    size_t len = evbuffer_get_length(input);
+    if (len == 0)
+        return;
+    if (c->inbox.len == 0 && c->state == READ_HEAD)
+        timer_arm(&c->timer, c->server->idle_ms); /* a request begins */
+    buf_add(&c->inbox, evbuffer_pullup(input, -1), len);
+    evbuffer_drain(input, len);
+}
+
+/* The handler may free the server: nothing is touched after it. */
 static void hand_over(struct connection *c)
 {
-    struct server *s = c->server;
     struct server_request *r = c->request;
-    struct evbuffer *input = bufferevent_get_input(c->bev);
     timer_stop(&c->timer);
-    c->state = ANSWERING;
-    s->feeding = c;
-    evbuffer_unfreeze(input, 0);
-    evbuffer_add(input, r->plain.data, r->plain.len);
-    evbuffer_freeze(input, 0);
-    c->read(c->bev, c->evhtp);
-    s->feeding = NULL;
-    if (c->ended)
+    if (c->inbox.len == 0)
+        buf_free(&c->inbox); /* an idle connection holds none */
+    if (!feed_evhtp(c, r->plain.data, r->plain.len))
         return;
-    if (!r->evhtp) {
-        refuse(c, 400, "the request cannot be understood");
-        return;
-    }
-    s->fn(s->arg, r);
+    c->state = UNDERWAY;
+    c->server->fn(c->server->arg, r);
 }
 
-static void start_body(struct connection *c, struct buf *plain, size_t used)
+static void begin_body(struct connection *c, struct buf *plain, size_t used)
 {
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    c->request = request_new(c, plain);
-    c->state = READ_BODY;
+    struct server_request *r = c->request = request_new(&c->head, plain);
+    r->connection = c;
+    r->peer = c->peer;
+    memcpy(r->local, c->local, sizeof r->local);
+    buf_drop(&c->inbox, used);
     c->chunks = (struct guard_chunks){0};
-    bool body_missing = c->in.len == used && (c->head.chunked || c->head.content_length > 0);
-    buf_drop(&c->in, used);
-    timer_arm(&c->timer, c->server->options.idle_timeout_ms);
-    if (c->head.expect_continue && body_missing)
-        bufferevent_write(c->bev, go_on, sizeof(go_on) - 1);
+    c->closing = !c->head.keep_alive;
+    c->state = READ_BODY;
+    c->mark = 0;
+    timer_arm(&c->timer, c->server->idle_ms);
+    if (c->head.expect_continue && c->inbox.len == 0)
+        bufferevent_write(c->bev, go_on, sizeof go_on - 1);
 }
 
-static bool read_head(struct connection *c, const struct guard_limits *limits)
+/* True: the head is whole. False: the connection may be gone. */
+static bool read_head(struct connection *c)
 {
     struct buf plain = {0};
-    struct guard_result g =
-        guard_check_head(c->in.data ? c->in.data : "", c->in.len, limits, &c->head, &plain);
-    if (g.state == GUARD_DONE) {
-        start_body(c, &plain, g.used);
-        return true;
-    }
+    struct guard_result r =
+        guard_check_head(c->inbox.data, c->inbox.len, &c->server->limits, &c->head, &plain);
+    if (r.state == GUARD_DONE)
+        begin_body(c, &plain, r.used);
     buf_free(&plain);
-    if (g.state == GUARD_REFUSED)
-        refuse(c, g.status, g.why);
-    return false;
+    if (r.state == GUARD_REFUSED)
+        refuse_result(c, r);
+    return r.state == GUARD_DONE;
 }
 
-static bool read_body(struct connection *c, const struct guard_limits *limits)
+static struct guard_result take_counted(struct connection *c)
 {
     struct buf *body = &c->request->body;
-    if (!c->head.chunked) {
-        size_t missing = c->head.content_length - body->len;
-        size_t take = missing < c->in.len ? missing : c->in.len;
-        buf_add(body, c->in.data, take);
-        buf_drop(&c->in, take);
-        return body->len == c->head.content_length;
-    }
-    struct guard_result g = guard_feed_chunks(&c->chunks, c->in.data, c->in.len, limits, body);
-    buf_drop(&c->in, g.used);
-    if (g.state == GUARD_REFUSED)
-        refuse(c, g.status, g.why);
-    return g.state == GUARD_DONE;
+    size_t left = c->head.content_length - body->len;
+    size_t n = left < c->inbox.len ? left : c->inbox.len;
+    if (n)
+        buf_add(body, c->inbox.data, n);
+    return (struct guard_result){.state = n == left ? GUARD_DONE : GUARD_MORE, .used = n};
 }
 
+static void read_body(struct connection *c)
+{
+    struct buf *body = &c->request->body, *in = &c->inbox;
+    struct guard_result r = c->head.chunked ? guard_feed_chunks(&c->chunks, in->data, in->len,
+                                                                &c->server->limits, body)
+                                            : take_counted(c);
+    if (r.state == GUARD_REFUSED) {
+        refuse_result(c, r);
+        return;
+    }
+    buf_drop(in, r.used);
+    if (r.state == GUARD_DONE) {
+        hand_over(c);
+    } else if (body->len >= c->mark + PROGRESS) {
+        c->mark = body->len;
+        timer_arm(&c->timer, c->server->idle_ms);
+    }
+}
+
+/* Goes as far as the bytes at hand allow. The connection may be gone afterwards. */
 static void advance(struct connection *c)
 {
-    const struct guard_limits limits = {c->server->options.max_head,
-                                        c->server->options.max_body};
-    if (c->state == READ_HEAD && (c->in.len == 0 || !read_head(c, &limits)))
+    take_input(c);
+    if (c->state == READ_HEAD && (c->inbox.len == 0 || !read_head(c)))
         return;
-    if (c->state == READ_BODY && read_body(c, &limits))
-        hand_over(c);
+    read_body(c);
 }
 
+/* ---- events */
+
+/* While a request is under way, what follows stays in the socket's buffer, up to READ_AHEAD. */
 static void on_read(struct bufferevent *bev, void *arg)
 {
     struct connection *c = arg;
     struct evbuffer *input = bufferevent_get_input(bev);
-    size_t len = evbuffer_get_length(input);
-    if (c->state != REFUSED)
-        buf_add(&c->in, evbuffer_pullup(input, -1), len);
-    evbuffer_drain(input, len);
-    if (c->state >= ANSWERING && c->in.len > PIPELINED_MAX)
-        bufferevent_disable(bev, EV_READ);
-    if (c->state < ANSWERING)
+    if (c->state < UNDERWAY)
         advance(c);
+    else if (c->closing)
+        evbuffer_drain(input, evbuffer_get_length(input));
 }
 
 /* The output is empty. */
 static void on_write(struct bufferevent *bev, void *arg)
 {
     struct connection *c = arg;
-    if (c->state == REFUSED) {
-        shutdown(bufferevent_getfd(bev), SHUT_WR);
+    if (c->state != ANSWERING)
+        return; /* it was 100 Continue */
+    if (c->closing) {
+        linger(c);
         return;
     }
-    if (c->state != WRITING)
-        return; /* 100 Continue */
-    c->write(bev, c->evhtp);
+    c->evhtp_write(bev, c->evhtp); /* makes libevhtp ready for the next head */
     if (c->ended)
         return;
     c->state = READ_HEAD;
-    timer_arm(&c->timer, c->server->options.idle_timeout_ms);
-    bufferevent_enable(bev, EV_READ);
+    timer_arm(&c->timer, c->server->idle_ms);
     advance(c);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
     struct connection *c = arg;
-    if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
-        evhtp_connection_free(c->evhtp);
-    else
-        c->event(bev, what, c->evhtp);
+    (void)bev;
+    if ((what & BEV_EVENT_EOF) && c->state == ANSWERING)
+        c->half_closed = c->closing = true; /* it may still read */
+    else if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+        lose_client(c);
 }
 
-static evhtp_res on_accept(evhtp_connection_t *conn, void *arg)
+static void on_timeout(void *arg)
+{
+    struct connection *c = arg;
+    size_t unsent = evbuffer_get_length(bufferevent_get_output(c->bev));
+    if (c->state == READ_BODY || (c->state == READ_HEAD && c->inbox.len)) {
+        refuse(c, 408, ERR_TIMEOUT, "the request did not come in time");
+    } else if (c->state == ANSWERING && unsent < c->mark) {
+        c->mark = unsent;
+        timer_arm(&c->timer, c->server->idle_ms);
+    } else {
+        close_connection(c);
+    }
+}
+
+/* ---- accepting */
+
+static void read_addresses(struct connection *c, int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_storage storage;
+    } a = {0};
+    socklen_t len = sizeof a;
+    char ip[INET6_ADDRSTRLEN] = "";
+    getsockname(fd, &a.any, &len);
+    if (a.any.sa_family == AF_UNIX) {
+        struct ucred who = {.uid = (uid_t)-1, .gid = (gid_t)-1};
+        socklen_t size = sizeof who;
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size);
+        c->peer = (struct server_peer){true, who.uid, who.gid, who.pid};
+    } else if (a.any.sa_family == AF_INET) {
+        inet_ntop(AF_INET, &a.in.sin_addr, ip, sizeof ip);
+        snprintf(c->local, sizeof c->local, "%s:%u", ip, (unsigned)ntohs(a.in.sin_port));
+    } else {
+        inet_ntop(AF_INET6, &a.in6.sin6_addr, ip, sizeof ip);
+        snprintf(c->local, sizeof c->local, "[%s]:%u", ip, (unsigned)ntohs(a.in6.sin6_port));
+    }
+}
+
+static evhtp_res before_accept(evhtp_connection_t *evhtp, void *arg)
 {
     struct server *s = arg;
-    if (s->count >= s->options.max_connections)
-        return EVHTP_RES_ERROR;
-    struct connection *c = mem_alloc(sizeof(*c));
-    void *own;
+    (void)evhtp;
+    return s->count < s->max_connections ? EVHTP_RES_OK : EVHTP_RES_ERROR;
+}
+
+static evhtp_res after_accept(evhtp_connection_t *evhtp, void *arg)
+{
+    struct server *s = arg;
+    struct connection *c = mem_alloc(sizeof *c);
+    int on = 1;
     c->server = s;
-    c->evhtp = conn;
-    c->bev = evhtp_connection_get_bev(conn);
-    bufferevent_getcb(c->bev, &c->read, &c->write, &c->event, &own);
+    c->evhtp = evhtp;
+    c->bev = evhtp_connection_get_bev(evhtp);
+    fcntl(evhtp->sock, F_SETFD, FD_CLOEXEC); /* libevhtp's listener does not ask for it */
+    setsockopt(evhtp->sock, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    read_addresses(c, evhtp->sock);
+    bufferevent_getcb(c->bev, &c->evhtp_read, &c->evhtp_write, NULL, NULL);
     bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
-    evhtp_connection_set_hook(conn, evhtp_hook_on_connection_fini, (evhtp_hook)on_fini, c);
-    timer_init(&c->timer, s->loop, drop, c);
-    timer_arm(&c->timer, s->options.idle_timeout_ms);
+    bufferevent_setwatermark(c->bev, EV_READ, 0, READ_AHEAD);
+    evhtp_connection_set_hook(evhtp, evhtp_hook_on_connection_fini, (evhtp_hook)on_fini, c);
+    timer_init(&c->timer, s->loop, on_timeout, c);
+    timer_arm(&c->timer, s->idle_ms);
     TAILQ_INSERT_TAIL(&s->connections, c, entry);
     s->count++;
     return EVHTP_RES_OK;
 }
 
-/* ---- the server ---- */
+static void accept_again(void *arg)
+{
+    struct server *s = arg;
+    evconnlistener_enable(s->evhtp->server);
+}
+
+/* Without a free descriptor the listener stays readable: it would spin. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    struct evhtp *evhtp = arg; /* the listener has one argument for both its callbacks */
+    struct server *s = evhtp->arg;
+    evconnlistener_disable(listener);
+    timer_arm(&s->accept_pause, ACCEPT_PAUSE_MS);
+}
+
+/* ---- the server */
+
+static int listen_as(const struct server_options *o, uint16_t *port, struct error *e)
+{
+    *port = o->port;
+    return o->unix_path ? listen_unix(o->unix_path, o->unix_mode, e)
+                        : listen_tcp(o->ip, port, e);
+}
 
 struct server *server_new(struct loop *loop, const struct server_options *o,
                           server_request_fn *fn, void *arg, struct error *e)
 {
-    uint16_t port = o->port;
-    int fd =
-        o->unix_path ? listen_unix(o->unix_path, o->unix_mode, e) : listen_tcp(o->ip, &port, e);
+    uint16_t port;
+    int fd = listen_as(o, &port, e);
     if (fd < 0)
         return NULL;
-    struct server *s = mem_alloc(sizeof(*s));
+    struct server *s = mem_alloc(sizeof *s);
     s->loop = loop;
-    s->options = *o;
-    s->unix_path = mem_strdup(o->unix_path);
-    s->port = port;
+    s->limits = (struct guard_limits){o->max_head, o->max_body};
+    s->idle_ms = o->idle_timeout_ms;
+    s->max_connections = o->max_connections;
     s->fn = fn;
     s->arg = arg;
+    s->port = port;
+    s->unix_path = mem_strdup(o->unix_path);
+    if (s->unix_path)
+        stat(s->unix_path, &s->unix_stat);
+    timer_init(&s->accept_pause, loop, accept_again, s);
     TAILQ_INIT(&s->connections);
-    s->htp = evhtp_new(loop_base(loop), NULL);
-    evhtp_set_gencb(s->htp, on_request, s);
-    evhtp_set_post_accept_cb(s->htp, on_accept, s);
-    if (evhtp_accept_socket(s->htp, fd, 1024) != 0) {
-        error_set(e, ERR_INTERNAL, "cannot listen: %s", strerror(errno));
-        close(fd);
-        server_free(s);
-        return NULL;
-    }
+    s->evhtp = evhtp_new(loop_base(loop), s);
+    evhtp_set_gencb(s->evhtp, on_evhtp_request, s);
+    evhtp_set_pre_accept_cb(s->evhtp, before_accept, s);
+    evhtp_set_post_accept_cb(s->evhtp, after_accept, s);
+    evhtp_accept_socket(s->evhtp, fd, BACKLOG); /* listens already, cannot fail */
+    evconnlistener_set_error_cb(s->evhtp->server, on_accept_error);
     return s;
 }
 
@@ -461,11 +531,15 @@ uint16_t server_port(const struct server *s)
 
 void server_stop_listening(struct server *s)
 {
-    evhtp_unbind_socket(s->htp);
-    if (s->unix_path)
+    struct stat now;
+    if (s->stopped)
+        return;
+    s->stopped = true;
+    timer_stop(&s->accept_pause);
+    evhtp_unbind_socket(s->evhtp);
+    if (s->unix_path && stat(s->unix_path, &now) == 0 && now.st_dev == s->unix_stat.st_dev &&
+        now.st_ino == s->unix_stat.st_ino)
         unlink(s->unix_path);
-    free(s->unix_path);
-    s->unix_path = NULL;
 }
 
 void server_free(struct server *s)
@@ -473,115 +547,9 @@ void server_free(struct server *s)
     if (!s)
         return;
     server_stop_listening(s);
-    while (!TAILQ_EMPTY(&s->connections)) {
-        struct connection *c = TAILQ_FIRST(&s->connections);
-        if (c->request)
-            c->request->gone = NULL;
-        evhtp_connection_free(c->evhtp);
-    }
-    evhtp_free(s->htp);
+    while (!TAILQ_EMPTY(&s->connections))
+        close_connection(TAILQ_FIRST(&s->connections));
+    evhtp_free(s->evhtp);
+    free(s->unix_path);
     free(s);
-}
-
-/* ---- what the application asks and answers ---- */
-
-const char *server_method(const struct server_request *r)
-{
-    return r->method;
-}
-
-const char *server_target(const struct server_request *r)
-{
-    return r->target;
-}
-
-const char *server_path(const struct server_request *r)
-{
-    return r->path;
-}
-
-const char *server_query(struct server_request *r, const char *name)
-{
-    struct field *f;
-    TAILQ_FOREACH (f, &r->queries, entry)
-        if (strcmp(f->name, name) == 0)
-            return f->value;
-    return NULL;
-}
-
-const char *server_header(const struct server_request *r, const char *name)
-{
-    struct field *f;
-    TAILQ_FOREACH (f, &r->headers, entry)
-        if (strcasecmp(f->name, name) == 0)
-            return f->value;
-    return NULL;
-}
-
-const void *server_body(const struct server_request *r, size_t *len)
-{
-    *len = r->body.len;
-    return r->body.data ? r->body.data : "";
-}
-
-const struct server_peer *server_peer(const struct server_request *r)
-{
-    return &r->peer;
-}
-
-const char *server_local_address(const struct server_request *r)
-{
-    return r->local;
-}
-
-void server_on_gone(struct server_request *r, server_gone_fn *fn, void *arg)
-{
-    r->gone = fn;
-    r->gone_arg = arg;
-}
-
-void server_add_header(struct server_request *r, const char *name, const char *value)
-{
-    if (guard_is_token(name, strlen(name)) && guard_is_value(value, strlen(value)))
-        add_field(&r->answer_headers, mem_strdup(name), mem_strdup(value));
-    else
-        log_error("server.header", KV("refused", name));
-}
-
-static void add_answer_header(evhtp_request_t *evhtp, const char *name, const char *value)
-{
-    evhtp_headers_add_header(evhtp->headers_out, evhtp_header_new(name, value, 1, 1));
-}
-
-void server_answer(struct server_request *r, int status, const char *content_type,
-                   const void *body, size_t len)
-{
-    struct connection *c = r->connection;
-    evhtp_request_t *evhtp = r->evhtp;
-    struct field *f;
-    char length[24];
-    if (!c) {
-        request_free(r);
-        return;
-    }
-    if (!c->head.keep_alive)
-        evhtp_request_set_keepalive(evhtp, 0);
-    add_answer_header(evhtp, "Content-Type", content_type ? content_type : "application/json");
-    snprintf(length, sizeof(length), "%zu", body ? len : 0);
-    add_answer_header(evhtp, "Content-Length", length);
-    TAILQ_FOREACH (f, &r->answer_headers, entry)
-        add_answer_header(evhtp, f->name, f->value);
-    if (body && strcmp(r->method, "HEAD") != 0)
-        evbuffer_add(evhtp->buffer_out, body, len);
-    request_free(r);
-    c->state = WRITING;
-    timer_arm(&c->timer, c->server->options.idle_timeout_ms);
-    evhtp_send_reply(evhtp, (evhtp_res)status);
-}
-
-void server_answer_error(struct server_request *r, const struct error *e)
-{
-    char *body = error_body(e);
-    server_answer(r, error_http_status(e->code), NULL, body, strlen(body));
-    free(body);
 }
