@@ -65,6 +65,8 @@ struct launch_order {
 };
 
 void containers_begin(void);
+/* As if a journal was lost: a container and targets under our label that no row knows. */
+void container_plant_orphan(const char *session, const char *address, bool with_targets);
 struct container *container_start(const struct launch_order *); /* draws its fate */
 struct container *container_at(const char *ip,
                                uint16_t port); /* alive, listening or not; or NULL */

@@ -8,6 +8,7 @@
 #include "books.h"
 #include "container.h"
 #include "files.h"
+#include "haproxy.h"
 #include "world.h"
 
 struct held {
@@ -120,6 +121,24 @@ struct container *container_start(const struct launch_order *order)
     containers_end = &c->next;
     draw_fate(c);
     return c;
+}
+
+void container_plant_orphan(const char *session, const char *address, bool with_targets)
+{
+    const char *key = world_printf("cleat.%s.1", session);
+    const char *workspace = world_printf("/simulated/state/workspaces/%s", key);
+    struct launch_order order = {.session = session,
+                                 .attempt = "1",
+                                 .secret = "00112233445566778899aabbccddeeff"
+                                           "00112233445566778899aabbccddeeff",
+                                 .listen = address,
+                                 .workspace = workspace,
+                                 .key = key};
+    struct container *c = container_start(&order);
+    files_put(world_printf("%s/address", workspace), world_printf("%s\n", address));
+    files_lock(world_printf("%s/lock", workspace), c);
+    for (struct node *node = with_targets ? nodes : NULL; node; node = node->next)
+        haproxy_enable(haproxy_add_server(node, key, c->ip, c->port, 1000, 3, 2));
 }
 
 struct container *container_at(const char *ip, uint16_t port)

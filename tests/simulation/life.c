@@ -10,6 +10,7 @@
 #define CREATE_WITHIN_MS 180000
 #define WAIT_MS 120000
 #define DOWN_RETRY_MS 100
+#define DEATH_IS_KNOWN_MS 30000
 
 struct cleat *coordinator;
 struct life *lives;
@@ -549,6 +550,34 @@ bool lives_all_closed(void)
         if (life->phase < LIFE_CLOSED)
             return false;
     return true;
+}
+
+static const struct container *last_container(const struct life *life)
+{
+    const struct container *found = NULL;
+    for (const struct container *c = containers; c; c = c->next)
+        if (strcmp(c->session, life->session) == 0)
+            found = c;
+    return found;
+}
+
+void lives_check_deaths(int64_t coordinator_since_ms)
+{
+    for (const struct life *life = lives; life; life = life->next) {
+        const struct container *c = life->phase == LIFE_READY ? last_container(life) : NULL;
+        if (!c || c->alive)
+            continue;
+        int64_t since_ms =
+            c->ended_ms > coordinator_since_ms ? c->ended_ms : coordinator_since_ms;
+        char *document = cleat_session(coordinator, NULL, life->session);
+        const char *state = document ? document_text(document, "state") : NULL;
+        free(document);
+        if (state && world.now_ms - since_ms > DEATH_IS_KNOWN_MS &&
+            (strcmp(state, "READY") == 0 || strcmp(state, "BUSY") == 0 ||
+             strcmp(state, "REROUTING") == 0))
+            world_violate("I5", "%s is %s, %" PRId64 " ms after its container died", life->name,
+                          state, world.now_ms - since_ms);
+    }
 }
 
 void lives_check_end(void)

@@ -58,6 +58,8 @@ struct life *life_new(const struct plan *); /* is born at plan.born_ms */
 void lives_forget_calls(void);              /* the coordinator is gone: nobody calls back */
 void lives_resume(void);                    /* a new one is there */
 bool lives_all_closed(void);
+/* A container's death is noticed in time by a coordinator that is up since then. */
+void lives_check_deaths(int64_t coordinator_since_ms);
 void lives_check_end(void); /* what callers were told agrees with what happened */
 
 /* Longest times; more is a violation of I8. */

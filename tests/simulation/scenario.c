@@ -15,6 +15,7 @@ void sim_client_begin(void);
 
 struct settings_of_world settings;
 static unsigned crashes;
+static int64_t coordinator_since_ms;
 
 /* ---- the coordinator ---- */
 
@@ -93,6 +94,7 @@ static void start_coordinator(void *arg)
     world.life++;
     world_log("---- the coordinator starts ----");
     coordinator = cleat_new(NULL, config, why, sizeof why); /* takes config */
+    coordinator_since_ms = world.now_ms;
     if (coordinator)
         lives_resume();
     else if (world.now_ms < world.faults.until_ms)
@@ -147,6 +149,7 @@ static void look_around(void *arg)
     world_at(world_pick(1000, 30000), look_around, arg);
     if (!coordinator)
         return;
+    lives_check_deaths(coordinator_since_ms);
     json_t *status = read_document(cleat_status(coordinator));
     json_t *isolation = read_document(cleat_isolation(coordinator, NULL));
     if (json_integer_value(json_object_get(isolation, "address_conflicts")) != 0)

@@ -337,6 +337,59 @@ static void set_mute_node(struct settings_of_world *s)
     s->linger_ms = 20000;
 }
 
+/* Containers and targets under our label that no row knows: a restart closes them. */
+static void lose_rows(void *arg)
+{
+    (void)arg;
+    container_plant_orphan("018bcfe5-6800-7000-8000-000000000001", "127.64.9.1:8080", true);
+    container_plant_orphan("018bcfe5-6800-7000-8000-000000000002", "127.64.9.2:8080", false);
+    world.crash_due = true;
+}
+
+static void begin_orphans(void)
+{
+    struct plan p = plain_plan(0);
+    p.close_ms = 90000;
+    p.stays = true;
+    add_execution(&p, 100, 50, true);
+    add_execution(&p, 60000, 50, true);
+    life_new(&p);
+    world_at(20000, lose_rows, NULL);
+}
+
+/* Containers that die while their session is used, and some while cleat is down. */
+static void kill_one(void *arg)
+{
+    struct container *c = container_of_session(life_number(arg ? 1 : 0)->session);
+    if (c)
+        container_end(c, 9);
+    world.crash_due = arg != NULL;
+}
+
+static void begin_deaths(void)
+{
+    static char second;
+    for (int i = 0; i < 3; i++) {
+        struct plan p = plain_plan(0);
+        p.close_ms = 200000;
+        p.stays = true;
+        add_execution(&p, 100, 50, true);
+        add_execution(&p, 60000, 50, true);
+        life_new(&p);
+    }
+    world_at(20000, kill_one, NULL);
+    world_at(30000, kill_one, &second);
+}
+
+static void judge_deaths(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        const struct life_execution *e = &life_number(i)->execution[1];
+        if ((e->outcome == OUTCOME_RECORD) != (i == 2))
+            world_violate("DEATHS", "L%u: the execution after the death is wrong", i);
+    }
+}
+
 static void set_few_addresses(struct settings_of_world *s)
 {
     s->nodes = 1;
@@ -429,6 +482,9 @@ const struct scenario scenarios[] = {
      set_mute_node, NULL, NULL, 5},
     {"few-addresses", "40 sessions share 14 addresses, one after another", set_few_addresses,
      NULL, judge_all_ready, 2},
+    {"orphans", "containers and targets that no row knows", set_quiet, begin_orphans, NULL, 3},
+    {"deaths", "containers die while they are used, one while cleat is down", set_quiet,
+     begin_deaths, judge_deaths, 3},
     {"crashes", "the coordinator crashes at commits and between turns", set_crashes, NULL, NULL,
      10},
     {"doubles", "every other request arrives twice", set_doubles, NULL, judge_all_ready, 3},
