@@ -59,6 +59,13 @@ def in_parallel(function, items, workers=64):
         return list(pool.map(function, items))
 
 
+def scratch(name):
+    """A directory that other uids may pass through: user code runs under one of its own."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix=f"cleat-{name[:24]}-"))
+    path.chmod(0o711)
+    return path
+
+
 def free_port(host):
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -216,6 +223,8 @@ class Cleatd:
         self.executor = pathlib.Path(executor or BUILD / "cleat-executor")
         self.socket = self.root / "socket"
         self.log_path = self.root / "cleatd.log"
+        if os.environ.get("CLEAT_F2"):
+            (self.root / "state/workspaces").mkdir(parents=True)
         self.book = self.root / "launches"
         self.artifacts = self.root / "artifacts"
         self.artifacts.mkdir(exist_ok=True)
@@ -243,11 +252,12 @@ class Cleatd:
     def container_script(self, command=None):
         """A program that writes the container into the book and becomes `command` (a list)."""
         command = command or [self.executor]
-        path = self.root / f"container-{len(list(self.root.glob('container-*')))}"
-        asan = f"log_path={self.root}/asan.container:detect_leaks=0"
+        path = self.root / f"container-{len(list(self.root.glob('container-?')))}"
+        logs = shlex.quote(str(self.root / "container-log"))
         path.write_text(
             "#!/bin/sh\n"
-            f"export ASAN_OPTIONS={asan} UBSAN_OPTIONS=log_path={self.root}/ubsan.container\n"
+            "export ASAN_OPTIONS=detect_leaks=0\n"
+            f'ln "$CLEAT_WORKSPACE/executor.log" {logs}."$SESSION_ID.$CLEAT_ATTEMPT" 2>/dev/null\n'
             f'echo "$SESSION_ID $CLEAT_ATTEMPT $$ $CLEAT_LISTEN" >>{shlex.quote(str(self.book))}\n'
             + "exec " + " ".join(c if c == '"$@"' else shlex.quote(str(c)) for c in command) + "\n")
         path.chmod(0o755)
@@ -291,6 +301,7 @@ class Cleatd:
         """SIGTERM: it must end cleanly and leave its containers alone."""
         self.process.terminate()
         code = self.process.wait(timeout=30)
+        self.check_sanitizers()
         assert code == 0, f"cleatd ended with {code}:\n{self.log_tail()}"
 
     def stop(self):
@@ -304,7 +315,8 @@ class Cleatd:
                 self.api.close_all()
                 poll(lambda: not self.containers_alive(), 30, "the end of all containers")
                 self.terminate()
-            self.check_sanitizers()
+            else:
+                self.check_sanitizers()
             left = self.leftovers()
             assert not left, f"still running: {left}"
         finally:
@@ -359,10 +371,11 @@ class Cleatd:
         return "\n".join(self.log_lines()[-count:])
 
     def check_sanitizers(self):
-        reports = [l for l in self.log_lines() if any(m in l for m in SANITIZER_MARKS)]
-        assert not reports, "cleatd: " + "\n".join(reports) + "\n" + self.log_tail(80)
-        for path in self.root.glob("?*san.container*"):
-            raise AssertionError(f"a container: {path.read_text(errors='replace')[:4000]}")
+        for path in [self.log_path, *self.root.glob("container-log.*")]:
+            lines = path.read_text(errors="replace").splitlines()
+            for number, line in enumerate(lines):
+                if any(m in line for m in SANITIZER_MARKS):
+                    raise AssertionError(f"{path.name}:\n" + "\n".join(lines[number:number + 25]))
 
     def stop_process(self, session):
         os.kill(self.pid_of(session), signal.SIGSTOP)

@@ -1,22 +1,34 @@
 import os
 import pathlib
+import shutil
+import signal
 import sys
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from cleat_harness import Cleatd, HAProxy  # noqa: E402
+from cleat_harness import Cleatd, HAProxy, scratch  # noqa: E402
+
+
+def scratch_of(request, name):
+    """Removed when nothing in it failed; else it stays, and the test's report says where."""
+    path, failed = scratch(name), request.session.testsfailed
+    yield path
+    if request.session.testsfailed == failed and not (path / "failed").exists():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        print(f"what {name} left: {path}")
 
 
 @pytest.fixture
-def root(tmp_path):
-    return tmp_path
+def root(request):
+    yield from scratch_of(request, request.node.originalname)
 
 
 @pytest.fixture(scope="module")
-def module_root(tmp_path_factory, request):
-    return tmp_path_factory.mktemp(pathlib.Path(request.module.__file__).stem)
+def module_root(request):
+    yield from scratch_of(request, pathlib.Path(request.module.__file__).stem)
 
 
 def make_factory(root):
@@ -43,10 +55,14 @@ def make_factory(root):
             except Exception as e:  # the others must be stopped all the same
                 failures.append(e)
         if failures:
+            (root / "failed").touch()
             raise failures[0]
 
+    shared = root / "shared"  # user code of any uid may leave a mark here
+    shared.mkdir()
+    shared.chmod(0o777)
     factory = type("Factory", (), {"haproxy": staticmethod(haproxy), "cleatd": staticmethod(cleatd),
-                                   "add": staticmethod(add), "root": root})
+                                   "add": staticmethod(add), "root": root, "shared": shared})
     return factory, stop
 
 
@@ -72,3 +88,8 @@ def nothing_left_running():
     for daemon in Cleatd.everyone:
         left += daemon.leftovers()
     assert not left, f"the tests left these running: {left}"
+
+
+def pytest_configure(config):
+    """An ended test run (a time limit, say) ends what it started, as an interrupted one does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -106,7 +106,7 @@ def test_a_running_execution_ends_before_the_upload(start):
     cleatd = start.cleatd()
     api = cleatd.api
     s = api.ready()["session_id"]
-    begun = start.root / "begun"
+    begun = start.shared / "begun"
     code = f"""
 import signal, sys, time
 out = open('artifacts/two-parts', 'w')
@@ -212,7 +212,7 @@ def test_creates_of_one_request_id_give_one_session(start):
     api.wait(answers[0]["session_id"])
     assert len(cleatd.launches()) == 1
     with pytest.raises(ApiError) as other:
-        api.create(request_id=name, user="somebody else")
+        api.create(request_id=name, user="somebody-else")
     assert (other.value.status, other.value.code) == (409, "conflict")
 
 

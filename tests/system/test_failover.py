@@ -75,7 +75,7 @@ def test_container_killed_during_an_execution(start, balancer):
     cleatd = start.cleatd(classes={"default": haproxy_class(node) if node else {}})
     api = cleatd.api
     s = api.ready()["session_id"]
-    begun = start.root / "begun"
+    begun = start.shared / "begun"
     import concurrent.futures
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(api.execute, s, f"open('{begun}', 'w').close()\nimport time; time.sleep(300)")

@@ -67,7 +67,7 @@ def test_killed_in_every_state(start):
     queued = reach("queued", "QUEUED")
     cleatd.stop_process(closing)
     api.close(closing, wait=False)
-    begun, go_on = start.root / "begun", start.root / "go-on"
+    begun, go_on = start.shared / "begun", start.shared / "go-on"
     code = (f"open('{begun}', 'w').close()\nimport os, time\n"
             f"while not os.path.exists('{go_on}'): time.sleep(0.02)\nprint('done')")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -75,7 +75,8 @@ def test_killed_in_every_state(start):
         poll(begun.exists, 20, "the execution")
         before = attempt_states(api)
         print({name: before[s] for name, (s, _) in names.items()})
-        launches = poll(lambda: (l := cleatd.launches()) if len(l) == 7 else None, 10, "seven containers")
+        poll(lambda: len(cleatd.launches()) == 7, 10, "seven containers")
+        launches = cleatd.launches()
         cleatd.kill()
         with pytest.raises(Exception):
             lost.result(timeout=20)
