@@ -199,8 +199,11 @@ static enum step next_step(struct balancer *b, const struct haproxy_node *n,
     return t->leaving ? step_out(b, t, s) : step_in(b, t, s);
 }
 
+/* Without a number of its own a new server gets the same place as the others in the tree from
+ * which `balance random` and every hash pick (measured on 2.6.12): most would never get a
+ * request. */
 static void write_step(struct balancer *b, const struct haproxy_target *t, enum step step,
-                       struct buf *out)
+                       int64_t *last_id, struct buf *out)
 {
     const struct class *c = b->env.class;
     const char *be = c->haproxy_backend, *id = t->id;
@@ -208,8 +211,9 @@ static void write_step(struct balancer *b, const struct haproxy_target *t, enum 
     case STEP_NONE:
         break;
     case STEP_ADD:
-        buf_printf(out, "add server %s/%s %s:%u check inter %lldms fall %lld rise %lld;", be,
-                   id, t->ip, t->port, (long long)c->check_interval_ms,
+        buf_printf(out,
+                   "add server %s/%s %s:%u id %lld check inter %lldms fall %lld rise %lld;", be,
+                   id, t->ip, t->port, (long long)++*last_id, (long long)c->check_interval_ms,
                    (long long)c->check_fall, (long long)c->check_rise);
         buf_printf(out, "enable health %s/%s;", be, id);
         break;
@@ -239,6 +243,7 @@ static void write_commands(void *arg, struct haproxy_node *n, struct buf *out)
     struct haproxy_target *t, *next;
     struct listing *l;
     bool added = false;
+    int64_t last_id = n->state.largest_id;
     TAILQ_FOREACH (l, &b->listings, entry)
         l->at[n->index].asked = true;
     HASH_ITER (hh, b->targets, t, next) {
@@ -247,7 +252,7 @@ static void write_commands(void *arg, struct haproxy_node *n, struct buf *out)
             out->len < HAPROXY_QUESTION_MAX - 2048; /* room for a pair of long commands */
         m->step = m->asked ? next_step(b, n, t) : STEP_NONE;
         added |= m->step == STEP_ADD;
-        write_step(b, t, m->step, out);
+        write_step(b, t, m->step, &last_id, out);
     }
     if (added && *key != '\0') /* a new server has no cookie before the key is set again */
         buf_printf(out,

@@ -16,6 +16,7 @@ enum { RESULT_FAILED = 2 };
 /* The columns of `show servers state` that we read, by the words of its header. */
 enum state_column {
     BE_NAME,
+    ID,
     NAME,
     ADDR,
     OP,
@@ -27,15 +28,15 @@ enum state_column {
     STATE_COLUMNS
 };
 static const char *const state_names[STATE_COLUMNS] = {
-    "be_name",          "srv_name",        "srv_addr",
-    "srv_op_state",     "srv_admin_state", "srv_check_result",
-    "srv_check_health", "srv_check_state", "srv_port"};
+    "be_name",         "srv_id",          "srv_name",         "srv_addr",
+    "srv_op_state",    "srv_admin_state", "srv_check_result", "srv_check_health",
+    "srv_check_state", "srv_port"};
 
 enum stat_column { PXNAME, SVNAME, SCUR, CHECK_STATUS, CHECK_RISE, STAT_COLUMNS };
 static const char *const stat_names[STAT_COLUMNS] = {"pxname", "svname", "scur", "check_status",
                                                      "check_rise"};
 
-#define COLUMNS_MAX 9
+#define COLUMNS_MAX 10
 _Static_assert(STATE_COLUMNS <= COLUMNS_MAX && STAT_COLUMNS <= COLUMNS_MAX, "room for a row");
 
 /* A table within the answer: a header line, rows, and an empty line that shows that it is
@@ -178,8 +179,12 @@ static bool read_servers(struct haproxy_state *out, struct table *t, const char 
             capacity = capacity == 0 ? 64 : capacity * 2;
             out->servers = mem_grow(out->servers, capacity * sizeof(*out->servers));
         }
-        if (!read_server(&out->servers[out->count], row))
+        int64_t id;
+        if (!read_number(row[ID], INT32_MAX, &id) ||
+            !read_server(&out->servers[out->count], row))
             return false;
+        if (id > out->largest_id)
+            out->largest_id = id;
         out->rotating += out->servers[out->count++].rotating;
     }
     if (out->count > 0)
@@ -266,6 +271,7 @@ static const char *const harmless[] = {
     "No such server.",
     "Server still has connections attached to it, cannot remove it.",
     "Only servers in maintenance mode can be deleted.",
+    "'id' : custom id ", /* somebody else took the number: the next listing shows a free one */
 };
 
 static bool starts_with(const char *line, size_t len, const char *start)

@@ -27,6 +27,7 @@ struct haproxy_server {
 struct haproxy_state {
     struct haproxy_server *servers; /* by name */
     size_t count, rotating;
+    int64_t largest_id;  /* the numbers that HAProxy tells its servers apart by */
     bool shallow_checks; /* some check looks at the connection only (L4OK) */
     char *text;          /* what the strings above point into */
 };
