@@ -137,8 +137,11 @@ void container_plant_orphan(const char *session, const char *address, bool with_
     struct container *c = container_start(&order);
     files_put(world_printf("%s/address", workspace), world_printf("%s\n", address));
     files_lock(world_printf("%s/lock", workspace), c);
-    for (struct node *node = with_targets ? nodes : NULL; node; node = node->next)
-        haproxy_enable(haproxy_add_server(node, key, c->ip, c->port, 1000, 3, 2));
+    for (struct node *node = with_targets ? nodes : NULL; node; node = node->next) {
+        struct server *s = haproxy_add_server(node, key, c->ip, c->port, 1000, 3, 2);
+        s->passed = true;
+        haproxy_enable(s);
+    }
 }
 
 struct container *container_at(const char *ip, uint16_t port)

@@ -16,6 +16,7 @@ struct server {
     struct node *node;
     unsigned id;
     bool maint, up, deleted;
+    bool passed; /* its checks, once since it was added */
     bool hidden; /* sabotage: it says that it is deleted */
     int64_t inter_ms, rise, fall, health;
     int check_state, check_status, check_result;

@@ -217,6 +217,12 @@ static void judge_newcomer(void)
         world_violate("READY", "the newcomer was not ready in time");
 }
 
+static void set_fail_over(struct settings_of_world *s)
+{
+    s->nodes = 1;
+    s->rehomes_cookies = world_chance(5000);
+}
+
 /* ---- the silent fail-over: a target hangs, the balancer re-routes its session to another's
  * container; the next execution is a misroute that did not run, and when the target is back the
  * session works ---- */
@@ -323,9 +329,33 @@ static void set_store_gone(struct settings_of_world *s)
 static void set_node_restart(struct settings_of_world *s)
 {
     s->nodes = (unsigned)world_pick(1, 2);
-    s->lives = 8;
+    s->rehomes_cookies = world_chance(5000);
     s->node_restart_ms = world_pick(3000, 12000);
-    s->linger_ms = 30000;
+}
+
+static void begin_node_restart(void)
+{
+    for (int i = 0; i < 8; i++) {
+        struct plan p = plain_plan(world_pick(0, 2000));
+        add_execution(&p, world_pick(0, 10000), 200, true);
+        add_execution(&p, 60000, 20,
+                      true); /* long after the restart: its cookies are forgotten */
+        add_execution(&p, 80000, 20, true);
+        life_new(&p);
+    }
+}
+
+static void judge_node_restart(void)
+{
+    for (const struct life *life = lives; life; life = life->next) {
+        const struct life_execution *first = &life->execution[1], *second = &life->execution[2];
+        if (first->outcome != OUTCOME_RECORD && !first->said_not_run)
+            world_violate("RESTART", "%s fails after its balancer's restart: %s", life->name,
+                          first->error ? first->error : "not executed");
+        if (second->outcome != OUTCOME_RECORD)
+            world_violate("RESTART", "%s does not work after its balancer's restart: %s",
+                          life->name, second->error ? second->error : "not executed");
+    }
 }
 
 static void set_mute_node(struct settings_of_world *s)
@@ -341,8 +371,8 @@ static void set_mute_node(struct settings_of_world *s)
 static void lose_rows(void *arg)
 {
     (void)arg;
-    container_plant_orphan("018bcfe5-6800-7000-8000-000000000001", "127.64.9.1:8080", true);
-    container_plant_orphan("018bcfe5-6800-7000-8000-000000000002", "127.64.9.2:8080", false);
+    container_plant_orphan("018bcfe5-6800-7000-8000-000000000001", "127.64.0.3:8080", true);
+    container_plant_orphan("018bcfe5-6800-7000-8000-000000000002", "127.64.0.4:8080", false);
     world.crash_due = true;
 }
 
@@ -354,6 +384,10 @@ static void begin_orphans(void)
     add_execution(&p, 100, 50, true);
     add_execution(&p, 60000, 50, true);
     life_new(&p);
+    for (int i = 0; i < 4; i++) { /* while the orphans still hold their addresses */
+        struct plan later = plain_plan(20100 + i * 500);
+        life_new(&later);
+    }
     world_at(20000, lose_rows, NULL);
 }
 
@@ -406,6 +440,17 @@ static void set_crashes(struct settings_of_world *s)
     s->faults.until_ms = 60000;
     s->faults.commit_crash = 300;
     s->direct_never = world_chance(3000);
+}
+
+static void begin_each_commit_cancelled(void)
+{
+    for (int i = 0; i < 3; i++) {
+        struct plan p = plain_plan(0);
+        p.close_ms = world_pick(0, 3500);
+        p.env = true;
+        add_execution(&p, 10, 100, true);
+        life_new(&p);
+    }
 }
 
 /* Each commit of a world in turn: the seeds of a run count through them. */
@@ -468,7 +513,7 @@ const struct scenario scenarios[] = {
     {"staggered", "64 that start one after another", set_staggered, NULL, judge_all_ready, 1},
     {"newcomer", "one newcomer among 64 that are routed", set_quiet, begin_newcomer,
      judge_newcomer, 1},
-    {"fail-over", "a target hangs and the balancer re-routes silently", set_quiet,
+    {"fail-over", "a target hangs and the balancer re-routes silently", set_fail_over,
      begin_fail_over, judge_fail_over, 5},
     {"liar", "user code takes the port and poses as another session", set_quiet, begin_liar,
      judge_liar, 5},
@@ -477,7 +522,7 @@ const struct scenario scenarios[] = {
     {"store-gone", "the artifact store is out of reach for ever", set_store_gone, NULL, NULL,
      3},
     {"node-restart", "the balancer restarts and has forgotten its servers", set_node_restart,
-     NULL, NULL, 5},
+     begin_node_restart, judge_node_restart, 6},
     {"mute-node", "nobody answers on the balancer's socket, its traffic flows on",
      set_mute_node, NULL, NULL, 5},
     {"few-addresses", "40 sessions share 14 addresses, one after another", set_few_addresses,
@@ -491,6 +536,8 @@ const struct scenario scenarios[] = {
     {"blocked", "a restart after the end of sessions", set_direct, begin_blocked, NULL, 1},
     {"each-commit", "a crash at the n-th commit, before or after it is durable",
      set_each_commit, NULL, judge_all_ready_quietly, 80},
+    {"each-commit-cancelled", "the same, and sessions are closed in any state", set_each_commit,
+     begin_each_commit_cancelled, NULL, 200},
     {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
     {NULL, NULL, NULL, NULL, NULL, 0},
 };

@@ -115,6 +115,7 @@ static void check_passed(struct server *s)
     s->check_result = RESULT_PASSED;
     s->check_status = CHECK_L7OK;
     if (++s->health >= s->rise) {
+        s->passed = true;
         s->health = s->rise + s->fall - 1;
         if (!s->maint)
             set_up(s, true);
@@ -160,6 +161,9 @@ void haproxy_enable(struct server *s)
 {
     if (!s->maint)
         return;
+    if (!s->passed)
+        world_violate("HEALTH", "node %u is told to enable %s before its checks passed",
+                      s->node->index, s->name);
     s->maint = false;
     s->health = s->rise;
     if (s->check_state == CHECKS_PAUSED)
