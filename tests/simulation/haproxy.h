@@ -14,7 +14,7 @@ struct server {
     char ip[46];
     uint16_t port;
     struct node *node;
-    unsigned id;
+    int64_t id; /* given with add, or counted */
     bool maint, up, deleted;
     bool passed; /* its checks, once since it was added */
     bool hidden; /* sabotage: it says that it is deleted */

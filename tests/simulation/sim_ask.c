@@ -36,7 +36,7 @@ static void show_state(struct node *node, const char *backend, struct buf *out)
     for (const struct server *s = node->servers; s; s = s->next)
         if (!s->deleted && !s->hidden)
             buf_printf(out,
-                       "3 %s %u %s %s %d %d 1 1 %" PRId64 " %d %d %" PRId64
+                       "3 %s %" PRId64 " %s %s %d %d 1 1 %" PRId64 " %d %d %" PRId64
                        " %d 0 0 0 - %u - 0 0 - - 0\n",
                        node->backend, s->id, s->name, s->ip, s->up ? 2 : 0, s->maint ? 1 : 0,
                        (world.now_ms - s->changed_ms) / 1000, s->check_status, s->check_result,
@@ -60,8 +60,17 @@ static const char *check_word(const struct server *s)
     }
 }
 
+static const char *status_word(const struct server *s)
+{
+    return s->maint ? "MAINT" : s->up ? "UP" : "DOWN";
+}
+
 static void show_stat(struct node *node, const char *backend, struct buf *out)
 {
+    if (strcmp(backend, node->backend) != 0) {
+        buf_puts(out, "No such proxy.\n\n");
+        return;
+    }
     buf_puts(
         out,
         "# pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,"
@@ -69,29 +78,44 @@ static void show_stat(struct node *node, const char *backend, struct buf *out)
         "sid,throttle,lbtot,tracked,type,rate,rate_lim,rate_max,check_status,check_code,"
         "check_duration,check_rise,check_fall,check_health,addr,\n");
     for (const struct server *s = node->servers; s; s = s->next)
-        if (!s->deleted && !s->hidden && strcmp(backend, node->backend) == 0)
+        if (!s->deleted && !s->hidden)
             buf_printf(out,
-                       "%s,%s,0,0,%u,0,,0,0,0,,0,,0,0,0,0,%s,1,1,0,0,0,0,0,,1,3,%u,,0,,2,0,,0,%"
-                       "s,200,0,"
-                       "%" PRId64 ",%" PRId64 ",%" PRId64 ",%s:%u,\n",
-                       node->backend, s->name, s->busy,
-                       s->maint ? "MAINT"
-                       : s->up  ? "UP"
-                                : "DOWN",
-                       s->id, check_word(s), s->rise, s->fall, s->health, s->ip, s->port);
+                       "%s,%s,0,0,%u,0,,0,0,0,,0,,0,0,0,0,%s,1,1,0,0,0,0,0,,1,3,%" PRId64
+                       ",,0,,2,0,,0,%s,200,0,%" PRId64 ",%" PRId64 ",%" PRId64 ",%s:%u,\n",
+                       node->backend, s->name, s->busy, status_word(s), s->id, check_word(s),
+                       s->rise, s->fall, s->health, s->ip, s->port);
     buf_puts(out, "\n");
 }
 
-static int64_t read_ms(const char *command, const char *option, int64_t fallback)
+static int64_t read_number(const char *command, const char *option, int64_t fallback)
 {
     const char *at = strstr(command, option);
-    if (!at)
-        return fallback;
-    char *unit;
-    int64_t value = strtoll(at + strlen(option), &unit, 10);
-    return strncmp(unit, "ms", 2) == 0 || strcmp(option, " inter ") != 0 || *unit != 's'
-               ? value
-               : value * 1000;
+    return at ? strtoll(at + strlen(option), NULL, 10) : fallback;
+}
+
+static bool number_is_taken(const struct node *node, int64_t id)
+{
+    for (const struct server *s = node->servers; s; s = s->next)
+        if (!s->deleted && s->id == id)
+            return true;
+    return false;
+}
+
+/* The driver gives the interval in milliseconds. */
+static void register_server(struct node *node, const char *name, const char *ip, uint16_t port,
+                            const char *command, struct buf *out)
+{
+    int64_t id = read_number(command, " id ", 0);
+    if (id > 0 && number_is_taken(node, id)) {
+        buf_printf(out, "'id' : custom id %" PRId64 " already used\n\n", id);
+        return;
+    }
+    struct server *s = haproxy_add_server(
+        node, name, ip, port, read_number(command, " inter ", 2000),
+        read_number(command, " fall ", 3), read_number(command, " rise ", 2));
+    if (id > 0)
+        s->id = id;
+    buf_puts(out, "New server registered.\n\n");
 }
 
 static void add_server(struct node *node, const char *name, const char *command,
@@ -107,9 +131,7 @@ static void add_server(struct node *node, const char *name, const char *command,
     } else if (strstr(command, " cookie ")) {
         buf_puts(out, "'cookie' option is not accepted for dynamic server\n\n");
     } else {
-        haproxy_add_server(node, name, ip, (uint16_t)port, read_ms(command, " inter ", 2000),
-                           read_ms(command, " fall ", 3), read_ms(command, " rise ", 2));
-        buf_puts(out, "New server registered.\n\n");
+        register_server(node, name, ip, (uint16_t)port, command, out);
     }
 }
 
