@@ -425,6 +425,7 @@ static struct guard_result feed_line_end(struct guard_chunks *d, unsigned char c
         return passed;
     case TRAILER_LF:
         d->state = TRAILER_START;
+        d->line++;
         return passed;
     default: /* CHUNK_DATA_LF */
         d->state = CHUNK_SIZE;

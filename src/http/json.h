@@ -1,5 +1,5 @@
-/* Strict JSON over jansson: duplicate keys, trailing bytes, NUL and bad UTF-8 are refused, depth and
- * size are capped. Readers name the field that is wrong. */
+/* Strict JSON over jansson: duplicate keys, trailing bytes, NUL and bad UTF-8 are refused,
+ * depth and size are capped. Readers name the field that is wrong. */
 #ifndef CLEAT_HTTP_JSON_H
 #define CLEAT_HTTP_JSON_H
 
@@ -15,14 +15,15 @@ json_t *js_parse_object(const void *text, size_t len, struct error *e);
 /* Compact text; free(). Keys stay in insertion order. */
 char *js_text(const json_t *);
 
-/* Reading: a missing optional field leaves *out alone and is fine. The first problem is kept in *e and
- * later calls on the same *e do nothing, so that a reader checks once at the end. */
-void js_string(const json_t *o, const char *key, bool required, size_t max_len, const char **out,
-               struct error *e);
-void js_int(const json_t *o, const char *key, bool required, int64_t min, int64_t max, int64_t *out,
-            struct error *e);
+/* Reading: a missing optional field leaves *out alone and is fine. The first problem is kept in
+ * *e and later calls on the same *e do nothing, so that a reader checks once at the end. */
+void js_string(const json_t *o, const char *key, bool required, size_t max_len,
+               const char **out, struct error *e);
+void js_int(const json_t *o, const char *key, bool required, int64_t min, int64_t max,
+            int64_t *out, struct error *e);
 void js_bool(const json_t *o, const char *key, bool required, bool *out, struct error *e);
-void js_object(const json_t *o, const char *key, bool required, json_t **out, struct error *e); /* borrowed */
+void js_object(const json_t *o, const char *key, bool required, json_t **out,
+               struct error *e); /* borrowed */
 void js_array(const json_t *o, const char *key, bool required, size_t max_len, json_t **out,
               struct error *e);
 /* Refuses a key that is not in the NULL-ended list. */

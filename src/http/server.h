@@ -1,9 +1,15 @@
-/* HTTP/1.1 server: libevhtp behind the guard. The only file that knows libevhtp.
+/* HTTP/1.1 server: libevhtp behind the guard. server.c is the only file that knows libevhtp.
  *
- * The guard lets libevhtp see nothing before a whole, valid head is there and hands it one request
- * at a time; it refuses what libevhtp would let through: Content-Length with Transfer-Encoding, two
- * Content-Lengths, odd Transfer-Encoding spellings, missing Host, space before the colon, heads over
- * the cap, pipelined requests (kept back until the answer is out). RFC 9112 sections 3.2, 5.1, 6. */
+ * The guard refuses what libevhtp would let through (RFC 9112 sections 3.2, 5, 6, 7.1): both
+ * Content-Length and Transfer-Encoding, two of either, odd spellings of them, a missing Host,
+ * space before the colon, folded lines, bare LF, heads over the cap. Requests are served one at
+ * a time in their order; pipelined ones are kept back until the answer before them is out. The
+ * body is collected and its chunks are decoded here: libevhtp sees one whole head at a time and
+ * no body.
+ *
+ * A refused request is answered with 400, 408, 413, 417, 431, 501 or 505 and a JSON error, and
+ * its connection ends. A client that shuts its sending side counts as gone, unless its answer
+ * is being written already. SIGPIPE must be ignored by the program. */
 #ifndef CLEAT_HTTP_SERVER_H
 #define CLEAT_HTTP_SERVER_H
 
@@ -27,32 +33,38 @@ struct server_peer {
 struct server_options {
     const char *unix_path; /* either this (an old socket is unlinked, mode below) … */
     mode_t unix_mode;
-    const char *ip; /* … or this and port */
-    uint16_t port;  /* 0: any free one, see server_port */
+    const char *ip;            /* … or this and port */
+    uint16_t port;             /* 0: any free one, see server_port */
     size_t max_head, max_body; /* bytes: 431 and 413 */
-    int64_t idle_timeout_ms;   /* a connection without a request, or stuck within one */
-    unsigned max_connections;  /* more are closed at accept */
+    /* For a connection without a request; for a head; for each further 16 KiB of a body; for an
+     * answer that the client reads no byte of. Not while the handler has the request. */
+    int64_t idle_timeout_ms;
+    unsigned max_connections; /* more are closed at accept */
 };
 
-/* Called once per request, body complete. Must lead to exactly one server_answer, at once or later.
- * Errors of syntax and size are answered by the server itself:
+/* Called once per request, body complete; it may free the server. Must lead to exactly one
+ * server_answer, at once or later. Errors of syntax and size are answered by the server itself:
  * {"error":{"code":…,"message":…,"retryable":…}}. */
 typedef void server_request_fn(void *arg, struct server_request *);
-/* The client is gone before its answer; server_answer must still be called (it frees). */
+/* The client is gone before its answer; server_answer must still be called (it frees). What the
+ * request says stays readable until then. */
 typedef void server_gone_fn(void *arg);
 
-struct server *server_new(struct loop *, const struct server_options *, server_request_fn *fn, void *arg,
-                          struct error *e);
-void server_free(struct server *); /* closes all connections; unanswered requests get no call back, and
-                                      server_answer on them becomes a free */
+struct server *server_new(struct loop *, const struct server_options *, server_request_fn *fn,
+                          void *arg, struct error *e);
+void server_free(struct server *); /* closes all connections; unanswered requests get no call
+                                      back, and server_answer on them becomes a free */
 uint16_t server_port(const struct server *);
-void server_stop_listening(struct server *); /* answers go out, new connections are refused */
+/* New connections are refused; answers go out and end their connections. */
+void server_stop_listening(struct server *);
 
 const char *server_method(const struct server_request *); /* "GET" … */
 const char *server_target(const struct server_request *); /* as sent, query included */
 const char *server_path(const struct server_request *);   /* without query, not decoded */
 /* Value of a query parameter, percent-decoded; NULL if absent; lives as long as the request. */
 const char *server_query(struct server_request *, const char *name);
+/* First one of that name (case-insensitive); NULL if absent or empty. Those about framing and
+ * the connection (Content-Length, Connection, Expect, …) are never there. */
 const char *server_header(const struct server_request *, const char *name);
 const void *server_body(const struct server_request *, size_t *len); /* NUL-ended */
 const struct server_peer *server_peer(const struct server_request *);
@@ -60,10 +72,13 @@ const struct server_peer *server_peer(const struct server_request *);
 const char *server_local_address(const struct server_request *);
 void server_on_gone(struct server_request *, server_gone_fn *fn, void *arg);
 
-/* The request is freed. body may be NULL; it is copied. content_type NULL: application/json. */
+/* A value with a control character in it, or a header that frames the answer, is dropped and
+ * logged. */
 void server_add_header(struct server_request *, const char *name, const char *value);
-void server_answer(struct server_request *, int status, const char *content_type, const void *body,
-                   size_t len);
+/* The request is freed. body may be NULL; it is copied, and left out when the method is HEAD.
+ * content_type NULL: application/json. */
+void server_answer(struct server_request *, int status, const char *content_type,
+                   const void *body, size_t len);
 /* {"error":{…}} with the code's HTTP status. */
 void server_answer_error(struct server_request *, const struct error *);
 
