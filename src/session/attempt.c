@@ -94,9 +94,10 @@ void attempt_go(struct attempt *a, enum attempt_state to)
         s->group->arriving--;
         sweep_consider(s->group->sweep);
     }
-    if (to == ATTEMPT_ENDING)
-        sweep_leave(a);
+    sweep_leave(a);
+    message_reset(&a->message);
     if (to == ATTEMPT_ENDED && a->pool) {
+        message_reset(&a->cleanup.message);
         pool_free(a->pool);
         a->pool = NULL;
     }
@@ -104,7 +105,6 @@ void attempt_go(struct attempt *a, enum attempt_state to)
     a->since = now;
     a->tries = 0;
     a->retry_at = 0;
-    message_reset(&a->message);
     attempt_dirty(a);
     s->again = true;
     session_wake(s);
@@ -125,7 +125,9 @@ void attempt_fail(struct attempt *a, const struct error *e)
     s->attempt = NULL;
     if (s->state >= SESSION_CLOSING)
         return;
-    if (!error_retryable(e->code) || s->attempts_used >= (unsigned)g->class->launch_attempts) {
+    bool may_work_again =
+        error_retryable(e->code) || e->code == ERR_DIED; /* nothing ran in it */
+    if (!may_work_again || s->attempts_used >= (unsigned)g->class->launch_attempts) {
         session_close(s, error_name(e->code), e);
         return;
     }

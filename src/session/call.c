@@ -140,14 +140,21 @@ static void answer_ready(struct cleat_call *call, const struct session *s)
     answer(call, s->state == SESSION_READY || s->state == SESSION_BUSY);
 }
 
+static void answer_store_failed(struct cleat_call *call)
+{
+    struct error e;
+    error_set(&e, ERR_STORE, "the journal cannot be written; it is tried again");
+    call_finish(call, &e, NULL, NULL);
+}
+
 void calls_answer(struct session *s)
 {
     struct cleat_call *call, *next;
     for (call = TAILQ_FIRST(&s->calls); call; call = next) {
         next = TAILQ_NEXT(call, entry);
-        if (call->kind == CALL_CREATE && s->state >= SESSION_CLOSING &&
-            s->error.code == ERR_STORE)
-            call_finish(call, &s->error, NULL, NULL);
+        bool waits_for_journal = call->kind == CALL_CREATE || call->kind == CALL_CLOSE;
+        if (waits_for_journal && s->core->store_failing && !session_durable(s))
+            answer_store_failed(call);
         else if (call->kind == CALL_CREATE)
             answer(call, session_durable(s));
         else if (call->kind == CALL_READY)
@@ -216,6 +223,24 @@ static struct session *make_session(struct cleat *core, const struct create_requ
     return s;
 }
 
+/* Containers that cannot prove who they are share a target group only within one tenant (I9).
+ */
+static enum error_code check_tenant(const struct cleat *core, const struct create_request *r,
+                                    struct error *e)
+{
+    const struct session *s;
+    if (config_class(core->config, r->class_name)->proof == PROOF_REQUIRED)
+        return ERR_NONE;
+    TAILQ_FOREACH (s, &core->sessions, entry)
+        if (!session_is_over(s) && strcmp(s->class_name, r->class_name) == 0 &&
+            strcmp(s->context.tenant, r->tenant) != 0)
+            return error_set(e, ERR_FORBIDDEN,
+                             "class %s: its containers cannot prove who they are, and another "
+                             "tenant has sessions of it",
+                             r->class_name);
+    return ERR_NONE;
+}
+
 /* Whether another session can be taken. */
 static enum error_code check_room(struct cleat *core, struct error *e)
 {
@@ -244,7 +269,7 @@ struct cleat_call *cleat_create(struct cleat *core, const char *tenant, const ch
         error_set(&e, ERR_BLOCKED, "this request id had a session that was closed");
     else if (s && strcmp(s->parameters, r.parameters) != 0)
         error_set(&e, ERR_CONFLICT, "this request id has a session with other parameters");
-    else if (!s)
+    else if (!s && check_tenant(core, &r, &e) == ERR_NONE)
         check_room(core, &e);
     if (e.code != ERR_NONE) {
         call = refuse(core, &e, s != NULL, NULL, done, arg);

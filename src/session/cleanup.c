@@ -61,6 +61,8 @@ static void end_upload(struct attempt *a, enum step_result result, const char *w
     }
     end_step(a, &a->cleanup.upload, "upload", result);
     message_reset(&a->cleanup.message); /* why may be a text of its answer */
+    message_reset(&a->message);
+    sweep_leave(a);
 }
 
 static int64_t upload_patience(const struct attempt *a)
@@ -375,7 +377,8 @@ void cleanup_step(struct attempt *a)
     if (!is_over(c->upload) || !is_over(c->deregister) || !is_over(c->drain) ||
         !is_over(c->stop))
         return;
-    if (a->launched)
+    if (a->launched &&
+        c->drain != STEP_LOST) /* an address that is still listed stays reserved */
         s->group->runtime_ops->release(s->group->runtime, &a->container);
     attempt_go(a, ATTEMPT_ENDED);
 }

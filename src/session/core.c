@@ -74,9 +74,14 @@ static void on_target(void *arg, const char *id, enum target_state state, const 
         return;
     log_debug("target.state", KV("session", a->session->id), KI("state", state),
               KV("reason", reason));
+    bool came_back = state == TARGET_HEALTHY && a->target != TARGET_HEALTHY;
+    if (came_back) { /* what failed before says nothing now */
+        a->route.rounds = a->route.failures = 0;
+        a->route.retry_at = 0;
+    }
     a->target = state;
     mem_copy_string(a->target_reason, sizeof(a->target_reason), reason ? reason : "");
-    if (state == TARGET_UNHEALTHY && g->balancer_ops->sweeps)
+    if (state != TARGET_HEALTHY && g->balancer_ops->sweeps)
         a->route.suspect = true;
     session_wake(a->session);
 }
@@ -98,6 +103,10 @@ static bool open_master_key(struct cleat *core, struct error *e)
             error_set(e, ERR_CONFIG, "%s: not a key of 64 hexadecimal digits", path);
         mem_wipe(text, len);
         free(text);
+    } else if (journal_has_sessions(core, e)) {
+        fine = false; /* their containers know only the old key */
+        error_set(e, ERR_CONFIG, "%s: missing or unreadable, but the journal holds sessions",
+                  path);
     } else {
         char hex[2 * PROOF_SECRET_SIZE + 2];
         loop_random(core->loop, core->master, sizeof(core->master));

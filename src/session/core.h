@@ -187,6 +187,7 @@ struct session {
     char id[ID_SIZE];
     char *request_id;
     char *request_key; /* tenant "\n" request id */
+    char *class_name;  /* a closed session's class may be configured no longer */
     struct context context;
     char *
         parameters; /* canonical JSON of what was asked for: another create must ask the same */
@@ -194,8 +195,8 @@ struct session {
     int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
 
     enum session_state state;
-    int64_t created, ready, closing, closed; /* core time, ms; 0: not yet */
-    int64_t used;                            /* last execution or keepalive */
+    int64_t created, opened, ready, closing, closed; /* core time, ms; 0: not yet */
+    int64_t used;                                    /* last execution or keepalive */
     struct error error;
     char stop_reason[32];
     bool dirty;
@@ -203,6 +204,7 @@ struct session {
     uint64_t commit;
     bool enqueued;
     bool admitted; /* counts against max_sessions */
+    bool counted;  /* among the closed ones */
 
     struct task task;
     struct timer timer;
@@ -370,6 +372,7 @@ struct attempt *attempt_from_row(struct cleat *, const char *row, struct error *
 void journal_add(struct session *);
 void journal_turn_end(void *core);
 void journal_forget(struct cleat *); /* commits in flight never call back */
+bool journal_has_sessions(struct cleat *, struct error *);
 bool journal_load(struct cleat *, struct error *);
 void journal_purge(struct cleat *); /* forgets closed sessions whose retention is over */
 

@@ -92,7 +92,7 @@ json_t *session_document(const struct session *s)
                  {"thread", s->context.thread},
                  {"run", s->context.run},
                  {"parent", s->context.parent},
-                 {"class", s->group->class->name},
+                 {"class", s->class_name},
                  {"state", session_state_names[s->state]}};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         json_object_set_new(o, names[i].key, optional(names[i].value));

@@ -49,6 +49,12 @@ void execution_free(struct execution *e)
     free(e);
 }
 
+static void may_have_run(struct execution *e)
+{
+    if (e->ran == RAN_NO)
+        e->ran = RAN_UNKNOWN;
+}
+
 static const char *ran_name(enum run_state ran)
 {
     return ran == RAN_NO ? "no" : ran == RAN_YES ? "yes" : "unknown";
@@ -90,8 +96,8 @@ void executions_end(struct session *s, const struct error *why)
 {
     while (!TAILQ_EMPTY(&s->executions)) {
         struct execution *e = TAILQ_FIRST(&s->executions);
-        if (s->running == e && e->message.state == OP_RUNNING)
-            e->ran = RAN_UNKNOWN;
+        if (e->message.state != OP_IDLE)
+            may_have_run(e);
         finish(e, why, NULL);
     }
 }
@@ -159,7 +165,7 @@ static void take_refusal(struct execution *e)
               "the container refused the execution (%d): %.180s", status,
               text ? text : "no reason given");
     if (status >= 500)
-        e->ran = RAN_UNKNOWN;
+        may_have_run(e);
     finish(e, &why, NULL);
 }
 
@@ -169,7 +175,7 @@ static void take_lost(struct execution *e)
     bool nobody_there = e->message.verdict == VERDICT_BALANCER && e->message.status == 503;
     e->last = e->message.error;
     if (e->message.sent && !nobody_there) {
-        e->ran = RAN_UNKNOWN;
+        may_have_run(e);
         e->settling = s->group->class->proof == PROOF_NONE;
     }
     if (e->last.code == ERR_TOO_LARGE) {
@@ -189,7 +195,7 @@ static void take_answer(struct execution *e)
     struct message *m = &e->message;
     if (m->verdict == VERDICT_MISROUTE) {
         if (m->sent && !m->stranger)
-            e->ran = RAN_UNKNOWN;
+            may_have_run(e);
         attempt_misrouted(a, "execute");
         route_drop(a);
         misrouted(e);
@@ -269,6 +275,29 @@ static void begin(struct session *s)
     s->again = true;
 }
 
+/* The caller is told. A plain container may still be at it and knows no deadline: its slot is
+ * free only when it has finished, or when the session ends. */
+static void give_up(struct execution *e)
+{
+    struct error why;
+    error_set(&why, ERR_EXEC_TIMEOUT, "no record of the execution within %lld s%s%s",
+              (long long)e->timeout_s, e->last.code ? ": " : "", e->last.message);
+    if (e->message.state != OP_IDLE)
+        may_have_run(e);
+    if (e->session->group->class->proof == PROOF_REQUIRED || e->ran == RAN_NO) {
+        finish(e, &why, NULL);
+        return;
+    }
+    if (e->call)
+        call_finish(e->call, &why, ran_name(e->ran), NULL);
+    e->call = NULL;
+    e->last = why;
+    e->settling = true;
+    e->deadline = INT64_MAX;
+    message_reset(&e->message);
+    e->session->again = true;
+}
+
 void executions_step(struct session *s)
 {
     if (!s->running)
@@ -280,13 +309,11 @@ void executions_step(struct session *s)
         return;
     int64_t now = core_now(s->core);
     if (now >= e->deadline) {
-        struct error why;
-        error_set(&why, ERR_EXEC_TIMEOUT, "no record of the execution within %lld s%s%s",
-                  (long long)e->timeout_s, e->last.code ? ": " : "", e->last.message);
-        finish(e, &why, NULL);
+        give_up(e);
         return;
     }
-    session_at(s, e->deadline);
+    if (e->deadline != INT64_MAX)
+        session_at(s, e->deadline);
     if (e->message.state == OP_RUNNING || !s->attempt->route.confirmed)
         return;
     if (now < e->retry_at) {

@@ -158,34 +158,61 @@ void journal_turn_end(void *arg)
 
 struct loading {
     struct cleat *core;
-    struct error *error;
+    struct error first; /* the first row that cannot be understood */
     size_t rows;
 };
+
+/* Nothing is forgotten quietly: a start with a row that cannot be understood is refused. */
+static void note_bad(struct loading *l, const char *key, const struct error *e)
+{
+    log_error("journal.row", KV("key", key), KV("error", e->message));
+    if (l->first.code == ERR_NONE)
+        error_set(&l->first, ERR_STORE, "journal, row %s: %s", key, e->message);
+}
 
 static void load_session(void *arg, const char *key, const char *row)
 {
     struct loading *l = arg;
+    struct error e = {0};
     l->rows++;
-    if (l->error->code == ERR_NONE && !session_from_row(l->core, row, l->error))
-        log_error("journal.damaged", KV("session", key), KV("error", l->error->message));
+    if (!session_from_row(l->core, row, &e))
+        note_bad(l, key, &e);
 }
 
 static void load_attempt(void *arg, const char *key, const char *row)
 {
     struct loading *l = arg;
-    if (l->error->code == ERR_NONE && !attempt_from_row(l->core, row, l->error))
-        log_error("journal.damaged", KV("attempt", key), KV("error", l->error->message));
+    struct error e = {0};
+    if (!attempt_from_row(l->core, row, &e))
+        note_bad(l, key, &e);
 }
 
 bool journal_load(struct cleat *core, struct error *e)
 {
-    struct loading l = {.core = core, .error = e};
+    struct loading l = {.core = core};
     *e = (struct error){0};
     core->store_ops->load(core->store, STORE_SESSION, load_session, &l, e);
     if (e->code == ERR_NONE)
         core->store_ops->load(core->store, STORE_ATTEMPT, load_attempt, &l, e);
+    if (e->code == ERR_NONE)
+        *e = l.first;
     core->journal_was_empty = l.rows == 0;
     return e->code == ERR_NONE;
+}
+
+static void count_row(void *arg, const char *key, const char *row)
+{
+    size_t *rows = arg;
+    (void)key;
+    (void)row;
+    ++*rows;
+}
+
+bool journal_has_sessions(struct cleat *core, struct error *e)
+{
+    size_t rows = 0;
+    core->store_ops->load(core->store, STORE_SESSION, count_row, &rows, e);
+    return rows > 0;
 }
 
 /* ---- purge ---- */
@@ -219,7 +246,6 @@ void journal_purge(struct cleat *core)
     release_changes(&changes);
     while ((s = TAILQ_FIRST(&old))) {
         TAILQ_REMOVE(&old, s, queue_entry);
-        core->closed--;
         session_free(s);
     }
 }

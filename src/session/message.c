@@ -8,6 +8,7 @@
 
 #define MAX_HEADERS 8
 #define RENEW_AT_PERCENT 80 /* of the cookies' life */
+#define RENEW_MIN_MS 1000   /* never one renewal after the other without a pause */
 
 static char *own_url(const struct container *c)
 {
@@ -44,7 +45,7 @@ static bool is_proven(const struct message *m, const struct http_answer *answer)
 }
 
 /* A container of the plain contract has only its word: session id, and its address where it
- * tells. */
+ * tells. The one answer that it gives without its id is that of a failed upload. */
 static enum verdict judge_plain(const struct message *m, int status)
 {
     const struct attempt *a = m->attempt;
@@ -54,9 +55,9 @@ static enum verdict judge_plain(const struct message *m, int status)
         return strcmp(id, a->session->id) == 0 && (!ip || strcmp(ip, a->container.ip) == 0)
                    ? VERDICT_PROVEN
                    : VERDICT_MISROUTE;
-    if (status >= 502 && status <= 504)
-        return VERDICT_BALANCER;
-    return status == 403 || status < 400 ? VERDICT_MISROUTE : VERDICT_PROVEN;
+    if (status == 500 && json_is_false(json_object_get(m->body, "upload_completed")))
+        return VERDICT_PROVEN;
+    return status >= 500 ? VERDICT_BALANCER : VERDICT_MISROUTE;
 }
 
 static enum verdict judge(const struct message *m, const struct http_answer *answer)
@@ -82,8 +83,9 @@ static void take_cookies(struct attempt *a, const struct http_answer *answer)
     if (fresh.header) {
         a->route.renew_at = 0;
         if (fresh.expires_ms > fresh.set_ms)
-            a->route.renew_at =
-                core_now(core) + (fresh.expires_ms - fresh.set_ms) * RENEW_AT_PERCENT / 100;
+            a->route.renew_at = core_now(core) +
+                                (fresh.expires_ms - fresh.set_ms) / 100 * RENEW_AT_PERCENT +
+                                RENEW_MIN_MS;
         cookie_set_move(&a->route.cookies, &fresh);
     }
     cookie_set_clear(&fresh);
@@ -103,7 +105,8 @@ static void answered(void *arg, const struct http_answer *answer)
     m->verdict = judge(m, answer);
     const char *who = http_answer_header(answer, PROOF_HEADER_SESSION);
     m->stranger = who && strcmp(who, a->session->id) != 0;
-    if (m->verdict == VERDICT_PROVEN && !m->direct && a->session->group->balancer_ops->sweeps)
+    bool may_bring_cookies = m->verdict == VERDICT_PROVEN && !m->direct && answer->status < 500;
+    if (may_bring_cookies && a->session->group->balancer_ops->sweeps)
         take_cookies(a, answer);
     if (m->verdict == VERDICT_BALANCER)
         error_set(&m->error, ERR_RESET, "the balancer answered %d in place of the container",

@@ -68,6 +68,7 @@ char *session_row(const struct session *s)
         const char *key;
         int64_t value;
     } numbers[] = {{"created", s->created},
+                   {"opened", s->opened},
                    {"ready", s->ready},
                    {"closing", s->closing},
                    {"closed", s->closed},
@@ -134,6 +135,7 @@ static void numbers_from_row(struct session *s, const json_t *o)
     int64_t attempts = 0, executed = 0, failed = 0, probes = 0, misroutes = 0;
     struct error e = {0};
     js_int(o, "created", true, 0, INT64_MAX, &s->created, &e);
+    js_int(o, "opened", true, 0, INT64_MAX, &s->opened, &e);
     js_int(o, "ready", true, 0, INT64_MAX, &s->ready, &e);
     js_int(o, "closing", true, 0, INT64_MAX, &s->closing, &e);
     js_int(o, "closed", true, 0, INT64_MAX, &s->closed, &e);
@@ -159,9 +161,55 @@ static struct group *find_group(const struct cleat *core, const char *name)
     return NULL;
 }
 
+/* Of a session that is over only the record remains; it needs no class that is still
+ * configured. */
+static struct session *make_closed(struct cleat *core, const char *id, const char *request_id,
+                                   const char *parameters)
+{
+    json_t *o = js_parse_object(parameters, strlen(parameters), NULL);
+    const char *tenant = json_string_value(json_object_get(o, "tenant"));
+    const char *class_name = json_string_value(json_object_get(o, "class"));
+    struct create_request r = {.tenant = tenant,
+                               .class_name = class_name ? class_name : "default",
+                               .parameters = (char *)parameters};
+    struct session *s = NULL;
+    if (tenant) {
+        struct group *g = find_group(core, r.class_name);
+        s = session_new(core, g ? g : &core->groups[0], id, tenant, request_id);
+        session_fill(s, &r);
+    }
+    json_decref(o);
+    return s;
+}
+
+static struct session *make_live(struct cleat *core, const char *id, const char *request_id,
+                                 const char *parameters, struct error *e)
+{
+    struct create_request r;
+    if (!create_request_parse(core->config, parameters, strlen(parameters), &r, e))
+        return NULL;
+    struct session *s =
+        session_new(core, find_group(core, r.class_name), id, r.tenant, request_id);
+    session_fill(s, &r);
+    create_request_release(&r);
+    return s;
+}
+
+static void fill_from_row(struct session *s, const json_t *o, enum session_state state)
+{
+    const char *message = json_string_value(json_object_get(o, "message"));
+    const char *reason = json_string_value(json_object_get(o, "stop_reason"));
+    s->state = state;
+    s->stored = true;
+    numbers_from_row(s, o);
+    s->error.code = find_code(json_string_value(json_object_get(o, "error")));
+    mem_copy_string(s->error.message, sizeof(s->error.message), message ? message : "");
+    mem_copy_string(s->stop_reason, sizeof(s->stop_reason), reason ? reason : "");
+    spans_from_row(s, json_object_get(o, "spans"));
+}
+
 struct session *session_from_row(struct cleat *core, const char *row, struct error *e)
 {
-    struct create_request r = {0};
     struct session *s = NULL;
     json_t *o = js_parse_object(row, strlen(row), e);
     const char *id = json_string_value(json_object_get(o, "id"));
@@ -169,22 +217,14 @@ struct session *session_from_row(struct cleat *core, const char *row, struct err
     const char *parameters = json_string_value(json_object_get(o, "parameters"));
     int state = find_name(session_state_names, SESSION_STATES,
                           json_string_value(json_object_get(o, "state")));
-    if (!id || !id_valid(id) || !request_id || !parameters || state < 0)
-        error_set(e, ERR_STORE, "a session's row in the journal is damaged");
-    else if (create_request_parse(core->config, parameters, strlen(parameters), &r, e)) {
-        s = session_new(core, find_group(core, r.class_name), id, r.tenant, request_id);
-        session_fill(s, &r);
-        s->state = (enum session_state)state;
-        s->stored = true;
-        numbers_from_row(s, o);
-        s->error.code = find_code(json_string_value(json_object_get(o, "error")));
-        const char *message = json_string_value(json_object_get(o, "message"));
-        const char *reason = json_string_value(json_object_get(o, "stop_reason"));
-        mem_copy_string(s->error.message, sizeof(s->error.message), message ? message : "");
-        mem_copy_string(s->stop_reason, sizeof(s->stop_reason), reason ? reason : "");
-        spans_from_row(s, json_object_get(o, "spans"));
-        create_request_release(&r);
-    }
+    if (id && id_valid(id) && request_id && parameters && state >= 0)
+        s = state == SESSION_CLOSED || state == SESSION_FAILED
+                ? make_closed(core, id, request_id, parameters)
+                : make_live(core, id, request_id, parameters, e);
+    if (s)
+        fill_from_row(s, o, (enum session_state)state);
+    else if (!e || e->code == ERR_NONE)
+        error_set(e, ERR_STORE, "the row is damaged");
     json_decref(o);
     return s;
 }
@@ -223,7 +263,7 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
     int state = find_name(attempt_state_names, ATTEMPT_STATES,
                           json_string_value(json_object_get(o, "state")));
     if (!s || number < 1 || number > UINT16_MAX || state < 0) {
-        error_set(e, ERR_STORE, "an attempt's row in the journal is damaged");
+        error_set(e, ERR_STORE, "the row is damaged");
     } else {
         a = attempt_new(s, (unsigned)number);
         if (state > ATTEMPT_CHECKING)

@@ -161,13 +161,13 @@ static void adopt(struct attempt *a)
         return;
     if (a->launched)
         g->runtime_ops->adopt(g->runtime, &a->container);
-    if (attempt_is_ending(a))
-        return;
-    if (a->registered && a->state >= ATTEMPT_CHECKING)
+    bool ending = attempt_is_ending(a);
+    bool needs_route = ending && !a->direct && a->cleanup.upload < STEP_OK; /* for its upload */
+    if (a->registered && a->state >= ATTEMPT_CHECKING && (!ending || needs_route))
         g->balancer_ops->adopt(
             g->balancer,
             &(struct target){.id = a->key, .ip = a->container.ip, .port = a->container.port});
-    if (a->state == ATTEMPT_LIVE)
+    if (a->state == ATTEMPT_LIVE || a->state == ATTEMPT_STAGING)
         attempt_go(a, ATTEMPT_ROUTING); /* confirmed again before it is used */
 }
 
@@ -181,6 +181,7 @@ static void resume(struct session *s)
             s->attempt = a;
     }
     if (session_is_over(s)) {
+        s->counted = true;
         core->closed++;
         return;
     }
@@ -190,6 +191,7 @@ static void resume(struct session *s)
     }
     s->admitted = true;
     core->admitted++;
+    s->used = core_now(core); /* uses are not stored one by one: count from here */
     if (s->state == SESSION_READY || s->state == SESSION_BUSY)
         session_go(s, SESSION_REROUTING);
 }

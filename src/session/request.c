@@ -77,9 +77,11 @@ static void check_env(json_t *env, struct error *e)
         error_set(e, ERR_TOO_LARGE, "env: over %d bytes", MAX_ENV_BYTES);
 }
 
+/* The same range as the class's option of that name. */
 static void take_limit(const json_t *o, const char *key, int64_t *out, struct error *e)
 {
-    js_int(o, key, false, 1, 31536000, out, e);
+    const struct option *option = option_find(class_options, key);
+    js_int(o, key, false, option->min, option->max, out, e);
 }
 
 static char *canonical(const json_t *request, const char *tenant)

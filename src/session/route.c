@@ -84,8 +84,10 @@ bool route_step(struct attempt *a)
     if (a->message.state == OP_DONE)
         return take_confirm(a);
     if (s->group->balancer_ops->sweeps) {
-        if (a->target != TARGET_HEALTHY)
+        if (a->target != TARGET_HEALTHY) {
+            sweep_leave(a);
             return false;
+        }
         if (!r->cookies.header) {
             sweep_join(a);
             return false;

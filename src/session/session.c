@@ -63,6 +63,8 @@ void session_free(struct session *s)
         attempt_free(TAILQ_FIRST(&s->attempts));
     leave_queue(s);
     give_back_place(s);
+    if (s->counted)
+        core->closed--;
     if (s->in_journal)
         TAILQ_REMOVE(&core->journal, s, journal_entry);
     task_stop(&s->task);
@@ -77,6 +79,7 @@ void session_free(struct session *s)
     free(s->context.parent);
     free(s->request_id);
     free(s->request_key);
+    free(s->class_name);
     free(s->parameters);
     free(s->spans);
     json_decref(s->env);
@@ -89,6 +92,7 @@ void session_fill(struct session *s, const struct create_request *r)
     s->context.thread = mem_strdup(r->thread);
     s->context.run = mem_strdup(r->run);
     s->context.parent = mem_strdup(r->parent);
+    s->class_name = mem_strdup(r->class_name);
     s->parameters = mem_strdup(r->parameters);
     s->env = json_incref(r->env);
     s->create_timeout_s = r->create_timeout_s;
@@ -178,12 +182,15 @@ void session_go(struct session *s, enum session_state to)
              KV("error", s->error.message));
     leave_queue(s);
     s->state = to;
+    if (to == SESSION_OPENING)
+        s->opened = now;
     if (to == SESSION_READY && s->ready == 0)
         s->ready = s->used = now;
     if (to == SESSION_CLOSING)
         s->closing = now;
     if (session_is_over(s)) {
         s->closed = now;
+        s->counted = true;
         s->core->closed++;
         give_back_place(s);
     }

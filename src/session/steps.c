@@ -227,13 +227,17 @@ static void stage(struct attempt *a)
     }
     if (a->message.state == OP_DONE)
         take_stage_answer(a);
+    if (a->state == ATTEMPT_STAGING && a->route.suspect) {
+        a->route.confirmed = false;
+        attempt_go(a, ATTEMPT_ROUTING);
+    }
     if (a->state != ATTEMPT_STAGING || a->message.state == OP_RUNNING)
         return;
     if (core_now(s->core) < a->retry_at) {
         session_at(s, a->retry_at);
         return;
     }
-    json_t *body = json_pack("{s:O}", "env", s->env);
+    json_t *body = json_pack("{s:s, s:O}", "session_id", s->id, "env", s->env);
     int64_t timeout = s->group->class->step_timeout_s * 1000;
     message_send(&a->message, a,
                  &(struct message_options){.method = "POST",
@@ -317,7 +321,7 @@ static void queued(struct session *s)
 
 static void opening(struct session *s)
 {
-    if (past(s, s->created + s->create_timeout_s * 1000, ERR_CREATE_TIMEOUT, "create_timeout",
+    if (past(s, s->opened + s->create_timeout_s * 1000, ERR_CREATE_TIMEOUT, "create_timeout",
              "the session was not ready within its create_timeout_s"))
         return;
     if (s->attempt) {
