@@ -223,8 +223,6 @@ class Cleatd:
         self.executor = pathlib.Path(executor or BUILD / "cleat-executor")
         self.socket = self.root / "socket"
         self.log_path = self.root / "cleatd.log"
-        if os.environ.get("CLEAT_F2"):
-            (self.root / "state/workspaces").mkdir(parents=True)
         self.book = self.root / "launches"
         self.artifacts = self.root / "artifacts"
         self.artifacts.mkdir(exist_ok=True)
@@ -316,10 +314,10 @@ class Cleatd:
                 self.api.close_all()
                 poll(lambda: not self.containers_alive(), 30, "the end of all containers")
                 self.terminate()
-            else:
+                left = self.leftovers()
+                assert not left, f"still running: {left}"
+            else:  # the test ended it, or failed before it could start it again
                 self.check_sanitizers()
-            left = self.leftovers()
-            assert not left, f"still running: {left}"
         finally:
             self.destroy()
 
