@@ -91,6 +91,7 @@ static void upload_failed(struct attempt *a, const char *why)
              KV("error", why));
     message_reset(&c->message);
     attempt_go(a, ATTEMPT_SALVAGING);
+    a->session->again = true; /* also when it was there already */
 }
 
 static const char *error_text(const struct message *m)
@@ -259,6 +260,7 @@ static void take_removed(struct attempt *a)
     }
     c->deregister_retry_at = now + backoff_ms(s->group->class->backoff_base_ms,
                                               ++c->deregister_tries, RETRY_CAP_MS / 2);
+    s->again = true;
 }
 
 static void deregister(struct attempt *a)

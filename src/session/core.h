@@ -243,6 +243,8 @@ struct group {
     struct balancer *balancer;
     struct sweep *sweep;
     unsigned arriving; /* attempts on their way to ROUTING */
+    struct timer relist;
+    unsigned first_lists; /* listings at the start that are not done yet */
 };
 
 struct counters {

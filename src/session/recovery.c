@@ -8,6 +8,8 @@
 
 #define ORPHAN_GRACE_MS 10000
 #define ORPHAN_RETRY_MS 30000
+#define RELIST_MS 5000
+#define LISTS 2 /* of a group: its containers and its targets */
 
 /* A container under our label that no attempt owns. */
 struct orphan {
@@ -60,8 +62,9 @@ static void orphan_stopped(void *arg, const struct error *e)
         timer_arm(&o->timer, ORPHAN_RETRY_MS);
         return;
     }
+    /* Its address stays reserved until the next start: nobody here knows what still routes to
+     * it. */
     log_info("orphan.closed", KV("container", o->container.id));
-    o->group->runtime_ops->release(o->group->runtime, &o->container);
     orphan_free(o);
 }
 
@@ -121,11 +124,14 @@ static void on_container(void *arg, const char *key, const struct container *c, 
     g->runtime_ops->adopt(g->runtime, c);
 }
 
-static void ignore_removed(void *arg, const struct error *e)
+/* What failed is found again by the next listing. */
+static void orphan_target_removed(void *arg, const struct error *e)
 {
-    (void)arg;
-    if (e && e->code != ERR_NONE)
-        log_warn("target.remove", KV("error", e->message));
+    struct group *g = arg;
+    if (!e || e->code == ERR_NONE)
+        return;
+    log_warn("target.remove", KV("error", e->message));
+    timer_arm(&g->relist, RELIST_MS);
 }
 
 static void on_listed_target(void *arg, const struct target *t, enum target_state state)
@@ -138,17 +144,29 @@ static void on_listed_target(void *arg, const struct target *t, enum target_stat
     if (!a && g->core->journal_was_empty)
         return;
     log_warn("target.orphan", KV("target", t->id));
-    g->balancer_ops->remove(g->balancer, t->id, ignore_removed, g->core);
+    g->balancer_ops->remove(g->balancer, t->id, orphan_target_removed, g);
 }
 
 static void listed(void *arg, const struct error *e)
 {
     struct group *g = arg;
     struct cleat *core = g->core;
-    if (e && e->code != ERR_NONE)
-        log_warn("recovery.list", KV("error", e->message));
+    if (e && e->code != ERR_NONE) {
+        log_warn("recovery.list", KV("class", g->class->name), KV("error", e->message));
+        timer_arm(&g->relist, RELIST_MS);
+    }
+    if (g->first_lists == 0)
+        return;
+    g->first_lists--;
     if (--core->listing == 0)
         wake_all(core);
+}
+
+static void list(void *group)
+{
+    struct group *g = group;
+    g->runtime_ops->list(g->runtime, on_container, listed, g);
+    g->balancer_ops->list(g->balancer, on_listed_target, listed, g);
 }
 
 /* ---- what the rows own ---- */
@@ -201,17 +219,20 @@ void recovery_start(struct cleat *core)
     struct session *s;
     TAILQ_FOREACH (s, &core->sessions, entry)
         resume(s);
-    core->listing = (unsigned)(2 * core->group_count);
+    core->listing = (unsigned)(LISTS * core->group_count);
     for (size_t i = 0; i < core->group_count; i++) {
         struct group *g = &core->groups[i];
-        g->runtime_ops->list(g->runtime, on_container, listed, g);
-        g->balancer_ops->list(g->balancer, on_listed_target, listed, g);
+        g->first_lists = LISTS;
+        timer_init(&g->relist, core->loop, list, g);
+        list(g);
     }
     wake_all(core);
 }
 
 void recovery_free(struct cleat *core)
 {
+    for (size_t i = 0; i < core->group_count; i++)
+        timer_stop(&core->groups[i].relist);
     while (!TAILQ_EMPTY(&core->orphans))
         orphan_free(TAILQ_FIRST(&core->orphans));
 }

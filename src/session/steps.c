@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #define STEPS_PER_WAKE 32
+#define STUCK_RETRY_MS 1000
 #define START_RETRY_MS 10
 #define START_RETRY_MAX_MS 250
 #define DIRECT_CONNECT_TIMEOUT_MS 1000
@@ -384,6 +385,31 @@ static void session_step(struct session *s)
         steps[s->state](s);
 }
 
+static bool attempt_awaits(const struct attempt *a)
+{
+    const struct cleanup *c = &a->cleanup;
+    const enum op_state ops[] = {a->launch_op.state, a->add_op.state,  c->remove_op.state,
+                                 c->stop_op.state,   a->message.state, c->message.state};
+    for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+        if (ops[i] == OP_RUNNING)
+            return true;
+    return a->waits_for_sweep || c->drain == STEP_RUNNING || !attempt_durable(a);
+}
+
+/* I8: who is not over waits for a moment, an op, a commit or a listing. */
+static bool session_awaits(const struct session *s)
+{
+    const struct attempt *a;
+    if (s->wake_at > 0 || session_is_over(s) || !session_durable(s) || s->core->listing > 0)
+        return true;
+    if (s->running && s->running->message.state == OP_RUNNING)
+        return true;
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (attempt_awaits(a))
+            return true;
+    return false;
+}
+
 /* The task of a session: bounded, so that no session holds the loop. */
 void session_run(void *arg)
 {
@@ -397,6 +423,11 @@ void session_run(void *arg)
         session_step(s);
         if (!s->again)
             break;
+    }
+    if (!s->again && !session_awaits(s)) {
+        log_error("session.stuck", KV("session", s->id),
+                  KV("state", session_state_names[s->state]));
+        session_at(s, core_now(s->core) + STUCK_RETRY_MS);
     }
     if (s->again)
         session_wake(s);

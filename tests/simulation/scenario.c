@@ -24,6 +24,8 @@ static void take_core_log(void *arg, int level, const char *line)
     (void)arg, (void)level;
     if (!world.frozen)
         world_log("core: %s", line);
+    if (strstr(line, "event=session.stuck"))
+        world_violate("I8", "a session waits for nothing");
     for (const struct container *c = containers; c; c = c->next)
         if (strstr(line, c->secret_hex))
             world_violate("I2", "a secret is logged");
