@@ -9,6 +9,7 @@
 #include "http/json.h"
 
 #define POLL_MS 100
+#define DRAIN_MARGIN_MS 60000 /* beyond step_timeout_s, for requests under way */
 #define RETRY_CAP_MS 60000
 #define COMPLETE_TIMEOUT_MS 15000
 #define MAX_ANSWER 65536
@@ -247,6 +248,7 @@ static void take_removed(struct attempt *a)
     if (c->remove_op.error.code == ERR_NONE) {
         end_step(a, &c->deregister, "deregister", STEP_OK);
         begin_step(a, &c->drain, "drain");
+        c->drain_deadline = now + s->group->class->step_timeout_s * 1000 + DRAIN_MARGIN_MS;
         return;
     }
     log_warn("deregister.retry", KV("session", s->id), KI("attempt", a->number),
@@ -295,8 +297,17 @@ static void deregister(struct attempt *a)
 static void drain(struct attempt *a)
 {
     struct cleanup *c = &a->cleanup;
-    if (c->deregister == STEP_OK && !is_over(c->drain) && a->target == TARGET_GONE)
+    if (c->drain != STEP_RUNNING)
+        return;
+    if (a->target == TARGET_GONE) {
         end_step(a, &c->drain, "drain", STEP_OK);
+    } else if (core_now(a->session->core) < c->drain_deadline) {
+        session_at(a->session, c->drain_deadline);
+    } else {
+        log_error("target.left", KV("session", a->session->id), KV("target", a->key),
+                  KV("cause", "the balancer still lists it"));
+        end_step(a, &c->drain, "drain", STEP_LOST);
+    }
 }
 
 /* ---- stop ---- */

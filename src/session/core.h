@@ -107,7 +107,7 @@ struct cleanup {
     bool polling;           /* complete was accepted; ask for its progress */
     int64_t upload_deadline, upload_retry_at, salvage_until, progress;
     unsigned upload_tries, deregister_tries, stop_tries;
-    int64_t deregister_retry_at, stop_retry_at;
+    int64_t deregister_retry_at, stop_retry_at, drain_deadline;
     struct op remove_op, stop_op;
 };
 

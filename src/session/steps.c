@@ -393,7 +393,7 @@ static bool attempt_awaits(const struct attempt *a)
     for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
         if (ops[i] == OP_RUNNING)
             return true;
-    return a->waits_for_sweep || c->drain == STEP_RUNNING || !attempt_durable(a);
+    return a->waits_for_sweep || !attempt_durable(a);
 }
 
 /* I8: who is not over waits for a moment, an op, a commit or a listing. */
