@@ -1,5 +1,6 @@
-/* A runtime starts and stops containers. Every op is started, and done exactly once, from the loop,
- * never before the call returns; close() is the only thing that keeps a callback from coming. */
+/* A runtime starts and stops containers. Every op is started, and done exactly once, from the
+ * loop, never before the call returns; close() is the only thing that keeps a callback from
+ * coming. */
 #ifndef CLEAT_DRIVER_RUNTIME_H
 #define CLEAT_DRIVER_RUNTIME_H
 
@@ -21,18 +22,20 @@ struct container {
 };
 
 struct launch {
-    const char *key; /* idempotency: the same key gives the same container, also after a crash */
+    const char
+        *key; /* idempotency: the same key gives the same container, also after a crash */
     const char *owner, *session;
     unsigned attempt;
     const char *secret;     /* 64 hex digits */
-    int64_t idle_timeout_s; /* the executor's own limits: above the session's, so that a container */
+    int64_t idle_timeout_s; /* the executor's own limits: above the session's, so that a
+                               container */
     int64_t lifetime_s;     /* that everyone forgot still ends */
 };
 
 typedef void runtime_launched_fn(void *arg, const struct error *, const struct container *);
 typedef void runtime_done_fn(void *arg, const struct error *);
 /* A container of ours is gone: the engine says so. cause is for people. */
-typedef void runtime_exit_fn(void *arg, const char *container_id, const char *cause);
+typedef void runtime_exit_fn(void *arg, const char *key, const char *cause);
 /* One container under our owner label; key names its attempt. */
 typedef void runtime_each_fn(void *arg, const char *key, const struct container *, bool alive);
 
@@ -49,16 +52,19 @@ struct runtime_env {
 struct runtime_ops {
     const char *name;
     struct runtime *(*open)(const struct runtime_env *, struct error *);
-    void (*close)(struct runtime *); /* leaves every container running; no callback comes any more */
+    void (*close)(
+        struct runtime *); /* leaves every container running; no callback comes any more */
 
     void (*launch)(struct runtime *, const struct launch *, runtime_launched_fn *, void *arg);
-    /* After a restart: this container is ours. Its address is reserved again, its exit is reported
-     * (at once, from the loop, when it is already gone). */
+    /* After a restart: this container is ours. Its address is reserved again, its exit is
+     * reported (at once, from the loop, when it is already gone). */
     void (*adopt)(struct runtime *, const struct container *);
-    /* Asks it to end, forces it after the class's stop_grace_s. Done when it is gone; fine when it
-     * already was. keep: what it left on disk stays (an upload was not confirmed). */
-    void (*stop)(struct runtime *, const struct container *, bool keep, runtime_done_fn *, void *arg);
-    /* Its address may be given to another container. Only after stop, and when no balancer lists it. */
+    /* Asks it to end, forces it after the class's stop_grace_s. Done when it is gone; fine when
+     * it already was. keep: what it left on disk stays (an upload was not confirmed). */
+    void (*stop)(struct runtime *, const struct container *, bool keep, runtime_done_fn *,
+                 void *arg);
+    /* Its address may be given to another container. Only after stop, and when no balancer
+     * lists it. */
     void (*release)(struct runtime *, const struct container *);
     void (*list)(struct runtime *, runtime_each_fn *, runtime_done_fn *, void *arg);
     /* What this runtime can and cannot enforce here. New reference. */

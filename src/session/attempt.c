@@ -127,11 +127,14 @@ void attempt_fail(struct attempt *a, const struct error *e)
         return;
     bool may_work_again =
         error_retryable(e->code) || e->code == ERR_DIED; /* nothing ran in it */
-    if (!may_work_again || s->attempts_used >= (unsigned)g->class->launch_attempts) {
+    if (e->code != ERR_CAPACITY)
+        s->failures++;
+    if (!may_work_again || s->failures >= (unsigned)g->class->launch_attempts) {
         session_close(s, error_name(e->code), e);
         return;
     }
-    s->launch_at = core_now(s->core) + backoff_ms(g->class->backoff_base_ms, s->attempts_used,
+    s->launch_at = core_now(s->core) + backoff_ms(g->class->backoff_base_ms,
+                                                  s->failures > 0 ? s->failures : 1,
                                                   LAUNCH_BACKOFF_CAP_MS);
 }
 
@@ -140,6 +143,7 @@ void attempt_misrouted(struct attempt *a, const char *where)
     struct session *s = a->session;
     s->misroutes++;
     s->core->counters.misroutes++;
-    log_warn("misroute", KV("session", s->id), KI("attempt", a->number), KV("during", where),
-             KPREFIX("cookie", a->route.cookies.header));
+    log_warn("misroute", KV("session", s->id), KI("attempt", a->number), KV("during", where));
+    log_debug("misroute.cookie", KV("session", s->id),
+              KPREFIX("cookie", a->route.cookies.header));
 }

@@ -260,12 +260,12 @@ struct cleat_call *cleat_create(struct cleat *core, const char *tenant, const ch
     struct create_request r;
     struct error e = {0};
     struct cleat_call *call;
-    if (!create_request_parse(core->config, request, len, &r, &e))
+    struct session *s = NULL;
+    if (!create_request_parse(core->config, tenant, request, len, &r, &e))
         return refuse(core, &e, false, NULL, done, arg);
-    struct session *s = r.request_id ? core_find_request(core, r.tenant, r.request_id) : NULL;
-    if (tenant && strcmp(tenant, r.tenant) != 0)
-        error_set(&e, ERR_FORBIDDEN, "tenant: a session of another tenant cannot be made");
-    else if (s && s->state >= SESSION_CLOSING)
+    if (r.request_id)
+        s = core_find_request(core, r.tenant, r.request_id);
+    if (s && s->state >= SESSION_CLOSING)
         error_set(&e, ERR_BLOCKED, "this request id had a session that was closed");
     else if (s && strcmp(s->parameters, r.parameters) != 0)
         error_set(&e, ERR_CONFLICT, "this request id has a session with other parameters");

@@ -151,7 +151,7 @@ static void take_upload_answer(struct attempt *a)
         upload_failed(a, "another container answered");
     } else if (plain && c->polling) {
         take_plain_health(a);
-    } else if (plain && m->verdict != VERDICT_PROVEN && m->sent) {
+    } else if (plain && m->verdict != VERDICT_PROVEN && m->sent && m->status != 503) {
         c->polling = true; /* not repeated blindly: it may be at work */
         c->upload_retry_at = core_now(a->session->core) + POLL_MS;
         message_reset(&c->message);

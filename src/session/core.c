@@ -48,22 +48,17 @@ struct session *core_find_request(const struct cleat *core, const char *tenant,
 
 /* ---- what the drivers report ---- */
 
-static void on_exit_of(void *arg, const char *container, const char *cause)
+static void on_exit_of(void *arg, const char *key, const char *cause)
 {
     struct group *g = arg;
-    struct session *s;
-    struct attempt *a;
-    TAILQ_FOREACH (s, &g->core->sessions, entry)
-        TAILQ_FOREACH (a, &s->attempts, entry)
-            if (s->group == g && a->launched && strcmp(a->container.id, container) == 0 &&
-                !a->died) {
-                a->died = true;
-                mem_copy_string(a->cause, sizeof(a->cause), cause);
-                log_warn("container.died", KV("session", s->id), KI("attempt", a->number),
-                         KV("cause", cause));
-                session_wake(s);
-                return;
-            }
+    struct attempt *a = find_attempt(g->core, key);
+    if (!a || a->session->group != g || a->died)
+        return;
+    a->died = true;
+    mem_copy_string(a->cause, sizeof(a->cause), cause);
+    log_warn("container.died", KV("session", a->session->id), KI("attempt", a->number),
+             KV("cause", cause));
+    session_wake(a->session);
 }
 
 static void on_target(void *arg, const char *id, enum target_state state, const char *reason)

@@ -79,6 +79,7 @@ struct message {
     enum op_state state;
     char nonce[PROOF_NONCE_SIZE];
     bool direct;
+    bool anonymous;
     bool stranger; /* another session named itself: what was sent cannot have run here */
     enum verdict verdict;
     struct error error;
@@ -134,6 +135,7 @@ struct attempt {
     bool touched; /* something was executed or staged: there may be artifacts */
     struct pool *pool;
     struct route route;
+    int64_t contact;   /* last answer to a request that named the session */
     int64_t completed; /* executions that the container has finished, as far as we know */
 
     struct op launch_op, add_op;
@@ -143,6 +145,7 @@ struct attempt {
 
     bool waits_for_sweep;
     int64_t sweep_joined, sweep_at;
+    uint64_t probes_before;
     TAILQ_ENTRY(attempt) sweep_entry;
 
     struct cleanup cleanup;
@@ -158,6 +161,7 @@ struct span {
     const char *result; /* cleanup: "running", "ok", "skipped", "lost" */
 };
 #define MAX_SPANS 96
+#define CLEANUP_SPANS 16 /* of them, kept free for the end */
 
 enum run_state { RAN_NO, RAN_YES, RAN_UNKNOWN };
 
@@ -212,8 +216,8 @@ struct session {
     int64_t wake_at; /* earliest moment a step asked for; 0: none */
 
     struct attempt_list attempts;
-    struct attempt *attempt; /* the current one, NULL between attempts */
-    unsigned attempts_used;
+    struct attempt *attempt;          /* the current one, NULL between attempts */
+    unsigned attempts_used, failures; /* a lack of capacity is no failure */
     int64_t launch_at;
 
     struct execution_list executions;
@@ -328,6 +332,7 @@ void attempt_step(struct attempt *);
 /* route.c */
 bool route_step(struct attempt *); /* true: confirmed */
 void route_drop(struct attempt *); /* the cookies lead elsewhere */
+int64_t container_idle_ms(const struct session *);
 void route_keep(struct attempt *); /* renews before expiry; confirms a suspect route */
 
 /* sweep.c */
@@ -394,8 +399,9 @@ struct create_request {
     int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
     char *parameters; /* canonical, without the request id */
 };
-bool create_request_parse(const struct cleat_config *, const char *text, size_t len,
-                          struct create_request *, struct error *);
+/* tenant: the caller's own, the only one allowed; NULL: any. */
+bool create_request_parse(const struct cleat_config *, const char *tenant, const char *text,
+                          size_t len, struct create_request *, struct error *);
 void create_request_release(struct create_request *);
 json_t *execute_request_parse(const struct session *, const char *text, size_t len,
                               int64_t *timeout_s, int64_t *output_limit, struct error *);

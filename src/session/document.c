@@ -8,6 +8,8 @@
 #include "http/json.h"
 #include "session/config.h"
 
+#define MAX_CLOSED_LISTED 1000
+
 static json_t *time_text(int64_t ms)
 {
     char text[40];
@@ -140,13 +142,18 @@ char *cleat_session(struct cleat *core, const char *tenant, const char *id)
     return s ? take_text(session_document(s)) : NULL;
 }
 
+/* All that are not over, and the newest of those that are: a list that one turn can make. */
 char *cleat_sessions(struct cleat *core, const char *tenant)
 {
     json_t *list = json_array();
-    struct session *s;
-    TAILQ_FOREACH (s, &core->sessions, entry)
-        if (!tenant || strcmp(tenant, s->context.tenant) == 0)
+    const struct session *s;
+    unsigned skip = core->closed > MAX_CLOSED_LISTED ? core->closed - MAX_CLOSED_LISTED : 0;
+    TAILQ_FOREACH (s, &core->sessions, entry) {
+        if (session_is_over(s) && skip > 0)
+            skip--;
+        else if (!tenant || strcmp(tenant, s->context.tenant) == 0)
             json_array_append_new(list, session_document(s));
+    }
     return take_text(json_pack("{s:o}", "sessions", list));
 }
 

@@ -255,26 +255,6 @@ static void complete_request(struct execution *e)
         json_object_set_new(e->request, "wait_s", json_integer(WAIT_S));
 }
 
-/* Starts the first one in the queue, once it is durable that this container may hold artifacts.
- */
-static void begin(struct session *s)
-{
-    struct attempt *a = s->attempt;
-    struct execution *e = TAILQ_FIRST(&s->executions);
-    if (!e || a->state != ATTEMPT_LIVE || !a->route.confirmed || a->route.suspect)
-        return;
-    if (!a->touched) {
-        a->touched = true;
-        attempt_dirty(a);
-    }
-    if (!attempt_durable(a))
-        return;
-    complete_request(e);
-    e->deadline = core_now(s->core) + e->timeout_s * 1000 + EXECUTION_GRACE_MS;
-    s->running = e;
-    s->again = true;
-}
-
 /* The caller is told. A plain container may still be at it and knows no deadline: its slot is
  * free only when it has finished, or when the session ends. */
 static void give_up(struct execution *e)
@@ -296,6 +276,35 @@ static void give_up(struct execution *e)
     e->deadline = INT64_MAX;
     message_reset(&e->message);
     e->session->again = true;
+}
+
+/* Starts the first one in the queue, once it is durable that this container may hold artifacts.
+ */
+static void begin(struct session *s)
+{
+    struct attempt *a = s->attempt;
+    struct execution *e = TAILQ_FIRST(&s->executions);
+    if (!e)
+        return;
+    if (e->deadline == 0)
+        e->deadline = core_now(s->core) + e->timeout_s * 1000 + EXECUTION_GRACE_MS;
+    if (core_now(s->core) >= e->deadline) {
+        give_up(e);
+        return;
+    }
+    session_at(s, e->deadline);
+    if (a->state != ATTEMPT_LIVE || !a->route.confirmed || a->route.suspect)
+        return;
+    if (!a->touched) {
+        a->touched = true;
+        attempt_dirty(a);
+    }
+    if (!attempt_durable(a))
+        return;
+    complete_request(e);
+    e->deadline = core_now(s->core) + e->timeout_s * 1000 + EXECUTION_GRACE_MS;
+    s->running = e;
+    s->again = true;
 }
 
 void executions_step(struct session *s)

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #define COMMIT_RETRY_MS 1000
+#define PURGE_MAX 1000 /* sessions forgotten in one turn */
 
 struct commit {
     TAILQ_ENTRY(commit) entry;
@@ -66,7 +67,7 @@ static void add_session(struct changes *c, struct session *s, uint64_t number)
 static void again(struct session *s, uint64_t number, const struct error *e)
 {
     struct attempt *a;
-    if (!s->stored) {
+    if (!s->stored && s->commit <= number) {
         calls_fail(s, e);
         session_free(s);
         return;
@@ -231,12 +232,17 @@ void journal_purge(struct cleat *core)
     struct session *s, *next;
     int64_t before = core_now(core) - core->settings->retention_s * 1000;
     struct session_list old = TAILQ_HEAD_INITIALIZER(old);
+    struct error gone;
+    error_set(&gone, ERR_NOT_FOUND, "the session is forgotten: its retention is over");
+    unsigned count = 0;
     if (core->store_failing)
         return;
     for (s = TAILQ_FIRST(&core->sessions); s; s = next) {
         next = TAILQ_NEXT(s, entry);
         if (!session_is_over(s) || s->closed > before || !session_durable(s))
             continue;
+        if (++count > PURGE_MAX)
+            break;
         add_deletion(&changes, s);
         TAILQ_INSERT_TAIL(&old, s, queue_entry);
     }
@@ -246,6 +252,7 @@ void journal_purge(struct cleat *core)
     release_changes(&changes);
     while ((s = TAILQ_FIRST(&old))) {
         TAILQ_REMOVE(&old, s, queue_entry);
+        calls_fail(s, &gone);
         session_free(s);
     }
 }

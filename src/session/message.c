@@ -103,6 +103,8 @@ static void answered(void *arg, const struct http_answer *answer)
     if (answer->error.code == ERR_NONE && answer->body_len > 0)
         m->body = js_parse_object(answer->body, answer->body_len, NULL);
     m->verdict = judge(m, answer);
+    if (m->verdict == VERDICT_PROVEN && !m->anonymous)
+        a->contact = core_now(a->session->core);
     const char *who = http_answer_header(answer, PROOF_HEADER_SESSION);
     m->stranger = who && strcmp(who, a->session->id) != 0;
     bool may_bring_cookies = m->verdict == VERDICT_PROVEN && !m->direct && answer->status < 500;
@@ -151,6 +153,7 @@ void message_send(struct message *m, struct attempt *a, const struct message_opt
     message_reset(m);
     m->attempt = a;
     m->direct = o->direct;
+    m->anonymous = o->anonymous;
     m->state = OP_RUNNING;
     loop_random(a->session->core->loop, random, sizeof(random));
     proof_nonce(m->nonce, random);

@@ -75,6 +75,7 @@ char *session_row(const struct session *s)
                    {"used", s->used},
                    {"launch_at", s->launch_at},
                    {"attempts", (int64_t)s->attempts_used},
+                   {"failures", (int64_t)s->failures},
                    {"executed", (int64_t)s->executed},
                    {"executions_failed", (int64_t)s->executions_failed},
                    {"probes", (int64_t)s->probes},
@@ -132,7 +133,7 @@ static enum error_code find_code(const char *name)
 
 static void numbers_from_row(struct session *s, const json_t *o)
 {
-    int64_t attempts = 0, executed = 0, failed = 0, probes = 0, misroutes = 0;
+    int64_t attempts = 0, failures = 0, executed = 0, failed = 0, probes = 0, misroutes = 0;
     struct error e = {0};
     js_int(o, "created", true, 0, INT64_MAX, &s->created, &e);
     js_int(o, "opened", true, 0, INT64_MAX, &s->opened, &e);
@@ -142,11 +143,13 @@ static void numbers_from_row(struct session *s, const json_t *o)
     js_int(o, "used", true, 0, INT64_MAX, &s->used, &e);
     js_int(o, "launch_at", true, 0, INT64_MAX, &s->launch_at, &e);
     js_int(o, "attempts", true, 0, UINT32_MAX, &attempts, &e);
+    js_int(o, "failures", true, 0, UINT32_MAX, &failures, &e);
     js_int(o, "executed", true, 0, INT64_MAX, &executed, &e);
     js_int(o, "executions_failed", true, 0, INT64_MAX, &failed, &e);
     js_int(o, "probes", true, 0, INT64_MAX, &probes, &e);
     js_int(o, "misroutes", true, 0, INT64_MAX, &misroutes, &e);
     s->attempts_used = (unsigned)attempts;
+    s->failures = (unsigned)failures;
     s->executed = (uint64_t)executed;
     s->executions_failed = (uint64_t)failed;
     s->probes = (uint64_t)probes;
@@ -186,7 +189,7 @@ static struct session *make_live(struct cleat *core, const char *id, const char 
                                  const char *parameters, struct error *e)
 {
     struct create_request r;
-    if (!create_request_parse(core->config, parameters, strlen(parameters), &r, e))
+    if (!create_request_parse(core->config, NULL, parameters, strlen(parameters), &r, e))
         return NULL;
     struct session *s =
         session_new(core, find_group(core, r.class_name), id, r.tenant, request_id);

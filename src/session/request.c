@@ -84,24 +84,30 @@ static void take_limit(const json_t *o, const char *key, int64_t *out, struct er
     js_int(o, key, false, option->min, option->max, out, e);
 }
 
-static char *canonical(const json_t *request, const char *tenant)
+/* The same for requests that mean the same. */
+static char *canonical(const struct create_request *r)
 {
-    json_t *copy = json_copy((json_t *)request);
+    json_t *copy = json_copy(r->json);
     json_object_del(copy, "request_id");
-    json_object_set_new(copy, "tenant", json_string(tenant));
+    if (!r->env || json_object_size(r->env) == 0)
+        json_object_del(copy, "env");
+    json_object_set_new(copy, "class", json_string(r->class_name));
+    json_object_set_new(copy, "tenant", json_string(r->tenant));
     char *text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(copy);
     return text;
 }
 
-bool create_request_parse(const struct cleat_config *config, const char *text, size_t len,
-                          struct create_request *r, struct error *e)
+bool create_request_parse(const struct cleat_config *config, const char *tenant,
+                          const char *text, size_t len, struct create_request *r,
+                          struct error *e)
 {
     static const char *const keys[] = {
         "request_id",     "tenant",         "user", "thread",           "run",
         "parent",         "class",          "env",  "create_timeout_s", "idle_timeout_s",
         "max_lifetime_s", "exec_timeout_s", NULL};
-    *r = (struct create_request){.tenant = "default", .class_name = "default"};
+    *r =
+        (struct create_request){.tenant = tenant ? tenant : "default", .class_name = "default"};
     *e = (struct error){0};
     json_t *o = r->json = js_parse_object(text, len, e);
     if (!o)
@@ -117,6 +123,8 @@ bool create_request_parse(const struct cleat_config *config, const char *text, s
         js_string(o, names[i].key, false, 1024, names[i].out, e);
         check_name(names[i].key, *names[i].out, e);
     }
+    if (e->code == ERR_NONE && tenant && strcmp(tenant, r->tenant) != 0)
+        error_set(e, ERR_FORBIDDEN, "tenant: a session of another tenant cannot be made");
     js_object(o, "env", false, &r->env, e);
     check_env(r->env, e);
     const struct class *class =
@@ -140,7 +148,7 @@ bool create_request_parse(const struct cleat_config *config, const char *text, s
         create_request_release(r);
         return false;
     }
-    r->parameters = canonical(o, r->tenant);
+    r->parameters = canonical(r);
     return true;
 }
 

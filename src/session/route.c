@@ -8,6 +8,8 @@
 #define CONFIRM_TIMEOUT_MS 5000
 #define CONFIRM_FAILURES 3 /* unanswered confirms in a row before the cookies are given up */
 #define CONFIRM_MAX_ANSWER 65536
+#define CONTAINER_GRACE_S 600 /* a forgotten container outlives its session's limits by this   \
+                               */
 
 static void send_confirm(struct attempt *a)
 {
@@ -33,7 +35,8 @@ void route_drop(struct attempt *a)
 static void note_completed(struct attempt *a)
 {
     const json_t *n = json_object_get(a->message.body, "executions_completed");
-    if (json_is_integer(n))
+    if (json_is_integer(n) &&
+        !a->session->running) /* a settling execution waits for this to grow */
         a->completed = json_integer_value(n);
 }
 
@@ -101,6 +104,12 @@ bool route_step(struct attempt *a)
     return false;
 }
 
+/* A container that hears nothing for this long ends itself. */
+int64_t container_idle_ms(const struct session *s)
+{
+    return (s->idle_timeout_s + CONTAINER_GRACE_S) * 1000;
+}
+
 /* Of a live attempt, while nothing else needs its message. */
 void route_keep(struct attempt *a)
 {
@@ -115,9 +124,9 @@ void route_keep(struct attempt *a)
         return;
     }
     int64_t now = core_now(s->core);
-    bool due = r->renew_at > 0 && now >= r->renew_at;
-    if (r->renew_at > now)
-        session_at(s, r->renew_at);
+    int64_t contact_at = a->contact + container_idle_ms(s) / 2;
+    bool due = (r->renew_at > 0 && now >= r->renew_at) || now >= contact_at;
+    session_at(s, r->renew_at > now && r->renew_at < contact_at ? r->renew_at : contact_at);
     if (!due && !(r->suspect && s->queued > 0))
         return;
     if (now < r->retry_at) {

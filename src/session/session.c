@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/json.h"
 
 const char *const session_state_names[SESSION_STATES] = {
     "QUEUED", "OPENING", "READY", "BUSY", "REROUTING", "CLOSING", "CLOSED", "FAILED"};
@@ -31,6 +32,11 @@ static void give_back_place(struct session *s)
         session_wake(TAILQ_FIRST(&core->queue));
 }
 
+static void on_timer(void *session)
+{
+    session_wake(session);
+}
+
 struct session *session_new(struct cleat *core, struct group *group, const char *id,
                             const char *tenant, const char *request_id)
 {
@@ -46,7 +52,7 @@ struct session *session_new(struct cleat *core, struct group *group, const char 
     TAILQ_INIT(&s->executions);
     TAILQ_INIT(&s->calls);
     task_init(&s->task, core->loop, session_run, s);
-    timer_init(&s->timer, core->loop, (loop_fn *)session_wake, s);
+    timer_init(&s->timer, core->loop, on_timer, s);
     TAILQ_INSERT_TAIL(&core->sessions, s, entry);
     HASH_ADD_STR(core->by_id, id, s);
     HASH_ADD_KEYPTR(hh_request, core->by_request, s->request_key, strlen(s->request_key), s);
@@ -139,7 +145,8 @@ bool session_is_over(const struct session *s)
 
 void session_span_add(struct session *s, const struct span *span)
 {
-    if (s->span_count == MAX_SPANS)
+    size_t room = span->cleanup ? MAX_SPANS : MAX_SPANS - CLEANUP_SPANS;
+    if (s->span_count >= room)
         return;
     if (s->span_count == s->span_capacity) {
         s->span_capacity = s->span_capacity ? 2 * s->span_capacity : 16;
@@ -171,6 +178,20 @@ void session_span_close(struct session *s, const char *name, unsigned attempt,
     }
 }
 
+/* A closed session is remembered for a while; what its user handed over is not. */
+static void forget_env(struct session *s)
+{
+    json_t *o = s->env ? js_parse_object(s->parameters, strlen(s->parameters), NULL) : NULL;
+    if (!o)
+        return;
+    json_object_del(o, "env");
+    free(s->parameters);
+    s->parameters = js_text(o);
+    json_decref(o);
+    json_decref(s->env);
+    s->env = NULL;
+}
+
 void session_go(struct session *s, enum session_state to)
 {
     enum session_state from = s->state;
@@ -191,6 +212,7 @@ void session_go(struct session *s, enum session_state to)
     if (session_is_over(s)) {
         s->closed = now;
         s->counted = true;
+        forget_env(s);
         s->core->closed++;
         give_back_place(s);
     }

@@ -56,9 +56,9 @@ static void launch(struct attempt *a)
                           .session = s->id,
                           .attempt = a->number,
                           .secret = secret,
-                          .idle_timeout_s = s->idle_timeout_s + CONTAINER_GRACE_S,
-                          .lifetime_s =
-                              s->create_timeout_s + s->max_lifetime_s + CONTAINER_GRACE_S};
+                          .idle_timeout_s = container_idle_ms(s) / 1000,
+                          .lifetime_s = s->create_timeout_s + s->max_lifetime_s +
+                                        container_idle_ms(s) / 1000};
     a->launch_op.state = OP_RUNNING;
     s->core->counters.launches++;
     g->runtime_ops->launch(g->runtime, &what, launched, a);
@@ -206,6 +206,7 @@ static void take_stage_answer(struct attempt *a)
         attempt_misrouted(a, "stage");
         route_drop(a);
         attempt_go(a, ATTEMPT_ROUTING);
+        a->route.retry_at = core_now(s->core) + s->group->class->backoff_base_ms;
         return;
     }
     if (m->verdict == VERDICT_PROVEN) {

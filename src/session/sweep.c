@@ -147,10 +147,12 @@ static bool is_from(const struct attempt *a, const struct probe *p,
 
 static struct attempt *find_waiter(struct sweep *w, const char *session)
 {
+    const struct session *s = core_find(w->group->core, session);
     struct attempt *a;
-    TAILQ_FOREACH (a, &w->waiters, sweep_entry)
-        if (strcmp(a->session->id, session) == 0)
-            return a;
+    if (s && s->group->sweep == w)
+        TAILQ_FOREACH (a, &s->attempts, entry)
+            if (a->waits_for_sweep)
+                return a;
     return NULL;
 }
 
@@ -208,7 +210,6 @@ static void send_probe(struct sweep *w)
     const char *const *urls;
     size_t nodes = g->balancer_ops->nodes(g->balancer, &urls);
     struct probe *p = mem_alloc(sizeof(*p));
-    struct attempt *a;
     uint8_t random[16];
     p->sweep = w;
     p->node = w->next_node++ % nodes;
@@ -231,8 +232,6 @@ static void send_probe(struct sweep *w)
     w->in_flight++;
     w->sent++;
     w->total_probes++;
-    TAILQ_FOREACH (a, &w->waiters, sweep_entry)
-        a->session->probes++;
     p->exchange = http_start(w->share, &request, probe_done, p);
     free(url);
 }
@@ -305,6 +304,7 @@ void sweep_join(struct attempt *a)
         return;
     a->waits_for_sweep = true;
     a->sweep_joined = now;
+    a->probes_before = w->total_probes;
     a->sweep_at = a->route.retry_at > now ? a->route.retry_at : now;
     TAILQ_INSERT_TAIL(&w->waiters, a, sweep_entry);
     w->waiting++;
@@ -317,6 +317,7 @@ void sweep_leave(struct attempt *a)
     if (!a->waits_for_sweep)
         return;
     a->waits_for_sweep = false;
+    a->session->probes += w->total_probes - a->probes_before; /* sent while it waited */
     TAILQ_REMOVE(&w->waiters, a, sweep_entry);
     w->waiting--;
 }

@@ -59,7 +59,7 @@ static int teardown(void **state)
 static enum error_code parse(const struct world *w, const char *text, struct error *e)
 {
     struct create_request r;
-    if (create_request_parse(w->core->config, text, strlen(text), &r, e))
+    if (create_request_parse(w->core->config, NULL, text, strlen(text), &r, e))
         create_request_release(&r);
     return e->code;
 }
@@ -135,8 +135,8 @@ static void order_of_keys_does_not_make_another_request(void **state)
     const char *one = "{\"user\":\"u\",\"request_id\":\"r1\",\"run\":\"x\"}";
     const char *two =
         "{\"run\":\"x\",\"tenant\":\"default\",\"user\":\"u\",\"request_id\":\"r2\"}";
-    assert_true(create_request_parse(w->core->config, one, strlen(one), &a, &e));
-    assert_true(create_request_parse(w->core->config, two, strlen(two), &b, &e));
+    assert_true(create_request_parse(w->core->config, NULL, one, strlen(one), &a, &e));
+    assert_true(create_request_parse(w->core->config, NULL, two, strlen(two), &b, &e));
     assert_string_equal(a.parameters, b.parameters);
     create_request_release(&a);
     create_request_release(&b);
@@ -146,7 +146,7 @@ static struct session *make(struct world *w, const char *id, const char *text)
 {
     struct create_request r;
     struct error e;
-    assert_true(create_request_parse(w->core->config, text, strlen(text), &r, &e));
+    assert_true(create_request_parse(w->core->config, NULL, text, strlen(text), &r, &e));
     struct session *s = session_new(w->core, &w->core->groups[0], id, r.tenant, "request");
     session_fill(s, &r);
     create_request_release(&r);
