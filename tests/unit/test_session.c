@@ -35,6 +35,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(w->dir));
     struct cleat_config *config = cleat_config_new();
     assert_true(cleat_config_set(config, NULL, "state_dir", w->dir, why, sizeof(why)));
+    assert_true(cleat_config_set(config, NULL, "executor", "/bin/false", why, sizeof(why)));
     assert_true(cleat_config_set(config, "plain", "proof", "none", why, sizeof(why)));
     w->base = event_base_new();
     w->core = cleat_new(w->base, config, why, sizeof(why));
@@ -222,6 +223,121 @@ static void rows_bring_a_session_back(void **state)
     free(attempt_again);
 }
 
+#define ROW(state, class)                                                                      \
+    "{\"id\":\"" AN_ID                                                                         \
+    "\",\"request_id\":\"r\",\"parameters\":\"{\\\"class\\\":\\\"" class "\\\","               \
+                                                                         "\\\"tenant\\\":"     \
+                                                                         "\\\"t\\\"}\","       \
+                                                                         "\"state\":\"" state  \
+                                                                         "\"}"
+
+static void only_live_sessions_need_their_class(void **state)
+{
+    struct world *w = *state;
+    struct error e = {0};
+    assert_null(session_from_row(w->core, ROW("READY", "gone"), &e));
+    assert_non_null(strstr(e.message, "gone"));
+    e = (struct error){0};
+    struct session *s = session_from_row(w->core, ROW("CLOSED", "gone"), &e);
+    assert_non_null(s);
+    assert_string_equal(s->class_name, "gone");
+    assert_string_equal(s->context.tenant, "t");
+    assert_ptr_equal(core_find_request(w->core, "t", "r"), s);
+}
+
+static void a_closed_session_forgets_its_environment(void **state)
+{
+    struct world *w = *state;
+    struct session *s = make(w, AN_ID, "{\"user\":\"u\",\"env\":{\"TOKEN\":\"hush\"}}");
+    session_go(s, SESSION_CLOSED);
+    assert_null(s->env);
+    assert_null(strstr(s->parameters, "hush"));
+    assert_non_null(strstr(s->parameters, "\"user\":\"u\""));
+}
+
+struct outcome {
+    int calls;
+    char code[32];
+};
+
+static void take_outcome(void *arg, const struct cleat_error *error, const char *document)
+{
+    struct outcome *o = arg;
+    o->calls++;
+    mem_copy_string(o->code, sizeof(o->code),
+                    error      ? error->code
+                    : document ? "ok"
+                               : "nothing");
+}
+
+static void wait_for(struct world *w, const struct outcome *o)
+{
+    for (int i = 0; i < 1000 && o->calls == 0; i++)
+        event_base_loop(w->base, EVLOOP_ONCE);
+    assert_int_equal(o->calls, 1);
+}
+
+static const char *create(struct world *w, const char *tenant, const char *request,
+                          struct outcome *o)
+{
+    *o = (struct outcome){0};
+    cleat_create(w->core, tenant, request, strlen(request), take_outcome, o);
+    assert_int_equal(o->calls, 0); /* never before it returns */
+    wait_for(w, o);
+    return o->code;
+}
+
+static void tenants_are_walled_off(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+    const char *plain = "{\"class\":\"plain\",\"tenant\":\"a\"}";
+    assert_string_equal(create(w, "a", "{\"tenant\":\"b\"}", &o), "forbidden");
+    assert_string_equal(create(w, NULL, plain, &o), "ok");
+    assert_string_equal(create(w, "a", plain, &o), "ok");
+    assert_string_equal(create(w, "b", "{\"class\":\"plain\"}", &o), "forbidden");
+    assert_string_equal(create(w, "b", "{\"request_id\":\"r\"}", &o), "ok");
+    assert_string_equal(create(w, "b", "{\"request_id\":\"r\",\"class\":\"default\"}", &o),
+                        "ok");
+    assert_string_equal(create(w, "b", "{\"request_id\":\"r\",\"user\":\"x\"}", &o),
+                        "conflict");
+    struct session *s = core_find_request(w->core, "b", "r");
+    assert_non_null(s);
+    assert_null(core_find_request(w->core, "a", "r"));
+    char *own = cleat_session(w->core, "b", s->id),
+         *others = cleat_session(w->core, "a", s->id);
+    assert_non_null(own);
+    assert_null(others);
+    free(own);
+    o = (struct outcome){0};
+    cleat_close(w->core, "a", s->id, take_outcome, &o);
+    wait_for(w, &o);
+    assert_string_equal(o.code, "not_found");
+    o = (struct outcome){0};
+    cleat_close(w->core, "b", s->id, take_outcome, &o);
+    wait_for(w, &o);
+    assert_string_equal(o.code, "ok");
+    assert_string_equal(create(w, "b", "{\"request_id\":\"r\"}", &o), "request_id_closed");
+}
+
+static void a_lost_master_key_is_not_replaced(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+    char why[256] = "";
+    assert_string_equal(create(w, NULL, "{\"class\":\"plain\"}", &o), "ok");
+    cleat_free(w->core);
+    char *key = mem_printf("%s/master.key", w->dir);
+    assert_int_equal(unlink(key), 0);
+    struct cleat_config *config = cleat_config_new();
+    assert_true(cleat_config_set(config, NULL, "state_dir", w->dir, why, sizeof(why)));
+    w->core = cleat_new(w->base, config, why, sizeof(why));
+    assert_null(w->core);
+    assert_non_null(strstr(why, "master.key"));
+    assert_int_equal(access(key, F_OK), -1);
+    free(key);
+}
+
 static void damaged_rows_are_refused(void **state)
 {
     static const char *const bad[] = {
@@ -299,6 +415,11 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(execute_requests_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_bring_a_session_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(only_live_sessions_need_their_class, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_closed_session_forgets_its_environment, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(tenants_are_walled_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lost_master_key_is_not_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_rows_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(launch_keys_lead_to_their_attempt, setup, teardown),
         cmocka_unit_test(configurations_are_checked_as_a_whole),
