@@ -65,7 +65,8 @@ const char *cleat_version(void);
  * wrong. */
 struct cleat *cleat_new(struct event_base *base, struct cleat_config *config, char *why,
                         size_t size);
-/* Leaves containers and sessions to the next start. Calls under way never call back. */
+/* Leaves containers and sessions to the next start. Calls under way never call back. Not from
+ * within a callback of this library. */
 void cleat_free(struct cleat *);
 
 /* ---- sessions ---- */
@@ -100,8 +101,8 @@ void cleat_call_cancel(struct cleat_call *);
 /* ---- documents: free() them; NULL: no such session ---- */
 
 char *cleat_session(struct cleat *, const char *tenant, const char *session);
-char *cleat_sessions(struct cleat *,
-                     const char *tenant); /* {"sessions":[…]}, closed ones included */
+/* {"sessions":[…]}: all that are not over and the newest 1,000 that are, oldest first. */
+char *cleat_sessions(struct cleat *, const char *tenant);
 /* {"base_url","headers":{…},"expires_at"}: how a request of this session reaches its container.
  */
 char *cleat_route(struct cleat *, const char *tenant, const char *session);
