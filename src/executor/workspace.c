@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "executor/tree.h"
 #include "loop/child.h"
+#include "loop/lock.h"
 
 static enum error_code make(const struct config *c, const char *name, mode_t mode,
                             struct error *e)
@@ -37,10 +38,19 @@ static enum error_code give(const struct config *c, const char *name, mode_t mod
     return e->code;
 }
 
+/* Whoever started us may have died before our pid was written down. */
+static enum error_code claim_lock(const struct config *c, struct error *e)
+{
+    char *path = mem_printf("%s/lock", c->workspace);
+    enum error_code code = lock_claim(path, e);
+    free(path);
+    return code;
+}
+
 enum error_code workspace_prepare(const struct config *c, struct error *e)
 {
     static const char *const homes[] = {"home", "home/artifacts", "home/data", "home/input"};
-    if (dir_make(c->workspace, 0700, e) || make(c, "debug", 0700, e) ||
+    if (dir_make(c->workspace, 0700, e) || claim_lock(c, e) || make(c, "debug", 0700, e) ||
         make(c, "debug/executions", 0700, e))
         return e->code;
     for (size_t i = 0; i < sizeof homes / sizeof *homes; i++)

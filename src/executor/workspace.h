@@ -4,7 +4,8 @@
 
 #include "executor/config.h"
 
-/* Makes debug/executions and home/{artifacts,data,input}; home becomes the user's. */
+/* Writes our pid into the lock that we inherited when nobody has, and makes debug/executions
+ * and home/{artifacts,data,input}; home becomes the user's. */
 enum error_code workspace_prepare(const struct config *, struct error *e);
 
 /* Lets the user's uid through the workspace to its home and, without a sandbox, to its code. */

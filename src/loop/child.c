@@ -13,6 +13,7 @@
 #include "loop/lock.h"
 
 #define LOCK_POLL_MS 50
+#define SEARCH_POLL_MAX_MS 1000 /* a search looks at every process */
 
 struct child {
     struct loop *loop;
@@ -21,8 +22,11 @@ struct child {
     bool ours; /* we are its parent: as long as we do not reap it, its pid is not given again */
     bool leads_group;
     bool gone;
+    int owed_signal; /* 0: none; for a process that is not known yet */
+    bool owed_to_group;
     struct fd_watch *watch;
     struct timer poll; /* of the lock */
+    int64_t poll_ms;
     char *lock_path;
     child_exit_fn *exited; /* NULL: freed while it ran, only to be reaped */
     void *arg;
@@ -74,7 +78,7 @@ static void finish(struct child *c)
 static void finish_when_unlocked(struct child *c)
 {
     if (c->lock_path && lock_held(c->lock_path))
-        timer_arm(&c->poll, LOCK_POLL_MS);
+        timer_arm(&c->poll, c->poll_ms);
     else
         finish(c);
 }
@@ -105,6 +109,7 @@ static struct child *child_new(struct loop *loop, const char *lock_path, child_e
     struct child *c = mem_alloc(sizeof *c);
     *c = (struct child){.loop = loop,
                         .pidfd = -1,
+                        .poll_ms = LOCK_POLL_MS,
                         .lock_path = mem_strdup(lock_path),
                         .exited = exited,
                         .arg = arg};
@@ -217,19 +222,44 @@ struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
 
 /* ---- adoption */
 
+/* False: nobody is known yet. */
+static bool name_owner(struct child *c, bool *searched)
+{
+    c->owner = lock_read(c->lock_path);
+    *searched = c->owner.pid == 0;
+    if (*searched)
+        c->owner = lock_find(c->lock_path);
+    if (c->owner.pid != 0)
+        return true;
+    c->poll_ms = c->poll_ms * 2 < SEARCH_POLL_MAX_MS ? c->poll_ms * 2 : SEARCH_POLL_MAX_MS;
+    return false;
+}
+
+static void welcome(struct child *c, bool searched)
+{
+    struct error ignored; /* then our next life searches as we did */
+    c->poll_ms = LOCK_POLL_MS;
+    c->leads_group = getpgid(c->owner.pid) == c->owner.pid;
+    if (searched)
+        lock_write(c->lock_path, c->owner.pid, &ignored);
+    if (c->owed_signal != 0)
+        child_kill(c, c->owed_signal, c->owed_to_group);
+}
+
 /* Finds the process behind the lock. With its start time no other process of that pid passes
  * for it; the comparison comes after pidfd_open, which pins the process that is compared. */
 static void find_process(struct child *c)
 {
-    c->owner = lock_read(c->lock_path);
-    if (c->owner.pid == 0)
+    bool searched;
+    if (!name_owner(c, &searched))
         return;
     bool watched = watch_process(c);
     if (watched && process_is(&c->owner)) {
-        c->leads_group = getpgid(c->owner.pid) == c->owner.pid;
+        welcome(c, searched);
         return;
     }
-    if (!watched && errno != ESRCH) { /* no descriptor left: the poll tries again */
+    /* The poll tries again: no descriptor was left, or what was found has just ended. */
+    if (searched || (!watched && errno != ESRCH)) {
         stop_watching(c);
         c->owner.pid = 0;
         return;
@@ -260,7 +290,7 @@ struct child *child_adopt(struct loop *loop, const char *lock_path, child_exit_f
         return NULL;
     }
     if (!c->watch)
-        timer_arm(&c->poll, LOCK_POLL_MS);
+        timer_arm(&c->poll, c->poll_ms);
     return c;
 }
 
@@ -273,8 +303,13 @@ pid_t child_pid(const struct child *c)
 
 void child_kill(struct child *c, int signo, bool whole_group)
 {
-    if (c->gone || c->owner.pid == 0)
+    if (c->gone)
         return;
+    if (c->owner.pid == 0) {
+        c->owed_signal = signo;
+        c->owed_to_group = whole_group;
+        return;
+    }
     if (!whole_group || !c->leads_group) {
         if (c->pidfd >= 0)
             pidfd_send_signal(c->pidfd, signo, NULL, 0);

@@ -4,8 +4,10 @@
  * takes an flock on lock_path, the child inherits the descriptor (read-only, number 3), the
  * parent closes its own, and the kernel drops the lock when the last heir is gone. The file's
  * one line is "PID START\n", START being the start time of proc_pid_stat(5), so that no later
- * process passes for the child. The parent writes it right after the spawn; when it dies in
- * between, the child counts as alive with an unknown pid until the lock is free.
+ * process passes for the child. The parent writes it right after the spawn. When it dies in
+ * between, a child that knows of its lock writes the line itself (lock_claim), and for another
+ * one the adopter looks through /proc for the process that has the lock as descriptor 3; until
+ * it is found the child counts as alive with an unknown pid.
  */
 #ifndef CLEAT_LOOP_CHILD_H
 #define CLEAT_LOOP_CHILD_H
@@ -48,8 +50,9 @@ struct child *child_spawn(struct loop *, const struct child_spec *, child_exit_f
 struct child *child_adopt(struct loop *, const char *lock_path, child_exit_fn *exited,
                           void *arg);
 
-pid_t child_pid(const struct child *);                        /* 0: adopted and unknown */
-void child_kill(struct child *, int signo, bool whole_group); /* harmless once it is gone */
+pid_t child_pid(const struct child *); /* 0: adopted and unknown */
+/* Harmless once it is gone. While the pid is unknown, the last signal waits for it. */
+void child_kill(struct child *, int signo, bool whole_group);
 void child_free(struct child *); /* the process goes on, and is reaped; never calls back */
 
 /* The file system around a child; behind the same interface so that the simulation replaces it.
@@ -62,8 +65,10 @@ enum error_code dir_make(const char *path, mode_t mode, struct error *e);
 typedef void dir_each_fn(void *arg, const char *name, bool locked);
 void dir_list_locked(const char *root, dir_each_fn *each, void *arg);
 
-/* Small text files in a workspace, written with fsync and rename. read: NULL if absent,
- * unreadable or longer than max; free(). */
+/* Small text files, replaced by rename: the old text or the new one, never a part. replace:
+ * that holds when a process crashes; write: also when the machine does (fsync, which blocks the
+ * loop). read: NULL if absent, unreadable or longer than max; free(). */
+enum error_code file_replace(const char *path, const char *text, struct error *e);
 enum error_code file_write(const char *path, const char *text, struct error *e);
 char *file_read(const char *path, size_t max);
 

@@ -76,15 +76,15 @@ static bool write_all(int fd, const char *text, size_t len)
             len -= (size_t)written;
         }
     }
-    return fsync(fd) == 0;
+    return true;
 }
 
-static bool write_new(const char *path, const char *text)
+static bool write_new(const char *path, const char *text, bool sync)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return false;
-    bool ok = write_all(fd, text, strlen(text));
+    bool ok = write_all(fd, text, strlen(text)) && (!sync || fsync(fd) == 0);
     int why = errno;
     close(fd);
     errno = why;
@@ -105,16 +105,27 @@ static bool sync_parent(const char *path)
     return ok;
 }
 
-enum error_code file_write(const char *path, const char *text, struct error *e)
+static enum error_code replace(const char *path, const char *text, bool sync, struct error *e)
 {
     char *fresh = mem_printf("%s.new", path);
     enum error_code code = ERR_NONE;
-    if (!write_new(fresh, text) || rename(fresh, path) != 0 || !sync_parent(path)) {
+    if (!write_new(fresh, text, sync) || rename(fresh, path) != 0 ||
+        (sync && !sync_parent(path))) {
         code = fail(path, e);
         unlink(fresh);
     }
     free(fresh);
     return code;
+}
+
+enum error_code file_replace(const char *path, const char *text, struct error *e)
+{
+    return replace(path, text, false, e);
+}
+
+enum error_code file_write(const char *path, const char *text, struct error *e)
+{
+    return replace(path, text, true, e);
 }
 
 char *file_read(const char *path, size_t max)

@@ -1,11 +1,13 @@
 #include "loop/lock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/mem.h"
 #include "loop/child.h"
@@ -63,6 +65,20 @@ enum error_code lock_write(const char *path, pid_t pid, struct error *e)
     return code;
 }
 
+static bool leads_to(const char *path, const struct stat *lock)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && st.st_dev == lock->st_dev && st.st_ino == lock->st_ino;
+}
+
+enum error_code lock_claim(const char *path, struct error *e)
+{
+    struct stat lock;
+    if (fstat(CHILD_LOCK_FD, &lock) != 0 || lock.st_size > 0 || !leads_to(path, &lock))
+        return ERR_NONE;
+    return lock_write(path, getpid(), e);
+}
+
 bool lock_held(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -89,4 +105,43 @@ struct lock_owner lock_read(const char *path)
 bool process_is(const struct lock_owner *owner)
 {
     return owner->pid > 1 && start_time(owner->pid) == owner->start;
+}
+
+/* ---- the holder of a lock whose file says nothing */
+
+static bool has_lock(pid_t pid, const struct stat *lock)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, CHILD_LOCK_FD);
+    return leads_to(path, lock);
+}
+
+/* The child leads its group; its heirs came later and do not. */
+static bool precedes(const struct lock_owner *a, const struct lock_owner *b)
+{
+    bool leads = getpgid(a->pid) == a->pid, other_leads = getpgid(b->pid) == b->pid;
+    return leads == other_leads ? a->start < b->start : leads;
+}
+
+/* Asked again when the start time is known: it is that of a process that has the lock. */
+static void consider(struct lock_owner *best, pid_t pid, const struct stat *lock)
+{
+    if (pid <= 1 || pid == getpid() || !has_lock(pid, lock))
+        return;
+    struct lock_owner other = {.pid = pid, .start = start_time(pid)};
+    if (has_lock(pid, lock) && (best->pid == 0 || precedes(&other, best)))
+        *best = other;
+}
+
+struct lock_owner lock_find(const char *path)
+{
+    struct lock_owner best = {0};
+    struct stat lock;
+    DIR *processes = stat(path, &lock) == 0 ? opendir("/proc") : NULL;
+    if (!processes)
+        return best;
+    for (struct dirent *entry; (entry = readdir(processes));)
+        consider(&best, (pid_t)atoi(entry->d_name), &lock);
+    closedir(processes);
+    return best;
 }

@@ -15,6 +15,11 @@ int lock_take(const char *path, struct error *e);
 
 enum error_code lock_write(const char *path, pid_t pid, struct error *e);
 
+/* In the child: writes its own line when the file that CHILD_LOCK_FD leads to is path and
+ * empty, for the parent may die before it writes. When both write, both write the same bytes.
+ */
+enum error_code lock_claim(const char *path, struct error *e);
+
 bool lock_held(const char *path); /* also when it cannot be told; an absent file is free */
 
 struct lock_owner {
@@ -22,6 +27,11 @@ struct lock_owner {
     unsigned long long start;
 };
 struct lock_owner lock_read(const char *path);
+
+/* Who has path open as CHILD_LOCK_FD, best the leader of a group; pid 0: nobody, or nobody that
+ * we may look at (proc_pid_fd(5): root and the same uid may, but not into a process that is not
+ * dumpable). Looks at every process. */
+struct lock_owner lock_find(const char *path);
 
 bool process_is(const struct lock_owner *); /* that process exists, at least as a zombie */
 

@@ -137,7 +137,7 @@ void dir_list_locked(const char *root, dir_each_fn *each, void *arg)
     }
 }
 
-enum error_code file_write(const char *path, const char *text, struct error *e)
+enum error_code file_replace(const char *path, const char *text, struct error *e)
 {
     if (world.frozen)
         return ERR_NONE;
@@ -145,6 +145,11 @@ enum error_code file_write(const char *path, const char *text, struct error *e)
         return error_set(e, ERR_INTERNAL, "%s: no space left on device", path);
     files_put(path, text);
     return ERR_NONE;
+}
+
+enum error_code file_write(const char *path, const char *text, struct error *e)
+{
+    return file_replace(path, text, e);
 }
 
 char *file_read(const char *path, size_t max)

@@ -571,6 +571,168 @@ static void a_pid_that_is_written_late_is_found(void **state)
     child_free(other);
 }
 
+/* The parent that is killed between the spawn and the writing of the pid: the child, made by a
+ * process of its own, has the lock and the file is empty. */
+static void spawn_without_the_pid(int (*child)(int lock_fd))
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct error e = {0};
+        int fd = lock_take(lock, &e);
+        pid_t made = fd < 0 ? -1 : fork();
+        if (made == 0)
+            _exit(child(fd));
+        _exit(made < 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static int lead_heirs(int lock_fd)
+{
+    setsid();
+    dup2(lock_fd, CHILD_LOCK_FD);
+    close(lock_fd);
+    execl("/bin/sh", "sh", "-c", "sleep 100 & sleep 100 & wait", NULL);
+    return 1;
+}
+
+static int leave_heirs_only(int lock_fd)
+{
+    setsid();
+    dup2(lock_fd, CHILD_LOCK_FD);
+    close(lock_fd);
+    execl("/bin/sh", "sh", "-c", "sleep 100 & exit 0", NULL);
+    return 1;
+}
+
+static int have_the_lock_late(int lock_fd)
+{
+    for (int i = 0; i < 2000 && access(output, F_OK) != 0; i++)
+        usleep(5000);
+    dup2(lock_fd, CHILD_LOCK_FD);
+    close(lock_fd);
+    execl("/bin/sleep", "sleep", "100", NULL);
+    return 1;
+}
+
+static int claim_the_lock(int lock_fd)
+{
+    struct error e = {0};
+    dup2(lock_fd, CHILD_LOCK_FD);
+    close(lock_fd);
+    if (lock_claim(lock, &e) != ERR_NONE)
+        return 1;
+    execl("/bin/sleep", "sleep", "100", NULL);
+    return 1;
+}
+
+static void until_known(const struct child *c)
+{
+    for (int i = 0; i < 500 && child_pid(c) == 0; i++)
+        spin_for(loop, 10);
+    assert_int_not_equal(child_pid(c), 0);
+}
+
+static void a_child_whose_parent_wrote_no_pid_is_found(void **state)
+{
+    (void)state;
+    spawn_without_the_pid(lead_heirs);
+    struct child *c = child_adopt(loop, lock, on_exit_status, NULL);
+    assert_non_null(c);
+    until_known(c);
+    pid_t pid = child_pid(c);
+    assert_int_equal(getsid(pid), pid); /* the leader, none of its heirs */
+    assert_int_equal(lock_read(lock).pid, pid);
+    child_kill(c, SIGKILL, true);
+    wait_exit();
+    assert_false(lock_held(lock));
+    child_free(c);
+}
+
+static void heirs_of_an_unwritten_lock_are_found(void **state)
+{
+    (void)state;
+    spawn_without_the_pid(leave_heirs_only);
+    struct child *c = child_adopt(loop, lock, on_exit_status, NULL);
+    assert_non_null(c);
+    child_kill(c, SIGKILL, true);
+    wait_exit();
+    assert_false(lock_held(lock));
+    child_free(c);
+}
+
+static void a_signal_waits_for_an_unknown_pid(void **state)
+{
+    (void)state;
+    spawn_without_the_pid(have_the_lock_late);
+    struct child *c = child_adopt(loop, lock, on_exit_status, NULL);
+    assert_non_null(c);
+    assert_int_equal(child_pid(c), 0);
+    child_kill(c, SIGTERM, false);
+    spin_for(loop, 120);
+    assert_int_equal(exits, 0);
+    struct error e;
+    assert_int_equal(file_replace(output, "", &e), ERR_NONE);
+    wait_exit();
+    assert_int_not_equal(child_pid(c), 0);
+    child_free(c);
+}
+
+static void a_child_claims_its_lock(void **state)
+{
+    (void)state;
+    spawn_without_the_pid(claim_the_lock);
+    char *line = wait_line(lock), expected[64];
+    struct lock_owner owner = lock_read(lock);
+    assert_true(process_is(&owner));
+    snprintf(expected, sizeof expected, "%d %llu\n", (int)owner.pid, owner.start);
+    assert_string_equal(line, expected);
+    free(line);
+    /* the parent that lives writes the same line at the same time */
+    struct error e = {0};
+    assert_int_equal(lock_write(lock, owner.pid, &e), ERR_NONE);
+    line = file_read(lock, 100);
+    assert_string_equal(line, expected);
+    free(line);
+    struct child *c = child_adopt(loop, lock, on_exit_status, NULL);
+    assert_int_equal(child_pid(c), owner.pid);
+    child_kill(c, SIGKILL, false);
+    wait_exit();
+    child_free(c);
+}
+
+/* 0: as expected. CHILD_LOCK_FD may be in use: in a process of its own. */
+static int claim_what_is_not_ours(void)
+{
+    struct error e = {0};
+    char other[128];
+    snprintf(other, sizeof other, "%s/other", dir);
+    int fd = lock_take(lock, &e), other_fd = lock_take(other, &e);
+    close(CHILD_LOCK_FD);
+    if (lock_claim(lock, &e) || lock_read(lock).pid != 0) /* nothing inherited */
+        return 1;
+    dup2(other_fd, CHILD_LOCK_FD);
+    if (lock_claim(lock, &e) || lock_read(lock).pid != 0) /* another file */
+        return 2;
+    dup2(fd, CHILD_LOCK_FD);
+    if (lock_write(lock, getppid(), &e) || lock_claim(lock, &e) ||
+        lock_read(lock).pid != getppid()) /* written already */
+        return 3;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &(struct rlimit){0, 0});
+    if (truncate(lock, 0) != 0 || lock_claim(lock, &e) != ERR_LAUNCH)
+        return 4;
+    return 0;
+}
+
+static void only_its_own_empty_lock_is_claimed(void **state)
+{
+    (void)state;
+    in_own_process(claim_what_is_not_ours);
+}
+
 static int adopt_with_few_descriptors(void)
 {
     int next = dup(0);
@@ -628,6 +790,11 @@ int main(void)
         with_loop(a_reused_pid_is_never_killed),
         with_loop(a_lock_without_a_pid_counts_as_alive),
         with_loop(a_pid_that_is_written_late_is_found),
+        with_loop(a_child_whose_parent_wrote_no_pid_is_found),
+        with_loop(heirs_of_an_unwritten_lock_are_found),
+        with_loop(a_signal_waits_for_an_unknown_pid),
+        with_loop(a_child_claims_its_lock),
+        with_loop(only_its_own_empty_lock_is_claimed),
         with_loop(adoption_survives_a_shortage_of_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
