@@ -94,11 +94,12 @@ static bool read_address(const char *workspace, struct container *c)
     return good;
 }
 
+/* It need not outlive the machine: then its container is gone as well. */
 static bool write_address(const struct process *p, struct error *e)
 {
     char *path = workspace_file(p->workspace, "address"), text[64];
     snprintf(text, sizeof(text), "%s:%u\n", p->container.ip, p->container.port);
-    enum error_code code = file_write(path, text, e);
+    enum error_code code = file_replace(path, text, e);
     free(path);
     return code == ERR_NONE;
 }
@@ -351,7 +352,7 @@ static bool spawn(struct process *p, const struct launch *l, struct error *e)
         .cwd = p->workspace,
         .output_path = output,
         .lock_path = lock,
-        .new_group = true,
+        .new_session = true, /* a stopped group that our end orphans would get SIGHUP */
     };
     p->child = child_spawn(p->rt->env.loop, &spec, exited, p, e);
     free_environment(&env);

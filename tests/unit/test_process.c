@@ -4,17 +4,21 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "driver/runtime.h"
 #include "driver_help.h"
 #include "loop/child.h"
+#include "loop/lock.h"
 
 #define SECRET "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
@@ -224,6 +228,26 @@ static void until_exit(struct bench *t, const char *id)
     assert_true(run_until(t->loop, has_exited, t, 5000));
     assert_int_equal(t->exits, 1);
     assert_string_equal(t->exited, id);
+}
+
+static char process_state(pid_t pid)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    char *text = file_read(path, 4096), *end = text == NULL ? NULL : strrchr(text, ')');
+    char letter = end == NULL ? '-' : end[2];
+    free(text);
+    return letter;
+}
+
+static bool is_stopped(void *arg)
+{
+    return process_state(*(const pid_t *)arg) == 'T';
+}
+
+static void until_stopped(struct bench *t, pid_t pid)
+{
+    assert_true(run_until(t->loop, is_stopped, &pid, 5000));
 }
 
 static bool is_over(void *arg)
@@ -516,6 +540,110 @@ static void test_adopt(void **state)
     assert_int_equal(stop(t, &b.container, false), ERR_NONE);
 }
 
+/* A process of its own, with a session of its own, launches one container, waits for it and is
+ * killed while the container is stopped. */
+static void launch_and_be_killed(struct bench *t, const char *key)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        setsid();
+        t->loop = loop_new(NULL);
+        open_runtime(t);
+        launch(t, key, "deaf");
+        until_ready(t, key);
+        char *path = path_of(t, key, "lock");
+        pid_t container = lock_read(path).pid;
+        if (container > 0 && kill(container, SIGSTOP) == 0)
+            until_stopped(t, container);
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
+/* Our end is no end of theirs, not even of those that do not run at that moment: the group of a
+ * stopped process that loses its last relation in its session gets SIGHUP (setpgid(2)). */
+static void test_stopped_outlives_us(void **state)
+{
+    struct bench *t = *state;
+    close_runtime(t);
+    launch_and_be_killed(t, "o.s.1");
+    char *path = path_of(t, "o.s.1", "lock");
+    pid_t container = lock_read(path).pid;
+    assert_int_equal(getsid(container), container);
+    open_runtime(t);
+    runtime_process.adopt(t->rt, &(struct container){.id = "o.s.1"});
+    run_for(t->loop, 200);
+    assert_int_equal(t->exits, 0);
+    assert_int_equal(process_state(container), 'T');
+    assert_int_equal(kill(container, SIGCONT), 0);
+    /* deaf to SIGTERM, and what it runs has its lock: only a kill of the group ends them all */
+    assert_int_equal(stop(t, &(struct container){.id = "o.s.1"}, true), ERR_NONE);
+    assert_false(lock_held(path));
+    free(path);
+}
+
+/* The executor of a parent that is killed before it writes the pid. */
+static void start_unwritten(const struct bench *t, const char *workspace, const char *lock)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        const char *builddir = getenv("builddir");
+        char *program = mem_printf("%s/cleat-executor", builddir != NULL ? builddir : ".");
+        struct error e = {.code = ERR_NONE};
+        int fd = lock_take(lock, &e);
+        if (fd < 0 || fork() != 0)
+            _exit(fd < 0);
+        char *log = mem_printf("%s/log", t->dir),
+             *space = mem_printf("CLEAT_WORKSPACE=%s", workspace);
+        char *env[] = {"SESSION_ID=s",
+                       "CLEAT_SECRET=" SECRET,
+                       "CLEAT_LISTEN=127.65.8.9:8080",
+                       "CLEAT_SANDBOX=none",
+                       space,
+                       NULL};
+        setsid();
+        dup2(fd, CHILD_LOCK_FD);
+        if (freopen(log, "w", stdout) != NULL && dup2(1, 2) == 2)
+            execle(program, program, NULL, env);
+        _exit(1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static bool listens(void *arg)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(8080)};
+    inet_pton(AF_INET, arg, &a.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool connected = connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+    close(fd);
+    return connected;
+}
+
+static void test_executor_writes_its_pid(void **state)
+{
+    struct bench *t = *state;
+    char *workspace = path_of(t, "o.s.1", ""), *lock = path_of(t, "o.s.1", "lock");
+    assert_int_equal(dir_make(workspace, 0700, NULL), ERR_NONE);
+    start_unwritten(t, workspace, lock);
+    assert_true(run_until(t->loop, listens, "127.65.8.9", 10000));
+    struct lock_owner owner = lock_read(lock); /* before it listens, and by no one else */
+    assert_int_not_equal(owner.pid, 0);
+    assert_true(process_is(&owner));
+    assert_int_equal(getsid(owner.pid), owner.pid);
+    runtime_process.adopt(t->rt, &(struct container){.id = "o.s.1"});
+    int64_t start = loop_now_ms(t->loop);
+    assert_int_equal(stop(t, &(struct container){.id = "o.s.1"}, false), ERR_NONE);
+    assert_true(loop_now_ms(t->loop) - start < 900); /* it heard the first signal */
+    assert_false(exists(t, "o.s.1", ""));
+    free(lock);
+    free(workspace);
+}
+
 static void test_adopt_gone(void **state)
 {
     struct bench *t = *state;
@@ -658,6 +786,8 @@ int main(void)
         REAL(test_keep),
         REAL(test_close_while_stopping),
         REAL(test_adopt),
+        REAL(test_stopped_outlives_us),
+        REAL(test_executor_writes_its_pid),
         REAL(test_adopt_gone),
         REAL(test_lost_answer),
         REAL(test_leftover),
