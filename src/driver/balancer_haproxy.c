@@ -4,11 +4,7 @@
  * carries whatever brings the node, as its last listing showed it, one step closer to what we
  * want, and ends with a fresh listing. So a lost answer, a repeated command and a HAProxy that
  * restarted and forgot its servers are all the same case: the next listing shows what is
- * missing.
- *
- *   wanted:  add → enable health → checks pass (they run in maintenance) → enable → rotating
- *   leaving: maintenance → no sessions, or DRAIN_MS later they are shut down → delete → not
- * listed */
+ * missing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,22 +13,12 @@
 #include "base/mem.h"
 #include "driver/balancer.h"
 #include "driver/haproxy_node.h"
+#include "driver/haproxy_step.h"
 #include "driver/later.h"
 #include "driver/runtime.h"
 
-#define BUSY_MS 200   /* between questions while something changes */
-#define HURRY_MS 10   /* when a listing shows that the next step can be taken */
-#define DRAIN_MS 5000 /* requests under way may take that long after maintenance began */
-
-enum step {
-    STEP_NONE,
-    STEP_ADD,
-    STEP_CHECK,
-    STEP_ENABLE,
-    STEP_MAINT,
-    STEP_DELETE,
-    STEP_SHUTDOWN
-};
+#define BUSY_MS 200 /* between questions while something changes */
+#define HURRY_MS 10 /* when a listing shows that the next step can be taken */
 
 /* Somebody who waits for add or remove to be accepted. */
 struct waiter {
@@ -44,7 +30,7 @@ struct waiter {
 
 /* What was asked of one node, and whether its listing is newer than the wish. */
 struct mark {
-    enum step step;
+    enum haproxy_step step;
     bool asked, fresh;
 };
 
@@ -165,74 +151,24 @@ static void leave(struct balancer *b, struct haproxy_target *t)
 
 /* ---- commands to one node ---- */
 
-static enum step step_out(struct balancer *b, const struct haproxy_target *t,
-                          const struct haproxy_server *s)
+static struct haproxy_wish wish_for(struct balancer *b, const struct haproxy_target *t)
 {
-    if (s == NULL)
-        return STEP_NONE;
-    if (!s->maint)
-        return STEP_MAINT;
-    if (s->sessions == 0)
-        return STEP_DELETE;
-    return loop_now_ms(b->env.loop) - t->leaving_ms >= DRAIN_MS ? STEP_SHUTDOWN : STEP_NONE;
+    return (struct haproxy_wish){
+        .id = t->id,
+        .ip = t->ip,
+        .port = t->port,
+        .leaving = t->leaving,
+        .leaving_for_ms = t->leaving ? loop_now_ms(b->env.loop) - t->leaving_ms : 0,
+    };
 }
 
-static enum step step_in(struct balancer *b, const struct haproxy_target *t,
-                         const struct haproxy_server *s)
-{
-    if (s == NULL)
-        return STEP_ADD;
-    if (!s->maint || s->paused || !same_address(t, s->ip, s->port))
-        return STEP_NONE;
-    if (!s->checked)
-        return STEP_CHECK;
-    int64_t rise = s->rise > 0 ? s->rise : b->env.class->check_rise;
-    return s->health >= rise && !s->failing ? STEP_ENABLE : STEP_NONE;
-}
-
-static enum step next_step(struct balancer *b, const struct haproxy_node *n,
-                           const struct haproxy_target *t)
+static enum haproxy_step next_step(struct balancer *b, const struct haproxy_node *n,
+                                   const struct haproxy_target *t)
 {
     if (!n->known)
         return STEP_NONE; /* its first listing tells */
-    const struct haproxy_server *s = haproxy_state_find(&n->state, t->id);
-    return t->leaving ? step_out(b, t, s) : step_in(b, t, s);
-}
-
-/* Without a number of its own a new server gets the same place as the others in the tree from
- * which `balance random` and every hash pick (measured on 2.6.12): most would never get a
- * request. */
-static void write_step(struct balancer *b, const struct haproxy_target *t, enum step step,
-                       int64_t *last_id, struct buf *out)
-{
-    const struct class *c = b->env.class;
-    const char *be = c->haproxy_backend, *id = t->id;
-    switch (step) {
-    case STEP_NONE:
-        break;
-    case STEP_ADD:
-        buf_printf(out,
-                   "add server %s/%s %s:%u id %lld check inter %lldms fall %lld rise %lld;", be,
-                   id, t->ip, t->port, (long long)++*last_id, (long long)c->check_interval_ms,
-                   (long long)c->check_fall, (long long)c->check_rise);
-        buf_printf(out, "enable health %s/%s;", be, id);
-        break;
-    case STEP_CHECK:
-        buf_printf(out, "enable health %s/%s;", be, id);
-        break;
-    case STEP_ENABLE:
-        buf_printf(out, "enable server %s/%s;", be, id);
-        break;
-    case STEP_MAINT:
-        buf_printf(out, "set server %s/%s state maint;", be, id);
-        break;
-    case STEP_SHUTDOWN:
-        buf_printf(out, "shutdown sessions server %s/%s;", be, id);
-        break;
-    case STEP_DELETE:
-        buf_printf(out, "del server %s/%s;", be, id);
-        break;
-    }
+    struct haproxy_wish wish = wish_for(b, t);
+    return haproxy_step_next(b->env.class, &wish, haproxy_state_find(&n->state, t->id));
 }
 
 /* Fills the question; what finds no room stays for the next one. */
@@ -252,7 +188,8 @@ static void write_commands(void *arg, struct haproxy_node *n, struct buf *out)
             out->len < HAPROXY_QUESTION_MAX - 2048; /* room for a pair of long commands */
         m->step = m->asked ? next_step(b, n, t) : STEP_NONE;
         added |= m->step == STEP_ADD;
-        write_step(b, t, m->step, &last_id, out);
+        struct haproxy_wish wish = wish_for(b, t);
+        haproxy_step_write(b->env.class, &wish, m->step, &last_id, out);
     }
     if (added && *key != '\0') /* a new server has no cookie before the key is set again */
         buf_printf(out,
@@ -308,9 +245,8 @@ static enum target_state state_of(const struct haproxy_target *t, const struct v
 {
     if (v->looked > 0 && v->rotating == v->looked)
         return TARGET_HEALTHY;
-    if (t->state == TARGET_CHECKING)
-        return TARGET_CHECKING;
-    if (t->state == TARGET_UNKNOWN && v->looked > 0 && v->rotating + v->waiting == v->looked)
+    bool put_in = v->looked > 0 && v->rotating + v->waiting == v->looked;
+    if (t->state == TARGET_CHECKING || put_in)
         return TARGET_CHECKING;
     return TARGET_UNHEALTHY;
 }
@@ -525,7 +461,7 @@ static int64_t next_wait(struct balancer *b, const struct haproxy_node *n)
     int64_t busy = calm < BUSY_MS ? calm : BUSY_MS;
     bool changing = !TAILQ_EMPTY(&b->listings);
     HASH_ITER (hh, b->targets, t, next) {
-        enum step step = next_step(b, n, t);
+        enum haproxy_step step = next_step(b, n, t);
         bool anew = t->leaving && !t->at[n->index].fresh;
         if (n->known && (anew || (step != STEP_NONE && step != t->at[n->index].step)))
             return HURRY_MS;

@@ -17,8 +17,15 @@ static bool take_listing(struct haproxy_node *n, const char *answer, size_t len,
     n->state = fresh;
     n->known = true;
     n->away = n->dead = false;
-    n->failing_since_ms = 0;
+    n->failing_since_ms = n->refused_since_ms = 0;
     return true;
+}
+
+/* A refusal comes at once. A connect that took until the deadline waited in the full queue of
+ * somebody who listens, busy or stopped, and who may route again. */
+static bool refused(const struct haproxy_node *n, const struct error *problem)
+{
+    return problem->code == ERR_CONNECT && loop_now_ms(n->loop) - n->asked_ms < ASK_DEADLINE_MS;
 }
 
 static void note_failure(struct haproxy_node *n, const struct error *problem)
@@ -26,10 +33,14 @@ static void note_failure(struct haproxy_node *n, const struct error *problem)
     int64_t now = loop_now_ms(n->loop);
     if (n->failing_since_ms == 0)
         n->failing_since_ms = now;
+    if (!refused(n, problem))
+        n->refused_since_ms = 0;
+    else if (n->refused_since_ms == 0)
+        n->refused_since_ms = now;
     if (now - n->failing_since_ms < HAPROXY_AWAY_MS)
         return;
     n->away = true;
-    n->dead = problem->code == ERR_CONNECT;
+    n->dead = n->refused_since_ms != 0 && now - n->refused_since_ms >= HAPROXY_AWAY_MS;
     n->known = false;
     haproxy_state_free(&n->state);
 }
@@ -67,6 +78,7 @@ static void ask_now(void *arg)
     struct buf question = {0};
     n->write(n->arg, n, &question);
     buf_printf(&question, "show servers state %s;show stat %s 4 -1\n", n->backend, n->backend);
+    n->asked_ms = loop_now_ms(n->loop);
     n->ask = ask_start(n->loop, n->socket, question.data, ANSWER_MAX, ASK_DEADLINE_MS,
                        take_answer, n);
     buf_free(&question);

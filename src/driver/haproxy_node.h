@@ -29,9 +29,11 @@ struct haproxy_node {
     struct haproxy_state state; /* the last listing; empty while !known */
     bool known;
     bool away;            /* no answer for HAPROXY_AWAY_MS: its listing is no longer believed */
-    bool dead;            /* away, and nobody listens on its socket: it routes nothing */
+    bool dead;            /* nobody has listened for HAPROXY_AWAY_MS: it routes nothing */
     struct error problem; /* of the last question; ERR_NONE: none */
-    int64_t failing_since_ms;
+    int64_t asked_ms;
+    int64_t failing_since_ms; /* 0: its last question was answered */
+    int64_t refused_since_ms; /* 0: its last question was not refused */
 
     struct ask *ask;
     struct timer timer;

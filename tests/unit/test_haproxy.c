@@ -387,8 +387,8 @@ static void test_restart(void **state)
     haproxy_start(t, 0, "admin", CHECKED);
     reach(t, "o.one", 'U');
     assert_string_equal(seen_of(t, "o.one")->reason, "missing");
-    reach(t, "o.one", 'H');
-    assert_string_equal(seen_of(t, "o.one")->states, "CHUH");
+    reach(t, "o.one", 'H'); /* put back: checked like a new one */
+    assert_string_equal(seen_of(t, "o.one")->states, "CHUCH");
     assert_int_equal(fetch(0, NULL, answer, sizeof(answer)), 200);
     web_stop(&w);
 }
@@ -585,7 +585,7 @@ static void test_adopt(void **state)
     balancer_haproxy.adopt(t->b, &(struct target){.id = "o.two", .ip = IP, .port = WEB});
     reach(t, "o.two", 'H');
     assert_string_equal(seen_of(t, "o.one")->states, "H");
-    assert_string_equal(seen_of(t, "o.two")->states, "UH"); /* it was missing, and put back */
+    assert_string_equal(seen_of(t, "o.two")->states, "UCH"); /* it was missing, and put back */
     close_balancer(t);
     open_balancer(t, 1);
     assert_int_equal(take_out(t, "o.one"), ERR_NONE); /* without adoption, too */
@@ -879,6 +879,85 @@ static void test_nonsense(void **state)
     web_stop(&w);
 }
 
+/* ---- who listens may route ---- */
+
+/* Somebody who has the socket but neither accepts nor answers: a HAProxy that is stopped. */
+static int silent_start(struct bench *t, int backlog)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    char *path = socket_of(t, 0);
+    mem_copy_string(a.sun_path, sizeof(a.sun_path), path);
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(listen(listener, backlog), 0);
+    free(path);
+    return listener;
+}
+
+static char *problem_of(const struct bench *t)
+{
+    json_t *status = balancer_haproxy.status(t->b);
+    json_t *node = json_array_get(json_object_get(status, "nodes"), 0);
+    const char *problem = json_string_value(json_object_get(node, "problem"));
+    char *copy = mem_strdup(problem == NULL ? "" : problem);
+    json_decref(status);
+    return copy;
+}
+
+struct complaint {
+    struct bench *t;
+    const char *word;
+};
+
+static bool is_said(void *arg)
+{
+    const struct complaint *c = arg;
+    char *problem = problem_of(c->t);
+    bool said = strstr(problem, c->word) != NULL;
+    free(problem);
+    return said;
+}
+
+/* It timed out, and then a connect is refused: only refusals for a while mean that it is gone.
+ */
+static void test_refused_once(void **state)
+{
+    struct bench *t = *state;
+    class_set(t->class, "step_timeout_s", "60");
+    int listener = silent_start(t, 16);
+    open_balancer(t, 1);
+    struct answer out = {0};
+    balancer_haproxy.remove(t->b, "o.one", take_answer, &out);
+    assert_true(
+        run_until(t->loop, is_said, &(struct complaint){t, "no complete answer"}, 9000));
+    close(listener);
+    assert_true(run_until(t->loop, is_said, &(struct complaint){t, "refused"}, 5000));
+    int64_t start = loop_now_ms(t->loop);
+    run_for(t->loop, 3000);
+    assert_int_equal(out.calls, 0);
+    assert_string_equal(seen_of(t, "o.one")->states, "");
+    assert_int_equal(answer_of(t->loop, &out), ERR_NONE); /* nobody is there to route */
+    assert_true(loop_now_ms(t->loop) - start >= 4500);
+    reach(t, "o.one", 'G');
+}
+
+/* Its queue is full, for as long as you like: it listens, so it may route again. */
+static void test_queue_full(void **state)
+{
+    struct bench *t = *state;
+    char *path = socket_of(t, 0);
+    class_set(t->class, "step_timeout_s", "12");
+    int listener = silent_start(t, 0), in_queue = connect_to(path);
+    assert_true(in_queue >= 0);
+    open_balancer(t, 1);
+    assert_int_equal(take_out(t, "o.one"), ERR_TIMEOUT);
+    check_problem(t, "not accepted in time");
+    assert_string_equal(seen_of(t, "o.one")->states, "");
+    close(in_queue);
+    close(listener);
+    free(path);
+}
+
 int main(void)
 {
 #define REAL(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -904,6 +983,8 @@ int main(void)
         REAL(test_nonsense),
         REAL(test_remove_refused),
         REAL(test_remove_in_flight),
+        REAL(test_refused_once),
+        REAL(test_queue_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
