@@ -101,7 +101,8 @@ void cleat_call_cancel(struct cleat_call *);
 /* ---- documents: free() them; NULL: no such session ---- */
 
 char *cleat_session(struct cleat *, const char *tenant, const char *session);
-/* {"sessions":[…]}: all that are not over and the newest 1,000 that are, oldest first. */
+/* {"sessions":[…],"truncated"}: all that are not over and the newest 1,000 that are, oldest
+ * first; truncated: there are more of those. */
 char *cleat_sessions(struct cleat *, const char *tenant);
 /* {"base_url","headers":{…},"expires_at"}: how a request of this session reaches its container.
  */

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 
 #define LAUNCH_BACKOFF_CAP_MS (10 * 60 * 1000)
+#define CAPACITY_BACKOFF_CAP_MS (30 * 1000) /* places may come free at any time */
 
 const char *const attempt_state_names[ATTEMPT_STATES] = {
     "LAUNCHING", "STARTING", "REGISTERING", "CHECKING",  "ROUTING",
@@ -37,12 +38,18 @@ static bool is_arriving(enum attempt_state state)
     return state <= ATTEMPT_CHECKING;
 }
 
-void attempt_free(struct attempt *a)
+/* Nothing is asked on its behalf any more. */
+void attempt_quiet(struct attempt *a)
 {
-    struct session *s = a->session;
     sweep_leave(a);
     message_reset(&a->message);
     message_reset(&a->cleanup.message);
+}
+
+void attempt_free(struct attempt *a)
+{
+    struct session *s = a->session;
+    attempt_quiet(a);
     if (a->pool)
         pool_free(a->pool);
     cookie_set_clear(&a->route.cookies);
@@ -94,10 +101,8 @@ void attempt_go(struct attempt *a, enum attempt_state to)
         s->group->arriving--;
         sweep_consider(s->group->sweep);
     }
-    sweep_leave(a);
-    message_reset(&a->message);
+    attempt_quiet(a);
     if (to == ATTEMPT_ENDED && a->pool) {
-        message_reset(&a->cleanup.message);
         pool_free(a->pool);
         a->pool = NULL;
     }
@@ -133,9 +138,9 @@ void attempt_fail(struct attempt *a, const struct error *e)
         session_close(s, error_name(e->code), e);
         return;
     }
-    s->launch_at = core_now(s->core) + backoff_ms(g->class->backoff_base_ms,
-                                                  s->failures > 0 ? s->failures : 1,
-                                                  LAUNCH_BACKOFF_CAP_MS);
+    int64_t cap = e->code == ERR_CAPACITY ? CAPACITY_BACKOFF_CAP_MS : LAUNCH_BACKOFF_CAP_MS;
+    s->launch_at =
+        core_now(s->core) + backoff_ms(g->class->backoff_base_ms, s->attempts_used, cap);
 }
 
 void attempt_misrouted(struct attempt *a, const char *where)

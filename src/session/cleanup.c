@@ -61,9 +61,7 @@ static void end_upload(struct attempt *a, enum step_result result, const char *w
         n->uploads_skipped++;
     }
     end_step(a, &a->cleanup.upload, "upload", result);
-    message_reset(&a->cleanup.message); /* why may be a text of its answer */
-    message_reset(&a->message);
-    sweep_leave(a);
+    attempt_quiet(a); /* last: why may be a text of its answer */
 }
 
 static int64_t upload_patience(const struct attempt *a)
@@ -219,10 +217,8 @@ static void upload(struct attempt *a)
     session_at(s, c->upload_deadline);
     if (c->message.state == OP_RUNNING)
         return;
-    if (now < c->upload_retry_at) {
-        session_at(s, c->upload_retry_at);
+    if (session_not_before(s, c->upload_retry_at))
         return;
-    }
     if (a->direct || route_step(a))
         send_upload(a);
 }
@@ -232,10 +228,7 @@ static void upload(struct attempt *a)
 static void removed(void *arg, const struct error *e)
 {
     struct attempt *a = arg;
-    a->cleanup.remove_op.state = OP_DONE;
-    a->cleanup.remove_op.error = (struct error){0};
-    if (e)
-        a->cleanup.remove_op.error = *e;
+    op_done(&a->cleanup.remove_op, e);
     session_wake(a->session);
 }
 
@@ -284,10 +277,8 @@ static void deregister(struct attempt *a)
         return; /* the upload's only path leads through the balancer */
     if (a->add_op.state == OP_RUNNING)
         return;
-    if (core_now(s->core) < c->deregister_retry_at) {
-        session_at(s, c->deregister_retry_at);
+    if (session_not_before(s, c->deregister_retry_at))
         return;
-    }
     if (c->deregister == STEP_PENDING)
         begin_step(a, &c->deregister, "deregister");
     c->remove_op.state = OP_RUNNING;
@@ -315,10 +306,7 @@ static void drain(struct attempt *a)
 static void stopped(void *arg, const struct error *e)
 {
     struct attempt *a = arg;
-    a->cleanup.stop_op.state = OP_DONE;
-    a->cleanup.stop_op.error = (struct error){0};
-    if (e)
-        a->cleanup.stop_op.error = *e;
+    op_done(&a->cleanup.stop_op, e);
     session_wake(a->session);
 }
 
@@ -345,10 +333,8 @@ static void stop(struct attempt *a)
     }
     if (!is_over(c->upload) || !is_over(c->deregister) || !attempt_durable(a))
         return;
-    if (core_now(s->core) < c->stop_retry_at) {
-        session_at(s, c->stop_retry_at);
+    if (session_not_before(s, c->stop_retry_at))
         return;
-    }
     if (c->stop == STEP_PENDING)
         begin_step(a, &c->stop, "stop");
     c->stop_op.state = OP_RUNNING;

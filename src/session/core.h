@@ -63,6 +63,8 @@ struct op {
     struct error error; /* of a done op; ERR_NONE: it worked */
 };
 
+void op_done(struct op *, const struct error *);
+
 /* Who an answer came from. */
 enum verdict {
     VERDICT_PROVEN,   /* our container: its proof is right (or, without proof, its identity
@@ -305,7 +307,8 @@ void session_go(struct session *, enum session_state);
 void session_close(struct session *, const char *stop_reason,
                    const struct error *); /* idempotent */
 void session_wake(struct session *);
-void session_at(struct session *, int64_t when); /* a step asks to be run again then */
+void session_at(struct session *, int64_t when);         /* a step asks to be run again then */
+bool session_not_before(struct session *, int64_t when); /* true: too early; run again then */
 void session_dirty(struct session *);
 bool session_durable(const struct session *);
 bool session_is_over(const struct session *); /* CLOSED or FAILED */
@@ -320,6 +323,7 @@ void attempt_free(struct attempt *);
 void attempt_go(struct attempt *, enum attempt_state);
 void attempt_fail(struct attempt *, const struct error *);
 void attempt_dirty(struct attempt *);
+void attempt_quiet(struct attempt *);
 bool attempt_durable(const struct attempt *);
 bool attempt_has_ended(const struct attempt *); /* ENDED */
 bool attempt_is_ending(const struct attempt *); /* ENDING, SALVAGING or ENDED */

@@ -142,19 +142,28 @@ char *cleat_session(struct cleat *core, const char *tenant, const char *id)
     return s ? take_text(session_document(s)) : NULL;
 }
 
+static bool is_listed(const struct session *s, const char *tenant, bool over)
+{
+    return session_is_over(s) == over && (!tenant || strcmp(tenant, s->context.tenant) == 0);
+}
+
 /* All that are not over, and the newest of those that are: a list that one turn can make. */
 char *cleat_sessions(struct cleat *core, const char *tenant)
 {
     json_t *list = json_array();
     const struct session *s;
-    unsigned skip = core->closed > MAX_CLOSED_LISTED ? core->closed - MAX_CLOSED_LISTED : 0;
+    unsigned closed = 0;
+    TAILQ_FOREACH (s, &core->sessions, entry)
+        closed += is_listed(s, tenant, true);
+    unsigned skip = closed > MAX_CLOSED_LISTED ? closed - MAX_CLOSED_LISTED : 0;
+    json_t *o = json_pack("{s:o, s:b}", "sessions", list, "truncated", skip > 0);
     TAILQ_FOREACH (s, &core->sessions, entry) {
-        if (session_is_over(s) && skip > 0)
+        if (is_listed(s, tenant, true) && skip > 0)
             skip--;
-        else if (!tenant || strcmp(tenant, s->context.tenant) == 0)
+        else if (is_listed(s, tenant, session_is_over(s)))
             json_array_append_new(list, session_document(s));
     }
-    return take_text(json_pack("{s:o}", "sessions", list));
+    return take_text(o);
 }
 
 char *cleat_route(struct cleat *core, const char *tenant, const char *id)

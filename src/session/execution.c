@@ -325,10 +325,8 @@ void executions_step(struct session *s)
         session_at(s, e->deadline);
     if (e->message.state == OP_RUNNING || !s->attempt->route.confirmed)
         return;
-    if (now < e->retry_at) {
-        session_at(s, e->retry_at);
+    if (session_not_before(s, e->retry_at))
         return;
-    }
     if (e->settling)
         send_settling(e);
     else

@@ -102,6 +102,20 @@ void journal_forget(struct cleat *core)
         commit_free(TAILQ_FIRST(&core->commits));
 }
 
+/* Made while the commit that failed was under way: never in any commit, so forgotten just the
+ * same. */
+static void forget_unstored(struct cleat *core, const struct error *e)
+{
+    struct session *s, *next;
+    for (s = TAILQ_FIRST(&core->journal); s; s = next) {
+        next = TAILQ_NEXT(s, journal_entry);
+        if (s->stored || s->commit > 0)
+            continue;
+        calls_fail(s, e);
+        session_free(s);
+    }
+}
+
 static void committed(void *arg, const struct error *e)
 {
     struct commit *c = arg;
@@ -109,6 +123,7 @@ static void committed(void *arg, const struct error *e)
     if (e && e->code != ERR_NONE) {
         log_error("journal.failed", KV("error", e->message));
         core->store_failing = true;
+        forget_unstored(core, e);
         timer_arm(&core->commit_retry, COMMIT_RETRY_MS);
     } else {
         core->commit_durable = c->number;

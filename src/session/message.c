@@ -81,11 +81,10 @@ static void take_cookies(struct attempt *a, const struct http_answer *answer)
                          loop_wall_ms(core->loop)))
         return;
     if (fresh.header) {
-        a->route.renew_at = 0;
-        if (fresh.expires_ms > fresh.set_ms)
-            a->route.renew_at = core_now(core) +
-                                (fresh.expires_ms - fresh.set_ms) / 100 * RENEW_AT_PERCENT +
-                                RENEW_MIN_MS;
+        int64_t life = fresh.expires_ms - fresh.set_ms;
+        int64_t wait = life / 100 * RENEW_AT_PERCENT;
+        a->route.renew_at =
+            life > 0 ? core_now(core) + (wait > RENEW_MIN_MS ? wait : RENEW_MIN_MS) : 0;
         cookie_set_move(&a->route.cookies, &fresh);
     }
     cookie_set_clear(&fresh);

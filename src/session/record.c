@@ -131,7 +131,7 @@ static enum error_code find_code(const char *name)
     return ERR_NONE;
 }
 
-static void numbers_from_row(struct session *s, const json_t *o)
+static bool numbers_from_row(struct session *s, const json_t *o)
 {
     int64_t attempts = 0, failures = 0, executed = 0, failed = 0, probes = 0, misroutes = 0;
     struct error e = {0};
@@ -154,6 +154,7 @@ static void numbers_from_row(struct session *s, const json_t *o)
     s->executions_failed = (uint64_t)failed;
     s->probes = (uint64_t)probes;
     s->misroutes = (uint64_t)misroutes;
+    return e.code == ERR_NONE;
 }
 
 static struct group *find_group(const struct cleat *core, const char *name)
@@ -173,6 +174,10 @@ static struct session *make_closed(struct cleat *core, const char *id, const cha
     const char *tenant = json_string_value(json_object_get(o, "tenant"));
     const char *class_name = json_string_value(json_object_get(o, "class"));
     struct create_request r = {.tenant = tenant,
+                               .user = json_string_value(json_object_get(o, "user")),
+                               .thread = json_string_value(json_object_get(o, "thread")),
+                               .run = json_string_value(json_object_get(o, "run")),
+                               .parent = json_string_value(json_object_get(o, "parent")),
                                .class_name = class_name ? class_name : "default",
                                .parameters = (char *)parameters};
     struct session *s = NULL;
@@ -198,17 +203,17 @@ static struct session *make_live(struct cleat *core, const char *id, const char 
     return s;
 }
 
-static void fill_from_row(struct session *s, const json_t *o, enum session_state state)
+static bool fill_from_row(struct session *s, const json_t *o, enum session_state state)
 {
     const char *message = json_string_value(json_object_get(o, "message"));
     const char *reason = json_string_value(json_object_get(o, "stop_reason"));
     s->state = state;
     s->stored = true;
-    numbers_from_row(s, o);
     s->error.code = find_code(json_string_value(json_object_get(o, "error")));
     mem_copy_string(s->error.message, sizeof(s->error.message), message ? message : "");
     mem_copy_string(s->stop_reason, sizeof(s->stop_reason), reason ? reason : "");
     spans_from_row(s, json_object_get(o, "spans"));
+    return numbers_from_row(s, o);
 }
 
 struct session *session_from_row(struct cleat *core, const char *row, struct error *e)
@@ -224,9 +229,11 @@ struct session *session_from_row(struct cleat *core, const char *row, struct err
         s = state == SESSION_CLOSED || state == SESSION_FAILED
                 ? make_closed(core, id, request_id, parameters)
                 : make_live(core, id, request_id, parameters, e);
-    if (s)
-        fill_from_row(s, o, (enum session_state)state);
-    else if (!e || e->code == ERR_NONE)
+    if (s && !fill_from_row(s, o, (enum session_state)state)) {
+        session_free(s);
+        s = NULL;
+    }
+    if (!s && e->code == ERR_NONE)
         error_set(e, ERR_STORE, "the row is damaged");
     json_decref(o);
     return s;

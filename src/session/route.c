@@ -8,8 +8,9 @@
 #define CONFIRM_TIMEOUT_MS 5000
 #define CONFIRM_FAILURES 3 /* unanswered confirms in a row before the cookies are given up */
 #define CONFIRM_MAX_ANSWER 65536
-#define CONTAINER_GRACE_S 600 /* a forgotten container outlives its session's limits by this   \
-                               */
+#define CONTAINER_GRACE_S                                                                      \
+    600 /* a forgotten container outlives its session's limits by this                         \
+         */
 
 static void send_confirm(struct attempt *a)
 {
@@ -96,10 +97,8 @@ bool route_step(struct attempt *a)
             return false;
         }
     }
-    if (core_now(s->core) < r->retry_at) {
-        session_at(s, r->retry_at);
+    if (session_not_before(s, r->retry_at))
         return false;
-    }
     send_confirm(a);
     return false;
 }
@@ -129,10 +128,8 @@ void route_keep(struct attempt *a)
     session_at(s, r->renew_at > now && r->renew_at < contact_at ? r->renew_at : contact_at);
     if (!due && !(r->suspect && s->queued > 0))
         return;
-    if (now < r->retry_at) {
-        session_at(s, r->retry_at);
+    if (session_not_before(s, r->retry_at))
         return;
-    }
     r->renew_at = 0; /* set again by an answer that brings fresh cookies */
     send_confirm(a);
 }

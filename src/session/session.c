@@ -127,6 +127,14 @@ void session_at(struct session *s, int64_t when)
         s->wake_at = when;
 }
 
+bool session_not_before(struct session *s, int64_t when)
+{
+    if (core_now(s->core) >= when)
+        return false;
+    session_at(s, when);
+    return true;
+}
+
 void session_dirty(struct session *s)
 {
     s->dirty = true;

@@ -19,15 +19,18 @@
     600 /* a forgotten container outlives its session's limits by this                         \
          */
 
+void op_done(struct op *op, const struct error *e)
+{
+    op->state = OP_DONE;
+    op->error = e ? *e : (struct error){0};
+}
+
 /* ---- attempt ---- */
 
 static void launched(void *arg, const struct error *e, const struct container *c)
 {
     struct attempt *a = arg;
-    a->launch_op.state = OP_DONE;
-    a->launch_op.error = (struct error){0};
-    if (e)
-        a->launch_op.error = *e;
+    op_done(&a->launch_op, e);
     if (c) {
         a->container = *c;
         a->launched = true;
@@ -71,10 +74,8 @@ static bool past_start_deadline(struct attempt *a, const char *waiting_for)
     struct session *s = a->session;
     if (a->start_deadline == 0)
         a->start_deadline = core_now(s->core) + s->group->class->start_timeout_s * 1000;
-    if (core_now(s->core) < a->start_deadline) {
-        session_at(s, a->start_deadline);
+    if (session_not_before(s, a->start_deadline))
         return false;
-    }
     struct error e;
     error_set(&e, ERR_UNHEALTHY, "the container was not ready within %lld s: waiting for %s",
               (long long)s->group->class->start_timeout_s, waiting_for);
@@ -118,10 +119,8 @@ static void start(struct attempt *a)
         take_start_answer(a);
     if (a->state != ATTEMPT_STARTING || a->message.state == OP_RUNNING)
         return;
-    if (core_now(s->core) < a->retry_at) {
-        session_at(s, a->retry_at);
+    if (session_not_before(s, a->retry_at))
         return;
-    }
     message_send(&a->message, a,
                  &(struct message_options){.method = "GET",
                                            .path = "/container-info",
@@ -135,10 +134,7 @@ static void start(struct attempt *a)
 static void added(void *arg, const struct error *e)
 {
     struct attempt *a = arg;
-    a->add_op.state = OP_DONE;
-    a->add_op.error = (struct error){0};
-    if (e)
-        a->add_op.error = *e;
+    op_done(&a->add_op, e);
     session_wake(a->session);
 }
 
@@ -164,10 +160,8 @@ static void enroll(struct attempt *a)
         log_warn("register.retry", KV("session", s->id), KV("error", e.message));
         a->retry_at = core_now(s->core) + g->class->backoff_base_ms;
     }
-    if (core_now(s->core) < a->retry_at) {
-        session_at(s, a->retry_at);
+    if (session_not_before(s, a->retry_at))
         return;
-    }
     if (!a->registered) { /* intent before effect */
         a->registered = true;
         attempt_dirty(a);
@@ -235,10 +229,8 @@ static void stage(struct attempt *a)
     }
     if (a->state != ATTEMPT_STAGING || a->message.state == OP_RUNNING)
         return;
-    if (core_now(s->core) < a->retry_at) {
-        session_at(s, a->retry_at);
+    if (session_not_before(s, a->retry_at))
         return;
-    }
     json_t *body = json_pack("{s:s, s:O}", "session_id", s->id, "env", s->env);
     int64_t timeout = s->group->class->step_timeout_s * 1000;
     message_send(&a->message, a,
@@ -295,10 +287,8 @@ void attempt_step(struct attempt *a)
 static bool past(struct session *s, int64_t deadline, enum error_code code,
                  const char *stop_reason, const char *message)
 {
-    if (core_now(s->core) < deadline) {
-        session_at(s, deadline);
+    if (session_not_before(s, deadline))
         return false;
-    }
     struct error e;
     error_set(&e, code, "%s", message);
     session_close(s, stop_reason, code == ERR_NONE ? NULL : &e);
@@ -331,10 +321,8 @@ static void opening(struct session *s)
             session_go(s, SESSION_READY);
         return;
     }
-    if (core_now(s->core) < s->launch_at) {
-        session_at(s, s->launch_at);
+    if (session_not_before(s, s->launch_at))
         return;
-    }
     s->attempt = attempt_new(s, ++s->attempts_used);
     session_span_open(s, "launch", s->attempt->number, false);
     attempt_dirty(s->attempt);

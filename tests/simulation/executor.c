@@ -376,6 +376,10 @@ static void answer_health(struct container *c, struct sim_request *r)
 
 static void answer_claim(struct container *c, struct sim_request *r)
 {
+    if (!strstr(r->body, world_printf("\"session_id\":\"%s\"", c->session))) {
+        executor_answer_error(c, r, 400, "invalid_request", "'session_id' is missing");
+        return;
+    }
     if (c->claim && strcmp(c->claim, r->body) != 0) {
         executor_answer_error(c, r, 409, "conflict", "claimed with another body");
         return;

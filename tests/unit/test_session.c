@@ -223,22 +223,31 @@ static void rows_bring_a_session_back(void **state)
     free(attempt_again);
 }
 
-#define ROW(state, class)                                                                      \
+#define NUMBERS                                                                                \
+    ",\"created\":1,\"opened\":1,\"ready\":1,\"closing\":1,\"closed\":1,\"used\":1,\"launch_"  \
+    "at\":0,"                                                                                  \
+    "\"attempts\":1,\"failures\":0,\"executed\":0,\"executions_failed\":0,\"probes\":0,"       \
+    "\"misroutes\":0"
+#define ROW(state, class, more)                                                                \
     "{\"id\":\"" AN_ID                                                                         \
     "\",\"request_id\":\"r\",\"parameters\":\"{\\\"class\\\":\\\"" class "\\\","               \
                                                                          "\\\"tenant\\\":"     \
                                                                          "\\\"t\\\"}\","       \
                                                                          "\"state\":\"" state  \
-                                                                         "\"}"
+                                                                         "\"" more "}"
 
 static void only_live_sessions_need_their_class(void **state)
 {
     struct world *w = *state;
     struct error e = {0};
-    assert_null(session_from_row(w->core, ROW("READY", "gone"), &e));
+    assert_null(session_from_row(w->core, ROW("READY", "gone", NUMBERS), &e));
     assert_non_null(strstr(e.message, "gone"));
     e = (struct error){0};
-    struct session *s = session_from_row(w->core, ROW("CLOSED", "gone"), &e);
+    assert_null(
+        session_from_row(w->core, ROW("CLOSED", "gone", ""), &e)); /* its times are gone */
+    assert_int_equal(e.code, ERR_STORE);
+    e = (struct error){0};
+    struct session *s = session_from_row(w->core, ROW("CLOSED", "gone", NUMBERS), &e);
     assert_non_null(s);
     assert_string_equal(s->class_name, "gone");
     assert_string_equal(s->context.tenant, "t");
