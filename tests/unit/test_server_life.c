@@ -199,6 +199,25 @@ static void test_slowly_read_answer(void **state)
     client_close(&c);
 }
 
+/* A client that has shut its side gets all of an answer that was begun. */
+static void test_half_closed(void **state)
+{
+    static char bytes[1024 * 1024];
+    struct client c = client_open(*state);
+    size_t got = 0;
+    ssize_t n;
+    site.handler = answer_large;
+    assert_int_equal(send(c.fd, GET, strlen(GET), 0), strlen(GET));
+    shutdown(c.fd, SHUT_WR);
+    while ((n = recv(c.fd, bytes, sizeof bytes, MSG_DONTWAIT)) != 0) {
+        assert_true(n > 0 || errno == EAGAIN);
+        got += n > 0 ? (size_t)n : 0;
+        site_turn(&site);
+    }
+    assert_true(got > LARGE);
+    client_close(&c);
+}
+
 /* ---- clients that leave */
 
 static void test_gone_before_answer(void **state)
@@ -643,6 +662,7 @@ int main(void)
         WITH(setup_impatient, test_slow_handler),
         WITH(setup_impatient, test_unread_answer),
         WITH(setup_impatient, test_slowly_read_answer),
+        WITH(setup, test_half_closed),
         WITH(setup, test_gone_before_answer),
         WITH(setup, test_gone_with_more_to_come),
         WITH(setup, test_gone_within_request),
