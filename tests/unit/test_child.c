@@ -445,11 +445,18 @@ static void a_lock_may_not_be_a_link(void **state)
 
 static int spawn_and_leave(void)
 {
-    const char *const argv[] = {"/bin/sh", "-c", "sleep 100 & wait", NULL};
+    const char *const argv[] = {"/bin/sh", "-c", "sleep 100 & echo up; wait", NULL};
     const char *const envp[] = {"PATH=/bin:/usr/bin", NULL};
-    struct child_spec spec = {.argv = argv, .envp = envp, .lock_path = lock, .new_group = true};
+    struct child_spec spec = {.argv = argv,
+                              .envp = envp,
+                              .output_path = output,
+                              .lock_path = lock,
+                              .new_group = true};
     struct error e = {0};
-    return child_spawn(loop, &spec, on_exit_status, NULL, &e) ? 0 : 1;
+    if (!child_spawn(loop, &spec, on_exit_status, NULL, &e))
+        return 1;
+    free(wait_line(output)); /* its own child runs */
+    return 0;
 }
 
 static void a_second_process_adopts(void **state)
@@ -594,7 +601,7 @@ static int lead_heirs(int lock_fd)
     setsid();
     dup2(lock_fd, CHILD_LOCK_FD);
     close(lock_fd);
-    execl("/bin/sh", "sh", "-c", "sleep 100 & sleep 100 & wait", NULL);
+    execl("/bin/sh", "sh", "-c", "sleep 100 & sleep 100 & echo up >$0; wait", output, NULL);
     return 1;
 }
 
@@ -639,6 +646,7 @@ static void a_child_whose_parent_wrote_no_pid_is_found(void **state)
 {
     (void)state;
     spawn_without_the_pid(lead_heirs);
+    free(wait_line(output));
     struct child *c = child_adopt(loop, lock, on_exit_status, NULL);
     assert_non_null(c);
     until_known(c);

@@ -17,6 +17,7 @@
 
 #include "base/mem.h"
 #include "driver/balancer.h"
+#include "driver/haproxy_node.h"
 #include "driver_help.h"
 
 #define IP test_ip()
@@ -918,8 +919,8 @@ static bool is_said(void *arg)
     return said;
 }
 
-/* It timed out, and then a connect is refused: only refusals for a while mean that it is gone.
- */
+/* It has timed out for long, and then a connect is refused: only refusals for a while mean that
+ * it is gone. */
 static void test_refused_once(void **state)
 {
     struct bench *t = *state;
@@ -930,6 +931,7 @@ static void test_refused_once(void **state)
     balancer_haproxy.remove(t->b, "o.one", take_answer, &out);
     assert_true(
         run_until(t->loop, is_said, &(struct complaint){t, "no complete answer"}, 9000));
+    run_for(t->loop, HAPROXY_AWAY_MS + 500);
     close(listener);
     assert_true(run_until(t->loop, is_said, &(struct complaint){t, "refused"}, 5000));
     int64_t start = loop_now_ms(t->loop);

@@ -258,6 +258,29 @@ static bool is_over(void *arg)
 
 /* ---- launching ---- */
 
+static int syncs;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    syncs++;
+    return __real_fsync(fd);
+}
+
+/* A machine that loses its power loses its containers, too. */
+static void test_launch_waits_for_no_disk(void **state)
+{
+    struct bench *t = *state;
+    syncs = 0;
+    assert_int_equal(launch(t, "o.s.1", "s").answer.error.code, ERR_NONE);
+    assert_true(exists(t, "o.s.1", "address"));
+    assert_false(exists(t, "o.s.1", "address.new"));
+    assert_int_equal(syncs, 0);
+    assert_int_equal(file_write(t->executor, script, NULL), ERR_NONE);
+    assert_true(syncs > 0); /* these are counted */
+}
+
 static void test_environment(void **state)
 {
     struct bench *t = *state;
@@ -772,6 +795,7 @@ int main(void)
 {
 #define REAL(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        REAL(test_launch_waits_for_no_disk),
         REAL(test_environment),
         REAL(test_command),
         REAL(test_bad_key),
