@@ -69,9 +69,7 @@ static void on_request(void *arg, struct server_request *r)
 
 struct server_options site_options(void)
 {
-    static uint16_t next;
     return (struct server_options){.ip = SERVER_IP,
-                                   .port = (uint16_t)(SERVER_PORT + next++ % 100),
                                    .max_head = 4096,
                                    .max_body = 65536,
                                    .idle_timeout_ms = 5000,

@@ -10,7 +10,6 @@
 #include "http/server.h"
 
 #define SERVER_IP "127.0.0.21"
-#define SERVER_PORT 21100 /* and up to 21199 */
 
 enum { KEPT_MAX = 16 };
 
