@@ -91,6 +91,8 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     struct buf line = {0};
     buf_printf(&line, "level=%s event=%s", log_level_name(level), event);
     for (const struct log_field *f = fields; f->key; f++) {
+        if (f->text && !*f->text)
+            continue;
         buf_printf(&line, " %s=", f->key);
         if (f->text)
             add_text(&line, f);

@@ -1,4 +1,4 @@
-/* One line per event: key=value pairs, values quoted when they need it.
+/* One line per event: key=value pairs, values quoted when they need it, empty ones left out.
  *     log_info("session.state", KV("session", s->id), KV("to", "READY"), KI("ms", 12));
  * Never pass a secret; a cookie only through KPREFIX, which keeps four characters. */
 #ifndef CLEAT_BASE_LOG_H

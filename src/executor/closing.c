@@ -44,7 +44,7 @@ static void write_status(const struct closing *c)
                           (json_int_t)loop_wall_ms(c->loop));
     char *text = js_text(o);
     struct error e;
-    if (file_write(path, text, &e))
+    if (file_replace(path, text, &e))
         log_error("session.status_lost", KV("error", e.message));
     free(text);
     json_decref(o);

@@ -28,7 +28,7 @@ static void write_record(const struct execution *x)
     json_t *doc = execution_document(x, false);
     char *text = js_text(doc);
     struct error e;
-    if (file_write(path, text, &e))
+    if (file_replace(path, text, &e)) /* outlives us, need not outlive the machine */
         log_error("execution.record_lost", KI("execution", x->num), KV("error", e.message));
     free(text);
     json_decref(doc);

@@ -109,8 +109,9 @@ static void begin(void *arg)
         watch(a, true, on_writable);
     else if (a->fd >= 0 && (errno == EAGAIN || errno == EINTR))
         timer_arm(&a->begin, RETRY_MS);
-    else
-        finish(a, ERR_CONNECT, strerror(errno));
+    else /* only these two say that nobody is there; the others are troubles of our own */
+        finish(a, errno == ECONNREFUSED || errno == ENOENT ? ERR_CONNECT : ERR_INTERNAL,
+               strerror(errno));
 }
 
 static void on_deadline(void *arg)

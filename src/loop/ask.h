@@ -10,9 +10,9 @@
 
 struct ask;
 
-/* answer is NUL-ended, valid during the call; NULL when e says what failed (ERR_CONNECT:
- * nothing was sent; ERR_TIMEOUT, ERR_RESET, also for an empty answer, ERR_TOO_LARGE). Called
- * once, from the loop. */
+/* answer is NUL-ended, valid during the call; NULL when e says what failed: ERR_CONNECT: nobody is
+ * there; ERR_INTERNAL: no descriptor, no permission; ERR_TIMEOUT; ERR_RESET, also for an empty
+ * answer; ERR_TOO_LARGE. Called once, from the loop. */
 typedef void ask_fn(void *arg, const struct error *e, const char *answer, size_t len);
 
 struct ask *ask_start(struct loop *, const char *socket_path, const char *text,

@@ -293,7 +293,7 @@ static void a_full_backlog_is_waited_for(void **state)
     end(pid);
 }
 
-static void without_descriptors_it_is_a_failed_connection(void **state)
+static void without_descriptors_it_is_not_the_peer_s_fault(void **state)
 {
     (void)state;
     struct rlimit old;
@@ -305,7 +305,7 @@ static void without_descriptors_it_is_a_failed_connection(void **state)
     bool answered = spin(loop, &answers, 1, 5000);
     setrlimit(RLIMIT_NOFILE, &old);
     assert_true(answered);
-    assert_int_equal(error.code, ERR_CONNECT);
+    assert_int_equal(error.code, ERR_INTERNAL);
 }
 
 static void a_cancelled_question_is_forgotten(void **state)
@@ -336,7 +336,7 @@ int main(void)
         with_peer(nobody_at_the_socket_is_a_failed_connection),
         with_peer(a_path_that_is_too_long_is_refused),
         with_peer(a_full_backlog_is_waited_for),
-        with_peer(without_descriptors_it_is_a_failed_connection),
+        with_peer(without_descriptors_it_is_not_the_peer_s_fault),
         with_peer(a_cancelled_question_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
