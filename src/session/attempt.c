@@ -1,4 +1,3 @@
-#include "session/core.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +5,11 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/attempt.h"
+#include "session/journal.h"
+#include "session/message.h"
+#include "session/session.h"
+#include "session/sweep.h"
 
 #define LAUNCH_BACKOFF_CAP_MS (10 * 60 * 1000)
 #define CAPACITY_BACKOFF_CAP_MS (30 * 1000) /* places may come free at any time */

@@ -5,7 +5,12 @@
 #include "base/mem.h"
 #include "cleat.h"
 #include "http/json.h"
+#include "session/call.h"
 #include "session/config.h"
+#include "session/document.h"
+#include "session/execution.h"
+#include "session/request.h"
+#include "session/session.h"
 
 enum call_kind {
     CALL_CREATE,

@@ -1,12 +1,17 @@
 /* The end of an attempt, as a graph: upload and deregistration side by side where the
  * container's own address is proven, else one after the other; the stop after both; the end
  * when the address is free. */
-#include "session/core.h"
 
 #include <string.h>
 #include "base/backoff.h"
 #include "base/log.h"
 #include "http/json.h"
+#include "session/attempt.h"
+#include "session/cleanup.h"
+#include "session/message.h"
+#include "session/route.h"
+#include "session/session.h"
+#include "session/steps.h"
 
 #define POLL_MS 100
 #define DRAIN_MARGIN_MS 60000 /* beyond step_timeout_s, for requests under way */

@@ -1,4 +1,3 @@
-#include "session/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +5,7 @@
 #include "base/mem.h"
 #include "base/option.h"
 #include "cleat.h"
+#include "session/config.h"
 
 #define FIELD(f) offsetof(struct settings, f)
 

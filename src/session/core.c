@@ -1,5 +1,4 @@
 #include <config.h>
-#include "session/core.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +7,12 @@
 #include "base/mem.h"
 #include "cleat.h"
 #include "loop/child.h"
+#include "session/call.h"
 #include "session/config.h"
+#include "session/journal.h"
+#include "session/recovery.h"
+#include "session/session.h"
+#include "session/sweep.h"
 
 #define PURGE_EVERY_MS 10000
 #define STATE_DIR_MODE                                                                         \
@@ -46,12 +50,31 @@ struct session *core_find_request(const struct cleat *core, const char *tenant,
     return s;
 }
 
+/* key: owner "." session "." attempt. NULL: not ours, or unknown. */
+struct attempt *core_find_attempt(const struct cleat *core, const char *key)
+{
+    size_t owner = strlen(core->settings->owner);
+    char id[ID_SIZE];
+    struct attempt *a;
+    if (strncmp(key, core->settings->owner, owner) != 0 || key[owner] != '.' ||
+        strlen(key) < owner + 1 + ID_SIZE)
+        return NULL;
+    mem_copy_string(id, sizeof(id), key + owner + 1);
+    struct session *s = core_find(core, id);
+    if (!s)
+        return NULL;
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (strcmp(a->key, key) == 0)
+            return a;
+    return NULL;
+}
+
 /* ---- what the drivers report ---- */
 
 static void on_exit_of(void *arg, const char *key, const char *cause)
 {
     struct group *g = arg;
-    struct attempt *a = find_attempt(g->core, key);
+    struct attempt *a = core_find_attempt(g->core, key);
     if (!a || a->session->group != g || a->died)
         return;
     a->died = true;
@@ -64,7 +87,7 @@ static void on_exit_of(void *arg, const char *key, const char *cause)
 static void on_target(void *arg, const char *id, enum target_state state, const char *reason)
 {
     struct group *g = arg;
-    struct attempt *a = find_attempt(g->core, id);
+    struct attempt *a = core_find_attempt(g->core, id);
     if (!a || a->session->group != g)
         return;
     log_debug("target.state", KV("session", a->session->id), KI("state", state),

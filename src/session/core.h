@@ -63,8 +63,6 @@ struct op {
     struct error error; /* of a done op; ERR_NONE: it worked */
 };
 
-void op_done(struct op *, const struct error *);
-
 /* Who an answer came from. */
 enum verdict {
     VERDICT_PROVEN,   /* our container: its proof is right (or, without proof, its identity
@@ -290,131 +288,12 @@ struct cleat {
     struct counters counters;
 };
 
-/* core.c */
+/* Core time, ms: steady as the monotonic clock, and close to Unix time. */
 int64_t core_now(const struct cleat *);
-struct session *core_find(const struct cleat *, const char *id);
+struct session *core_find(const struct cleat *, const char *id); /* NULL: none */
 struct session *core_find_request(const struct cleat *, const char *tenant,
                                   const char *request_id);
-
-/* session.c: only session_go and attempt_go change a state */
-struct session *session_new(struct cleat *, struct group *, const char *id, const char *tenant,
-                            const char *request_id);
-struct create_request;
-void session_fill(struct session *, const struct create_request *);
-void session_enqueue(struct session *);
-void session_free(struct session *);
-void session_go(struct session *, enum session_state);
-void session_close(struct session *, const char *stop_reason,
-                   const struct error *); /* idempotent */
-void session_wake(struct session *);
-void session_at(struct session *, int64_t when);         /* a step asks to be run again then */
-bool session_not_before(struct session *, int64_t when); /* true: too early; run again then */
-void session_dirty(struct session *);
-bool session_durable(const struct session *);
-bool session_is_over(const struct session *); /* CLOSED or FAILED */
-void session_span_add(struct session *, const struct span *);
-void session_span_open(struct session *, const char *name, unsigned attempt, bool cleanup);
-void session_span_close(struct session *, const char *name, unsigned attempt,
-                        const char *result);
-
-/* attempt.c */
-struct attempt *attempt_new(struct session *, unsigned number);
-void attempt_free(struct attempt *);
-void attempt_go(struct attempt *, enum attempt_state);
-void attempt_fail(struct attempt *, const struct error *);
-void attempt_dirty(struct attempt *);
-void attempt_quiet(struct attempt *);
-bool attempt_durable(const struct attempt *);
-bool attempt_has_ended(const struct attempt *); /* ENDED */
-bool attempt_is_ending(const struct attempt *); /* ENDING, SALVAGING or ENDED */
-void attempt_misrouted(struct attempt *, const char *where);
-
-/* steps.c */
-void session_run(void *session);
-void attempt_step(struct attempt *);
-
-/* route.c */
-bool route_step(struct attempt *); /* true: confirmed */
-void route_drop(struct attempt *); /* the cookies lead elsewhere */
-int64_t container_idle_ms(const struct session *);
-void route_keep(struct attempt *); /* renews before expiry; confirms a suspect route */
-
-/* sweep.c */
-struct sweep *sweep_new(struct group *);
-void sweep_free(struct sweep *);
-void sweep_join(struct attempt *);
-void sweep_leave(struct attempt *);
-void sweep_consider(struct sweep *);
-unsigned sweep_waiting(const struct sweep *);
-void sweep_counts(const struct sweep *, uint64_t *sweeps, uint64_t *probes);
-
-/* message.c */
-struct message_options {
-    const char *method, *path;
-    json_t *body; /* borrowed; NULL: none */
-    bool direct;  /* to its own address instead of the route */
-    bool respond_async;
-    bool anonymous; /* a nonce only: who is there has not proven itself yet */
-    int64_t connect_timeout_ms, timeout_ms;
-    size_t max_answer;
-};
-void message_send(struct message *, struct attempt *, const struct message_options *);
-void message_reset(struct message *); /* cancels, forgets the answer; idle again */
-
-/* cleanup.c */
-void cleanup_step(struct attempt *);
-
-/* execution.c */
-struct execution *execution_new(struct session *, json_t *request, int64_t timeout_s,
-                                int64_t output_limit, struct cleat_call *);
-void executions_step(struct session *);
-void executions_misroute(struct session *); /* the first in the queue fails: it did not run */
-void executions_end(struct session *,
-                    const struct error *); /* all fail; the session is closing */
-void execution_free(struct execution *);
-
-/* record.c */
-char *session_row(const struct session *);
-char *attempt_row(const struct attempt *);
-struct session *session_from_row(struct cleat *, const char *row, struct error *);
-struct attempt *attempt_from_row(struct cleat *, const char *row, struct error *);
-
-/* journal.c: the changes of a turn become one commit */
-void journal_add(struct session *);
-void journal_turn_end(void *core);
-void journal_forget(struct cleat *); /* commits in flight never call back */
-bool journal_has_sessions(struct cleat *, struct error *);
-bool journal_load(struct cleat *, struct error *);
-void journal_purge(struct cleat *); /* forgets closed sessions whose retention is over */
-
-/* recovery.c */
-void recovery_start(struct cleat *);
-void recovery_free(struct cleat *);
-struct attempt *find_attempt(const struct cleat *, const char *key); /* by its launch key */
-
-/* document.c */
-json_t *session_document(const struct session *);
-
-/* request.c: a checked create request */
-struct create_request {
-    json_t *json; /* owns the strings below */
-    const char *request_id, *tenant, *user, *thread, *run, *parent, *class_name;
-    json_t *env; /* borrowed */
-    int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
-    char *parameters; /* canonical, without the request id */
-};
-/* tenant: the caller's own, the only one allowed; NULL: any. */
-bool create_request_parse(const struct cleat_config *, const char *tenant, const char *text,
-                          size_t len, struct create_request *, struct error *);
-void create_request_release(struct create_request *);
-json_t *execute_request_parse(const struct session *, const char *text, size_t len,
-                              int64_t *timeout_s, int64_t *output_limit, struct error *);
-
-/* call.c */
-void calls_answer(struct session *); /* answers every call whose condition holds */
-void calls_fail(struct session *, const struct error *); /* all of them: there is no session */
-void calls_forget(struct session *); /* the coordinator ends: no callbacks */
-void calls_forget_answers(struct cleat *);
-void call_finish(struct cleat_call *, const struct error *, const char *ran, char *document);
+struct attempt *core_find_attempt(const struct cleat *,
+                                  const char *key); /* by its launch key */
 
 #endif

@@ -6,7 +6,11 @@
 #include "base/mem.h"
 #include "cleat.h"
 #include "http/json.h"
+#include "session/attempt.h"
 #include "session/config.h"
+#include "session/document.h"
+#include "session/session.h"
+#include "session/sweep.h"
 
 #define MAX_CLOSED_LISTED 1000
 

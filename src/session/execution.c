@@ -1,10 +1,15 @@
-#include "session/core.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/json.h"
+#include "session/attempt.h"
+#include "session/call.h"
+#include "session/execution.h"
+#include "session/message.h"
+#include "session/route.h"
+#include "session/session.h"
 
 /* One POST waits this long at the container, well below a balancer's usual idle time-out of 60
  * s; then the same execution id is asked for again. */

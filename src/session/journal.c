@@ -1,10 +1,14 @@
 /* The changes of one turn become one commit; effects wait until theirs is durable. */
-#include "session/core.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/attempt.h"
+#include "session/call.h"
+#include "session/journal.h"
+#include "session/record.h"
+#include "session/session.h"
 
 #define COMMIT_RETRY_MS 1000
 #define PURGE_MAX 1000 /* sessions forgotten in one turn */

@@ -1,10 +1,11 @@
-#include "session/core.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
 #include "http/json.h"
+#include "session/message.h"
+#include "session/session.h"
 
 #define MAX_HEADERS 8
 #define RENEW_AT_PERCENT 80 /* of the cookies' life */

@@ -4,7 +4,11 @@
 #include <string.h>
 #include "base/mem.h"
 #include "http/json.h"
+#include "session/attempt.h"
 #include "session/config.h"
+#include "session/record.h"
+#include "session/request.h"
+#include "session/session.h"
 
 static const char *const span_names[] = {"queue", "launch", "start", "register", "check",
                                          "route", "stage",  "local", "upload",   "deregister",

@@ -4,7 +4,10 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/attempt.h"
 #include "session/config.h"
+#include "session/recovery.h"
+#include "session/session.h"
 
 #define ORPHAN_GRACE_MS 10000
 #define ORPHAN_RETRY_MS 30000
@@ -18,25 +21,6 @@ struct orphan {
     struct container container;
     struct timer timer;
 };
-
-/* key: owner "." session "." attempt. NULL: not ours, or unknown. */
-struct attempt *find_attempt(const struct cleat *core, const char *key)
-{
-    size_t owner = strlen(core->settings->owner);
-    char id[ID_SIZE];
-    struct attempt *a;
-    if (strncmp(key, core->settings->owner, owner) != 0 || key[owner] != '.' ||
-        strlen(key) < owner + 1 + ID_SIZE)
-        return NULL;
-    mem_copy_string(id, sizeof(id), key + owner + 1);
-    struct session *s = core_find(core, id);
-    if (!s)
-        return NULL;
-    TAILQ_FOREACH (a, &s->attempts, entry)
-        if (strcmp(a->key, key) == 0)
-            return a;
-    return NULL;
-}
 
 static void wake_all(struct cleat *core)
 {
@@ -109,7 +93,7 @@ static void add_orphan(struct group *g, const struct container *c)
 static void on_container(void *arg, const char *key, const struct container *c, bool alive)
 {
     struct group *g = arg;
-    struct attempt *a = find_attempt(g->core, key);
+    struct attempt *a = core_find_attempt(g->core, key);
     if (!a) {
         if (alive)
             add_orphan(g, c);
@@ -137,7 +121,7 @@ static void orphan_target_removed(void *arg, const struct error *e)
 static void on_listed_target(void *arg, const struct target *t, enum target_state state)
 {
     struct group *g = arg;
-    struct attempt *a = find_attempt(g->core, t->id);
+    struct attempt *a = core_find_attempt(g->core, t->id);
     (void)state;
     if (a && !attempt_has_ended(a))
         return;

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "http/json.h"
 #include "session/config.h"
+#include "session/request.h"
 
 #define MAX_NAME 128
 #define MAX_ENV 256

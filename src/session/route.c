@@ -1,8 +1,13 @@
-#include "session/core.h"
 
 #include <string.h>
 #include "base/backoff.h"
 #include "base/log.h"
+#include "session/attempt.h"
+#include "session/execution.h"
+#include "session/message.h"
+#include "session/route.h"
+#include "session/session.h"
+#include "session/sweep.h"
 
 #define ROUTE_BACKOFF_CAP_MS (5 * 60 * 1000)
 #define CONFIRM_TIMEOUT_MS 5000

@@ -1,10 +1,16 @@
-#include "session/core.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/json.h"
+#include "session/attempt.h"
+#include "session/call.h"
+#include "session/execution.h"
+#include "session/journal.h"
+#include "session/request.h"
+#include "session/session.h"
+#include "session/steps.h"
 
 const char *const session_state_names[SESSION_STATES] = {
     "QUEUED", "OPENING", "READY", "BUSY", "REROUTING", "CLOSING", "CLOSED", "FAILED"};

@@ -1,10 +1,17 @@
 /* The script of a session's life, in order. Each step looks at what there is and either starts
  * what is missing, waits, or goes on; it may be run at any time and any number of times. */
-#include "session/core.h"
 
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/attempt.h"
+#include "session/call.h"
+#include "session/cleanup.h"
+#include "session/execution.h"
+#include "session/message.h"
+#include "session/route.h"
+#include "session/session.h"
+#include "session/steps.h"
 
 #define STEPS_PER_WAKE 32
 #define STUCK_RETRY_MS 1000

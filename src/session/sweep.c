@@ -1,6 +1,5 @@
 /* A sweep asks the balancer without a cookie, on behalf of all who wait for a route to a target
  * of the group: an answer that is wrong for one waiter is right for another. */
-#include "session/core.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/json.h"
+#include "session/attempt.h"
+#include "session/session.h"
+#include "session/sweep.h"
 
 #define PROBE_TIMEOUT_MS 5000
 #define PROBE_MAX_ANSWER 65536

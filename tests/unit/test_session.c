@@ -11,7 +11,11 @@
 #include "base/mem.h"
 #include "cleat.h"
 #include "http/json.h"
+#include "session/attempt.h"
 #include "session/config.h"
+#include "session/record.h"
+#include "session/request.h"
+#include "session/session.h"
 
 struct world {
     struct event_base *base;
@@ -374,12 +378,12 @@ static void launch_keys_lead_to_their_attempt(void **state)
     struct world *w = *state;
     struct session *s = make(w, AN_ID, "{}");
     struct attempt *a = attempt_new(s, 3);
-    assert_ptr_equal(find_attempt(w->core, a->key), a);
-    assert_null(find_attempt(w->core, "cleat." AN_ID ".4"));
-    assert_null(find_attempt(w->core, "other." AN_ID ".3"));
-    assert_null(find_attempt(w->core, "cleat"));
-    assert_null(find_attempt(w->core, "cleat." AN_ID));
-    assert_null(find_attempt(w->core, "cleat."));
+    assert_ptr_equal(core_find_attempt(w->core, a->key), a);
+    assert_null(core_find_attempt(w->core, "cleat." AN_ID ".4"));
+    assert_null(core_find_attempt(w->core, "other." AN_ID ".3"));
+    assert_null(core_find_attempt(w->core, "cleat"));
+    assert_null(core_find_attempt(w->core, "cleat." AN_ID));
+    assert_null(core_find_attempt(w->core, "cleat."));
     assert_true(strlen(a->key) < KEY_SIZE);
 }
 

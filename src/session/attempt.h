@@ -1,0 +1,22 @@
+/* An attempt: one try to give a session a container. Only attempt_go changes its state. */
+#ifndef CLEAT_SESSION_ATTEMPT_H
+#define CLEAT_SESSION_ATTEMPT_H
+
+#include "session/core.h"
+
+struct attempt *attempt_new(struct session *,
+                            unsigned number); /* LAUNCHING; number counts from 1 */
+void attempt_free(struct attempt *);
+void attempt_go(struct attempt *, enum attempt_state);
+/* It never becomes live: it is cleaned up, and its session tries again or gives up. */
+void attempt_fail(struct attempt *, const struct error *);
+void attempt_quiet(struct attempt *); /* whatever is asked on its behalf is cancelled */
+/* A wrong container answered; where: during which request. */
+void attempt_misrouted(struct attempt *, const char *where);
+
+void attempt_dirty(struct attempt *); /* its row goes into the turn's commit */
+bool attempt_durable(const struct attempt *);
+bool attempt_is_ending(const struct attempt *); /* ENDING, SALVAGING or ENDED */
+bool attempt_has_ended(const struct attempt *); /* ENDED */
+
+#endif

@@ -1,0 +1,14 @@
+/* The calls of the public API, each answered exactly once. */
+#ifndef CLEAT_SESSION_CALL_H
+#define CLEAT_SESSION_CALL_H
+
+#include "session/core.h"
+
+void calls_answer(struct session *);                     /* every call whose condition holds */
+void calls_fail(struct session *, const struct error *); /* all of them: there is no session */
+void calls_forget(struct session *);       /* the coordinator ends: no callbacks */
+void calls_forget_answers(struct cleat *); /* of answers that were not delivered yet */
+/* e NULL: document (owned) is the answer. ran: of an execution, else NULL. */
+void call_finish(struct cleat_call *, const struct error *e, const char *ran, char *document);
+
+#endif

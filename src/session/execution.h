@@ -1,0 +1,17 @@
+/* The executions of a session: one at a time, in their order. */
+#ifndef CLEAT_SESSION_EXECUTION_H
+#define CLEAT_SESSION_EXECUTION_H
+
+#include "session/core.h"
+
+/* request: the body for the container, new reference taken; output_limit in bytes. call (may be
+ * NULL) is finished with the record or an error. NULL: too many wait. */
+struct execution *execution_new(struct session *, json_t *request, int64_t timeout_s,
+                                int64_t output_limit, struct cleat_call *call);
+void execution_free(struct execution *); /* no answer to its call */
+void executions_step(struct session *);
+void executions_misroute(struct session *); /* the first in the queue fails: it did not run */
+void executions_end(struct session *,
+                    const struct error *); /* all fail; the session is closing */
+
+#endif

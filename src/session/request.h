@@ -1,0 +1,27 @@
+/* What callers ask for, checked. */
+#ifndef CLEAT_SESSION_REQUEST_H
+#define CLEAT_SESSION_REQUEST_H
+
+#include "session/core.h"
+
+/* A create; release it. */
+struct create_request {
+    json_t *json; /* owns the strings below */
+    const char *request_id, *tenant, *user, *thread, *run, *parent, *class_name;
+    json_t *env; /* borrowed */
+    int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
+    char *parameters; /* canonical, without the request id */
+};
+
+/* tenant: the caller's own, the only one allowed; NULL: any. False and *e: refused, nothing to
+ * release. */
+bool create_request_parse(const struct cleat_config *, const char *tenant, const char *text,
+                          size_t len, struct create_request *, struct error *e);
+void create_request_release(struct create_request *);
+
+/* An execute: the body for the container without what the coordinator adds (new reference), or
+ * NULL and *e. *output_limit in bytes. */
+json_t *execute_request_parse(const struct session *, const char *text, size_t len,
+                              int64_t *timeout_s, int64_t *output_limit, struct error *e);
+
+#endif

@@ -1,0 +1,40 @@
+/* A session: its state, its timeline, and who waits for what. Only session_go changes its
+ * state. */
+#ifndef CLEAT_SESSION_SESSION_H
+#define CLEAT_SESSION_SESSION_H
+
+#include "session/core.h"
+
+struct create_request;
+
+/* A new one in state QUEUED, in the coordinator's lists; id and strings are copied. Not yet in
+ * the queue and not dirty: a caller that makes a session, and not one that reads it from the
+ * journal, does both. */
+struct session *session_new(struct cleat *, struct group *, const char *id, const char *tenant,
+                            const char *request_id);
+void session_fill(struct session *, const struct create_request *);
+void session_enqueue(struct session *);
+void session_free(struct session *); /* with its attempts and executions; no call back */
+
+/* Logs the change, records its time, puts it into the turn's commit and wakes the session. */
+void session_go(struct session *, enum session_state);
+/* Ends it, from any state; idempotent. e NULL: nothing went wrong. */
+void session_close(struct session *, const char *stop_reason, const struct error *e);
+void session_wake(struct session *); /* its steps run before the turn ends */
+
+/* For steps: be run again at that moment (core time, ms); the earliest that any step asks for
+ * counts. */
+void session_at(struct session *, int64_t when);
+bool session_not_before(struct session *, int64_t when); /* true: too early; run again then */
+
+void session_dirty(struct session *); /* its row goes into the turn's commit */
+bool session_durable(const struct session *);
+bool session_is_over(const struct session *); /* CLOSED or FAILED */
+
+/* Intervals for documents. Names and results are static texts. */
+void session_span_add(struct session *, const struct span *);
+void session_span_open(struct session *, const char *name, unsigned attempt, bool cleanup);
+void session_span_close(struct session *, const char *name, unsigned attempt,
+                        const char *result);
+
+#endif
