@@ -23,8 +23,35 @@ struct progress {
     struct call call;
 };
 
-/* Phases of the last attempt, each with its time: "queue ✓ 0.01s  launch ✓ 0.12s  start …
- * 0.30s". */
+/* The attempt is over and the session was never ready: its last phase is what failed. */
+static bool attempt_failed(const json_t *session)
+{
+    const char *state = json_string_value(json_object_get(session, "attempt_state"));
+    return state && !json_is_integer(json_object_get(session, "ready_ms")) &&
+           (strcmp(state, "ENDING") == 0 || strcmp(state, "SALVAGING") == 0 ||
+            strcmp(state, "ENDED") == 0);
+}
+
+static void describe_phase(struct buf *line, const json_t *phase, bool failed)
+{
+    const json_t *end = json_object_get(phase, "end_ms");
+    bool over = json_is_integer(end);
+    int64_t ms =
+        json_integer_value(end) - json_integer_value(json_object_get(phase, "start_ms"));
+    enum colour colour = failed ? RED : over ? GREEN : YELLOW;
+    char span[SPAN_SIZE];
+    span_text(span, over ? ms : -1);
+    buf_printf(line, "  %s%s %s%s", json_string_value(json_object_get(phase, "name")),
+               colour_on(stderr, colour),
+               failed ? "✗"
+               : over ? "✓"
+                      : "…",
+               colour_off(stderr, colour));
+    if (over)
+        buf_printf(line, " %s", span);
+}
+
+/* Phases of the last attempt, each with its time: "queue ✓ 0.01s  launch ✓ 0.12s  start …". */
 static void describe_phases(struct buf *line, const json_t *session)
 {
     const json_t *phases = json_object_get(session, "phases");
@@ -32,19 +59,10 @@ static void describe_phases(struct buf *line, const json_t *session)
     size_t i;
     json_t *p;
     json_array_foreach (phases, i, p) {
-        const json_t *end = json_object_get(p, "end_ms");
         json_int_t number = json_integer_value(json_object_get(p, "attempt"));
-        int64_t ms =
-            json_integer_value(end) - json_integer_value(json_object_get(p, "start_ms"));
-        char span[SPAN_SIZE];
-        if (number != attempt && number != 0)
-            continue;
-        span_text(span, json_is_integer(end) ? ms : -1);
-        buf_printf(line, "  %s%s %s%s", json_string_value(json_object_get(p, "name")),
-                   colour_on(stderr, json_is_integer(end) ? GREEN : YELLOW),
-                   json_is_integer(end) ? "✓" : "…", colour_off(stderr, GREEN));
-        if (json_is_integer(end))
-            buf_printf(line, " %s", span);
+        bool last = i + 1 == json_array_size(phases);
+        if (number == attempt || number == 0)
+            describe_phase(line, p, last && number > 0 && attempt_failed(session));
     }
 }
 

@@ -380,6 +380,12 @@ def test_progress_on_a_terminal(fake):
     assert "\x1b[32m" in text
 
 
+def test_progress_marks_the_phase_that_failed(fake):
+    fake.list([session(1, "OPENING", attempt_state="ENDED", phases=phases(("queue", 10), ("start", 90)))])
+    text, _ = on_terminal(PROGRAM, "--socket", fake.path, "wait", session_id(1), env={"NO_COLOR": "1"})
+    assert "queue ✓ 0.01s  start ✗ 0.09s" in text
+
+
 def test_progress_of_more_sessions_than_lines(fake):
     fake.list([session(1, ready_ms=5), session(2, "FAILED"), session(3, "OPENING")])
     text, status = on_terminal(PROGRAM, "--socket", fake.path, "wait", *(session_id(n) for n in (1, 2, 3)),
