@@ -84,11 +84,17 @@ void configuration_release(struct configuration *c)
     option_release(settings_options, &c->own);
     cleat_config_free(c->coordinator);
     free(c->state_dir);
+    for (size_t i = 0; i < c->place_count; i++) {
+        free(c->places[i].class_name);
+        free(c->places[i].key);
+    }
+    free(c->places);
+    free(c->file);
     *c = (struct configuration){0};
 }
 
-bool config_set(struct configuration *c, const char *key, const char *value, char *why,
-                size_t size)
+static bool set_value(struct configuration *c, const char *key, const char *value, char *why,
+                      size_t size)
 {
     if (option_find(settings_options, key)) {
         struct error e = {0};
@@ -104,6 +110,47 @@ bool config_set(struct configuration *c, const char *key, const char *value, cha
         c->state_dir = value[0] ? mem_strdup(value) : NULL;
     }
     return true;
+}
+
+/* ---- places */
+
+static bool place_is(const struct place *p, const char *class_name, const char *key)
+{
+    return strcmp(p->class_name, class_name) == 0 && strcmp(p->key, key) == 0;
+}
+
+static void remember(struct configuration *c, const char *class_name, const char *key, int line)
+{
+    c->places = mem_grow(c->places, (c->place_count + 1) * sizeof *c->places);
+    c->places[c->place_count++] = (struct place){
+        .class_name = mem_strdup(class_name), .key = mem_strdup(key), .line = line};
+}
+
+bool config_set(struct configuration *c, const char *key, const char *value, char *why,
+                size_t size)
+{
+    for (size_t i = 0; i < c->place_count; i++)
+        if (place_is(&c->places[i], "", key))
+            c->places[i].line = 0;
+    return set_value(c, key, value, why, size);
+}
+
+/* What is wrong with the whole begins with "class NAME: OPTION" or "OPTION". The last line that
+ * set it, else the first of that class; 0: the file said nothing. */
+static int find_line(const struct configuration *c, const char *why)
+{
+    char class_name[65] = "", key[65] = "";
+    int line = 0, first = 0;
+    if (sscanf(why, "class %64[^:]: %64[a-z0-9_]", class_name, key) < 2)
+        sscanf(why, "%64[a-z0-9_]", key);
+    for (size_t i = 0; i < c->place_count; i++) {
+        const struct place *p = &c->places[i];
+        if (place_is(p, class_name, key))
+            line = p->line;
+        else if (first == 0 && class_name[0] && strcmp(p->class_name, class_name) == 0)
+            first = p->line;
+    }
+    return line ? line : first;
 }
 
 /* ---- one file ---- */
@@ -169,9 +216,11 @@ static void set_option(const char *title, const char *key, const char *value, in
     char why[512];
     bool fine = title ? cleat_config_set(reading.target->coordinator, title, key, value, why,
                                          sizeof why)
-                      : config_set(reading.target, key, value, why, sizeof why);
-    if (fine)
+                      : set_value(reading.target, key, value, why, sizeof why);
+    if (fine) {
+        remember(reading.target, title ? title : "", key, line);
         return;
+    }
     char *text = title ? mem_printf("class \"%s\": %s", title, why) : mem_strdup(why);
     tell(line, text);
     free(text);
@@ -318,6 +367,7 @@ static void parse(char *text)
 char *config_read(struct configuration *c, const char *path)
 {
     reading_start(c, path);
+    c->file = mem_strdup(path);
     char *text = read_text(path);
     if (!reading.message)
         parse(text);
@@ -333,10 +383,10 @@ char *configuration_finish(struct configuration *c)
     char *state = c->state_dir ? mem_strdup(c->state_dir) : paths_state_dir();
     if (!state)
         return mem_strdup("no state directory: set state_dir, $HOME or $XDG_STATE_HOME");
-    bool fine = config_set(c, "state_dir", state, why, sizeof why);
+    bool fine = set_value(c, "state_dir", state, why, sizeof why);
     if (fine && !c->own.socket[0]) {
         char *path = paths_socket(state);
-        fine = config_set(c, "socket", path, why, sizeof why);
+        fine = set_value(c, "socket", path, why, sizeof why);
         free(path);
     }
     free(state);
@@ -345,7 +395,10 @@ char *configuration_finish(struct configuration *c)
         fine = false;
     }
     fine = fine && cleat_config_check(c->coordinator, why, sizeof why);
-    return fine ? NULL : mem_strdup(why);
+    if (fine)
+        return NULL;
+    int line = find_line(c, why);
+    return line ? mem_printf("%s:%d: %s", c->file, line, why) : mem_strdup(why);
 }
 
 /* ---- the table ---- */

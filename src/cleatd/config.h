@@ -18,10 +18,19 @@ struct settings {
     int64_t max_connections, max_body_kb;
 };
 
+/* Where the file set an option: a problem of the whole names the line all the same. */
+struct place {
+    char *class_name, *key; /* class_name "": outside of any class */
+    int line;
+};
+
 struct configuration {
     struct settings own;
     struct cleat_config *coordinator; /* NULL once somebody took it over */
     char *state_dir;                  /* as configured; after configuration_finish never NULL */
+    char *file;                       /* the one that was read, or NULL */
+    struct place *places;
+    size_t place_count;
 };
 
 void configuration_init(struct configuration *);
@@ -31,7 +40,7 @@ void configuration_release(struct configuration *);
  * what is allowed; the first one ends the reading. message: free(), NULL when all is well. */
 char *config_read(struct configuration *, const char *path);
 
-/* One option of cleatd or of the coordinator (section ""). */
+/* One option of cleatd or of the coordinator (section ""), over what a file said. */
 bool config_set(struct configuration *, const char *key, const char *value, char *why,
                 size_t size);
 

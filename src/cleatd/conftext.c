@@ -95,7 +95,7 @@ static size_t distance(const char *a, const char *b)
 const char *conftext_nearest(const char *word, const char *const *names)
 {
     size_t length = strlen(word);
-    size_t best = length / 2 + 2; /* as far as this is another word */
+    size_t best = length / 3 + 2; /* as far as this is another word */
     const char *found = NULL;
     if (length > MAX_NAME)
         return NULL;

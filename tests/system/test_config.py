@@ -57,6 +57,7 @@ BAD = [
     # names that do not exist
     ("state_dri = '/s'\n", "c.conf:1:", '"state_dri"', 'did you mean "state_dir"'),
     ("\n\nclass default {\n  balancr = direct\n}\n", "c.conf:4:", '"balancr"', '"balancer"'),
+    ("colour = 1\n", "c.conf:1:", '"colour"', "cleatd.conf(5)"),
     ("zzzzzzzzzzzzzzzz = 1\n", "c.conf:1:", '"zzzzzzzzzzzzzzzz"', "cleatd.conf(5)"),
     ("balancer = direct\n", "c.conf:1:", '"balancer"', "inside class"),
     ("class x {\n log_level = info\n}\n", "c.conf:2:", '"log_level"', "outside"),
@@ -75,9 +76,10 @@ BAD = [
     (b"\xff\xfe\n", "c.conf:1:"),
     ("#" * (1024 * 1024 + 9), "c.conf:", "1 MiB"),
     # the whole
-    ("class x { balancer = haproxy }\n", "class x", "haproxy_sockets"),
-    ('state_dir = "relative"\n', "state_dir", "absolute"),
-    ('socket = "relative"\n', "socket", "absolute"),
+    ("\n\nclass x { balancer = haproxy }\n", "c.conf:3:", "class x", "haproxy_sockets"),
+    ('class y { }\nclass x {\n port = 1\n artifacts = "s3://b"\n}\n', "c.conf:4:", "class x", "artifacts"),
+    ('\nstate_dir = "relative"\n', "c.conf:2:", "state_dir", "absolute"),
+    ('socket = "a"\nsocket = "relative"\n', "c.conf:2:", "socket", "absolute"),
     (f'socket = "/{"x" * 107}"\n', "c.conf:1:", "socket", "0..107"),
 ]
 
@@ -112,6 +114,7 @@ def test_the_command_line_wins_and_is_checked(tmp_path):
                                 ("--state-dir", "x", "absolute"), ("--state-dir", "/" + "x" * 300, "bytes")):
         result = cleatd(*base, option, value)
         assert result.returncode == 1 and word in result.stderr, option
+        assert "c.conf:" not in result.stderr, "the file is not to blame"
 
 
 def test_help_and_version():
