@@ -1,4 +1,5 @@
-/* A class: a named recipe of runtime, balancer, command and limits. Its options are one table. */
+/* A class: a named recipe of runtime, balancer, command and limits. Its options are one table.
+ */
 #ifndef CLEAT_DRIVER_CLASS_H
 #define CLEAT_DRIVER_CLASS_H
 
@@ -13,7 +14,8 @@ enum { DIRECT_PATH_AUTO, DIRECT_PATH_NEVER };
 enum { SANDBOX_AUTO, SANDBOX_BWRAP, SANDBOX_NONE };
 enum { NETWORK_NONE, NETWORK_HOST };
 
-struct class {
+struct class
+{
     char *name;
     /* what runs */
     int runtime, balancer, proof, direct_path;
@@ -29,8 +31,8 @@ struct class {
     char **haproxy_sockets; /* one per node */
     char **haproxy_urls;    /* the frontend of each node, in the same order */
     char *haproxy_backend;
-    char **cookies;            /* names; a trailing * matches any ending */
-    char *dynamic_cookie_key;  /* "" unless the backend uses `cookie … dynamic` */
+    char **cookies;           /* names; a trailing * matches any ending */
+    char *dynamic_cookie_key; /* "" unless the backend uses `cookie … dynamic` */
     int64_t check_interval_ms, check_fall, check_rise;
     /* limits of a session */
     int64_t create_timeout_s, start_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
@@ -44,5 +46,9 @@ struct class {
 };
 
 extern const struct option class_options[];
+
+/* Checks what one option alone cannot show, also of all classes together. False and *e
+ * (ERR_CONFIG). */
+bool class_check(const struct class *classes, size_t count, struct error *e);
 
 #endif

@@ -634,7 +634,8 @@ static struct runtime *process_open(const struct runtime_env *env, struct error 
     later_init(&rt->later, env->loop);
     dir_list_locked(root, reserve_living, rt);
     if (env->class->sandbox == SANDBOX_NONE)
-        log_warn("sandbox.none", KV("meaning", "user code is not isolated from this machine"));
+        log_warn("sandbox.none", KV("class", env->class->name),
+                 KV("meaning", "user code is not isolated from this machine"));
     return rt;
 }
 

@@ -110,55 +110,16 @@ bool cleat_config_set(struct cleat_config *c, const char *class_name, const char
     return true;
 }
 
-static size_t list_length(char *const *list)
-{
-    size_t n = 0;
-    while (list && list[n])
-        n++;
-    return n;
-}
-
-static bool check_class(const struct class *class, char *why, size_t size)
-{
-    char text[256];
-    if (class->balancer == BALANCER_HAPROXY) {
-        size_t sockets = list_length(class->haproxy_sockets);
-        const char *wrong = NULL;
-        if (sockets == 0)
-            wrong = "haproxy_sockets names no Runtime API socket";
-        else if (sockets != list_length(class->haproxy_urls))
-            wrong = "haproxy_urls needs one URL for each of haproxy_sockets";
-        else if (!class->haproxy_backend || !*class->haproxy_backend)
-            wrong = "haproxy_backend is not set";
-        else if (list_length(class->cookies) == 0)
-            wrong = "cookies names no cookie";
-        if (wrong) {
-            snprintf(text, sizeof(text), "class %s: %s", class->name, wrong);
-            return say(why, size, text);
-        }
-    }
-    if (*class->artifacts && strncmp(class->artifacts, "file:///", 8) != 0) {
-        snprintf(text, sizeof(text), "class %s: artifacts is \"file:///DIRECTORY\" or empty",
-                 class->name);
-        return say(why, size, text);
-    }
-    if (class->gather_max_ms < class->gather_ms) {
-        snprintf(text, sizeof(text), "class %s: gather_max_ms is below gather_ms", class->name);
-        return say(why, size, text);
-    }
-    return true;
-}
-
 bool cleat_config_check(const struct cleat_config *c, char *why, size_t size)
 {
     if (!*c->settings.state_dir)
         return say(why, size, "state_dir is not set");
     if (c->settings.state_dir[0] != '/')
         return say(why, size, "state_dir is not an absolute path");
-    for (size_t i = 0; i < c->class_count; i++)
-        if (!check_class(&c->classes[i], why, size))
-            return false;
-    return true;
+    if (c->settings.executor[0] != '/')
+        return say(why, size, "executor is not an absolute path");
+    struct error e = {0};
+    return class_check(c->classes, c->class_count, &e) || say(why, size, e.message);
 }
 
 static void describe(const struct option *table, const char *section, cleat_option_fn *fn,

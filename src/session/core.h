@@ -246,6 +246,7 @@ struct group {
     const struct balancer_ops *balancer_ops;
     struct balancer *balancer;
     struct sweep *sweep;
+    bool unconfined;   /* a container said that its user code is not isolated */
     unsigned arriving; /* attempts on their way to ROUTING */
     struct timer relist;
     unsigned first_lists; /* listings at the start that are not done yet */

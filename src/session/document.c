@@ -199,10 +199,11 @@ static json_t *group_status(const struct group *g)
 {
     uint64_t sweeps, probes;
     sweep_counts(g->sweep, &sweeps, &probes);
-    return json_pack("{s:o, s:o, s:i, s:I, s:I}", "runtime", g->runtime_ops->status(g->runtime),
-                     "balancer", g->balancer_ops->status(g->balancer), "waiting_for_route",
-                     (int)sweep_waiting(g->sweep), "sweeps", (json_int_t)sweeps, "probes",
-                     (json_int_t)probes);
+    return json_pack("{s:o, s:o, s:b, s:i, s:I, s:I}", "runtime",
+                     g->runtime_ops->status(g->runtime), "balancer",
+                     g->balancer_ops->status(g->balancer), "unconfined", (int)g->unconfined,
+                     "waiting_for_route", (int)sweep_waiting(g->sweep), "sweeps",
+                     (json_int_t)sweeps, "probes", (json_int_t)probes);
 }
 
 static json_t *counts(const char *const *names, size_t n, const unsigned *values, int total)

@@ -38,6 +38,12 @@ static void check_name(const char *key, const char *value, struct error *e)
         error_set(e, ERR_INVALID, "%s: \"..\" is not allowed", key);
         return;
     }
+}
+
+static void check_placeholder(const char *key, const char *value, struct error *e)
+{
+    if (!value || e->code != ERR_NONE)
+        return;
     for (size_t i = 0; placeholders[i]; i++)
         if (strcasecmp(value, placeholders[i]) == 0)
             error_set(e, ERR_INVALID, "%s: \"%s\" is a placeholder, not a name", key, value);
@@ -123,6 +129,8 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         js_string(o, names[i].key, false, 1024, names[i].out, e);
         check_name(names[i].key, *names[i].out, e);
+        if (names[i].out != &r->class_name)
+            check_placeholder(names[i].key, *names[i].out, e);
     }
     if (e->code == ERR_NONE && tenant && strcmp(tenant, r->tenant) != 0)
         error_set(e, ERR_FORBIDDEN, "tenant: a session of another tenant cannot be made");
@@ -192,6 +200,7 @@ json_t *execute_request_parse(const struct session *s, const char *text, size_t 
     js_array(o, "argv", false, MAX_ARGV, &argv, e);
     js_string(o, "execution_id", false, 64, &id, e);
     check_name("execution_id", id, e);
+    check_placeholder("execution_id", id, e);
     check_argv(argv, e);
     js_int(o, "timeout_s", false, 1, 86400, timeout_s, e);
     js_int(o, "output_limit", false, 1, 64 * 1024 * 1024, output_limit, e);

@@ -46,6 +46,18 @@ static void note_completed(struct attempt *a)
         a->completed = json_integer_value(n);
 }
 
+/* sandbox = auto may come down to none: said once, and in status. */
+static void note_sandbox(struct attempt *a)
+{
+    struct group *g = a->session->group;
+    const char *sandbox = json_string_value(json_object_get(a->message.body, "sandbox"));
+    if (g->unconfined || !sandbox || strcmp(sandbox, "none") != 0)
+        return;
+    g->unconfined = true;
+    log_warn("sandbox.none", KV("class", g->class->name), KV("session", a->session->id),
+             KV("meaning", "user code is not isolated from this machine"));
+}
+
 /* Takes the confirm's answer. True: it is our container. */
 static bool take_confirm(struct attempt *a)
 {
@@ -54,8 +66,10 @@ static bool take_confirm(struct attempt *a)
     int64_t now = core_now(s->core);
     enum verdict verdict = a->message.verdict;
     bool proven = verdict == VERDICT_PROVEN && a->message.status == 200;
-    if (proven)
+    if (proven) {
         note_completed(a);
+        note_sandbox(a);
+    }
     message_reset(&a->message);
     if (proven) {
         *r = (struct route){

@@ -139,3 +139,14 @@ def test_the_executor_refuses_a_stranger(start):
         assert connection.getresponse().status == 403
         connection.close()
     assert cleatd.api.execute(s["session_id"], "print(1)")["total_executions"] == 1
+
+
+def test_what_sandbox_none_does_not_isolate_is_said(start):
+    """Also where `auto` came down to it: cleatd tells it from the container's own word."""
+    cleatd = start.cleatd(classes={"default": {"sandbox": "none"}, "boxed": {"sandbox": "bwrap"}})
+    for name in ("default", "boxed"):
+        cleatd.api.ready(**{"class": name})
+    classes = cleatd.api.status()["classes"]
+    assert (classes["default"]["unconfined"], classes["boxed"]["unconfined"]) == (True, False)
+    assert classes["default"]["runtime"]["isolation"] == "none"
+    assert [l for l in cleatd.log_lines() if "event=sandbox.none" in l and "class=default" in l]

@@ -41,6 +41,7 @@ static int setup(void **state)
     assert_true(cleat_config_set(config, NULL, "state_dir", w->dir, why, sizeof(why)));
     assert_true(cleat_config_set(config, NULL, "executor", "/bin/false", why, sizeof(why)));
     assert_true(cleat_config_set(config, "plain", "proof", "none", why, sizeof(why)));
+    assert_true(cleat_config_set(config, "none", "proof", "required", why, sizeof(why)));
     w->base = event_base_new();
     w->core = cleat_new(w->base, config, why, sizeof(why));
     if (!w->core)
@@ -109,6 +110,8 @@ static void create_requests_are_checked(void **state)
         assert_true(strlen(e.message) > 0);
     }
     assert_int_equal(parse(*state, "{}", &e), ERR_NONE);
+    assert_int_equal(parse(*state, "{\"class\":\"none\"}", &e),
+                     ERR_NONE); /* it is configured */
     assert_int_equal(
         parse(*state, "{\"user\":\"ann@example.org\",\"env\":{\"A_1\":\"x\\ny\"}}", &e),
         ERR_NONE);
@@ -408,7 +411,28 @@ static void configurations_are_checked_as_a_whole(void **state)
     assert_non_null(strstr(why, "haproxy_backend"));
     assert_true(cleat_config_set(c, "web", "haproxy_backend", "be", why, sizeof(why)));
     assert_true(cleat_config_check(c, why, sizeof(why)));
-    assert_true(cleat_config_set(c, "web", "artifacts", "file://relative", why, sizeof(why)));
+    static const struct {
+        const char *key, *wrong, *right;
+    } cases[] = {
+        {"haproxy_urls", "ftp://x", "http://127.0.0.1:1"},
+        {"haproxy_urls", "http://", "https://lb.example:443/"},
+        {"haproxy_urls", "http://x/path", "http://127.0.0.1:1"},
+        {"haproxy_backend", "b c", "be"},
+        {"artifacts", "file://relative", "file:///tmp/x"},
+        {"gather_max_ms", "10", "1000"},
+        {"address_range", "10.0.0.0/24", "127.64.0.0/16"},
+        {"address_range", "127.64.5.0/24", "127.64.0.0/16"}, /* within the other class's */
+        {"address_range", "nonsense", "127.65.0.0/16"}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_true(cleat_config_set(c, "web", cases[i].key, cases[i].wrong, why, sizeof(why)));
+        if (cleat_config_check(c, why, sizeof(why)))
+            fail_msg("accepted: %s = %s", cases[i].key, cases[i].wrong);
+        assert_non_null(strstr(why, "class web: "));
+        assert_true(cleat_config_set(c, "web", cases[i].key, cases[i].right, why, sizeof(why)));
+        if (!cleat_config_check(c, why, sizeof(why)))
+            fail_msg("%s = %s: %s", cases[i].key, cases[i].right, why);
+    }
+    assert_true(cleat_config_set(c, NULL, "executor", "relative", why, sizeof(why)));
     assert_false(cleat_config_check(c, why, sizeof(why)));
     assert_false(cleat_config_set(c, NULL, "owner", "a.b", why, sizeof(why)));
     assert_false(cleat_config_set(c, NULL, "nonsense", "1", why, sizeof(why)));
