@@ -19,7 +19,7 @@ struct api {
     struct exchange_list exchanges;
 };
 
-/* The caller is the operator until peers are mapped to tenants. */
+/* Whoever can write to the socket. */
 #define OPERATOR NULL
 
 /* ---- the query ---- */
