@@ -62,8 +62,8 @@ void exchange_answer(struct exchange *x, int status, const char *document)
 {
     const char *method = server_method(x->request);
     bool quiet = status < 400 && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0);
-    log_at(quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "api.request", KV("method", method),
-           KV("path", server_path(x->request)), KI("status", status),
+    log_at(quiet ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "api.request", KV("session", x->session),
+           KV("method", method), KV("path", server_path(x->request)), KI("status", status),
            KI("ms", loop_now_ms(x->loop) - x->started_ms));
     if (status == 429 || status == 503)
         server_add_header(x->request, "Retry-After", RETRY_AFTER_S);

@@ -152,6 +152,8 @@ def test_documents_of_a_session(daemon, ready):
     assert daemon.api.call("GET", "/readyz") == {"status": "ready"}
     assert daemon.api.call("GET", "/v1/isolation")["shared_connections"] == 0
     assert daemon.api.call("GET", "/v1/status")["sessions"]["READY"] >= 1
+    asked = [line for line in daemon.log_lines() if "event=api.request" in line and base in line]
+    assert asked and all(f" session={ready['session_id']} " in line for line in asked)
 
 
 def test_delete_is_202_then_closed(daemon):
