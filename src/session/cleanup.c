@@ -191,6 +191,12 @@ static void send_upload(struct attempt *a)
     json_decref(body);
 }
 
+/* A plain container knows its store by itself. */
+static bool has_no_store(const struct class *class)
+{
+    return class->proof == PROOF_REQUIRED && !*class->artifacts;
+}
+
 static void upload(struct attempt *a)
 {
     struct cleanup *c = &a->cleanup;
@@ -198,7 +204,7 @@ static void upload(struct attempt *a)
     if (is_over(c->upload))
         return;
     if (c->upload == STEP_PENDING) {
-        if (!a->launched || !a->touched) {
+        if (!a->launched || !a->touched || has_no_store(s->group->class)) {
             end_upload(a, STEP_SKIPPED, NULL);
             return;
         }

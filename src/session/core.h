@@ -249,6 +249,7 @@ struct group {
     bool unconfined;   /* a container said that its user code is not isolated */
     unsigned arriving; /* attempts on their way to ROUTING */
     struct timer relist;
+    char trouble[160];    /* why the newest listing failed; "": it did not */
     unsigned first_lists; /* listings at the start that are not done yet */
 };
 

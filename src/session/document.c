@@ -331,12 +331,24 @@ char *cleat_isolation(struct cleat *core, const char *tenant)
                                "sessions_checked", (int)json_array_size(list)));
 }
 
+static char *why_not_ready(const struct cleat *core)
+{
+    if (core->store_failing)
+        return mem_strdup("the journal cannot be written");
+    for (size_t i = 0; i < core->group_count; i++)
+        if (*core->groups[i].trouble)
+            return mem_printf("class %s: %s", core->groups[i].class->name,
+                              core->groups[i].trouble);
+    return core->listing > 0 ? mem_strdup("the drivers are asked what they hold") : NULL;
+}
+
 bool cleat_ready(struct cleat *core, char **why)
 {
-    const char *text = core->store_failing ? "the journal cannot be written"
-                       : core->listing > 0 ? "still taking over what an earlier start left"
-                                           : NULL;
+    char *text = why_not_ready(core);
+    bool ready = text == NULL;
     if (why)
-        *why = mem_strdup(text);
-    return text == NULL;
+        *why = text;
+    else
+        free(text);
+    return ready;
 }

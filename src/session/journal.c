@@ -203,6 +203,8 @@ static void load_attempt(void *arg, const char *key, const char *row)
 {
     struct loading *l = arg;
     struct error e = {0};
+    if (l->first.code != ERR_NONE)
+        return; /* its session may be the one that is missing */
     if (!attempt_from_row(l->core, row, &e))
         note_bad(l, key, &e);
 }

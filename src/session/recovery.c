@@ -137,6 +137,7 @@ static void listed(void *arg, const struct error *e)
     struct cleat *core = g->core;
     if (e && e->code != ERR_NONE) {
         log_warn("recovery.list", KV("class", g->class->name), KV("error", e->message));
+        mem_copy_string(g->trouble, sizeof(g->trouble), e->message);
         timer_arm(&g->relist, RELIST_MS);
     }
     if (g->first_lists == 0)
@@ -149,6 +150,7 @@ static void listed(void *arg, const struct error *e)
 static void list(void *group)
 {
     struct group *g = group;
+    g->trouble[0] = '\0';
     g->runtime_ops->list(g->runtime, on_container, listed, g);
     g->balancer_ops->list(g->balancer, on_listed_target, listed, g);
 }

@@ -143,3 +143,25 @@ def test_a_lost_master_key_refuses_the_start(start):
     key.write_text(kept)
     cleatd.start()
     assert api.wait(session)["state"] == "READY"
+
+
+def test_without_a_store_nothing_is_called_uploaded(start):
+    cleatd = start.cleatd(classes={"default": {"artifacts": ""}})
+    api = cleatd.api
+    session = api.ready()["session_id"]
+    api.execute(session, "open('artifacts/gone', 'w').write('x')")
+    assert steps(api.close(session))["upload"]["result"] == "skipped"
+    assert api.status()["uploads"] == {"confirmed": 0, "lost": 0, "skipped": 1}
+
+
+def test_not_ready_while_the_balancer_is_away(start):
+    haproxy = start.haproxy()
+    haproxy.kill()
+    api = start.cleatd(classes={"default": haproxy_class(haproxy)}).api
+
+    def answer():
+        return api.raw("GET", "/readyz")
+
+    poll(lambda: answer()[0] == 503 and "class default: " in str(answer()[1]), 20, "503 with the cause")
+    haproxy.start()
+    poll(lambda: answer()[0] == 200, 20, "200")
