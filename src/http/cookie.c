@@ -262,3 +262,9 @@ void cookie_set_clear(struct cookie_set *set)
     free(set->header);
     *set = (struct cookie_set){0};
 }
+
+const char *cookie_set_value(const struct cookie_set *set)
+{
+    const char *equals = set->header ? strchr(set->header, '=') : NULL;
+    return equals ? equals + 1 : "";
+}

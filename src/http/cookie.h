@@ -23,5 +23,7 @@ bool cookie_set_read(struct cookie_set *out, const struct http_answer *, char *c
                      int64_t wall_ms);
 void cookie_set_move(struct cookie_set *to, struct cookie_set *from); /* from becomes empty */
 void cookie_set_clear(struct cookie_set *);
+const char *
+cookie_set_value(const struct cookie_set *); /* of the first one, for a log's prefix */
 
 #endif

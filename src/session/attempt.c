@@ -154,5 +154,5 @@ void attempt_misrouted(struct attempt *a, const char *where)
     s->core->counters.misroutes++;
     log_warn("misroute", KV("session", s->id), KI("attempt", a->number), KV("during", where));
     log_debug("misroute.cookie", KV("session", s->id),
-              KPREFIX("cookie", a->route.cookies.header));
+              KPREFIX("cookie", cookie_set_value(&a->route.cookies)));
 }

@@ -129,7 +129,7 @@ static void hand_over(struct sweep *w, struct attempt *a, size_t node,
     a->route.retry_at = 0;
     cookie_set_move(&a->route.cookies, cookies);
     log_debug("sweep.cookie", KV("session", a->session->id), KI("probes", w->sent),
-              KPREFIX("cookie", a->route.cookies.header));
+              KPREFIX("cookie", cookie_set_value(&a->route.cookies)));
     sweep_leave(a);
     session_wake(a->session);
 }
