@@ -227,6 +227,8 @@ static struct execution *execution_new(struct executions *all,
     char minted[ID_SIZE];
     loop_random(all->loop, random, sizeof random);
     id_make(minted, loop_wall_ms(all->loop), random);
+    output_init(&x->out);
+    output_init(&x->err);
     x->owner = all;
     x->id = mem_strdup(r->id ? r->id : minted);
     x->num = ++all->started;

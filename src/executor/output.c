@@ -31,10 +31,17 @@ static void close_all(struct output *o)
     close_fd(&o->file);
 }
 
+void output_init(struct output *o)
+{
+    *o = (struct output){.reader = -1, .writer = -1, .file = -1};
+}
+
 enum error_code output_open(struct output *o, const char *path, size_t limit, struct error *e)
 {
     int ends[2];
-    *o = (struct output){.path = mem_strdup(path), .limit = limit, .reader = -1, .writer = -1};
+    output_init(o);
+    o->path = mem_strdup(path);
+    o->limit = limit;
     o->file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (o->file < 0)
         return error_set(e, ERR_INTERNAL, "%s: %s", path, strerror(errno));

@@ -22,6 +22,7 @@ struct output {
     void *arg;
 };
 
+void output_init(struct output *); /* no descriptors yet: finish and release find nothing */
 /* Makes the file (0600) and the pipe; writer is for the child, output_start closes it here. */
 enum error_code output_open(struct output *, const char *path, size_t limit, struct error *e);
 void output_start(struct output *, struct loop *, loop_fn *changed, void *arg);

@@ -1,6 +1,7 @@
 """What an execution is, how it ends, and that it happens once."""
 
 import json
+import os
 import signal
 
 import pytest
@@ -214,3 +215,14 @@ def test_health_answers_while_busy(x):
     for _ in range(20):
         assert x.raw("GET", "/health", timeout=5).status == 200
     x.post("/executions/%s/cancel" % ident)
+
+
+def test_an_execution_that_cannot_start_closes_nothing_of_others(x):
+    executions = os.path.join(x.workspace, "debug", "executions")
+    os.rename(executions, executions + ".away")
+    for _ in range(2):
+        result = x.run("print(1)")
+        assert result["status"] == "failed" and result["error"].startswith("could not start")
+        assert os.readlink(f"/proc/{x.process.pid}/fd/0") == "/dev/null"
+    os.rename(executions + ".away", executions)
+    assert x.run("print(2)")["stdout"] == "2\n"
