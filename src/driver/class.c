@@ -59,7 +59,7 @@ const struct option class_options[] = {
         "CPU time that each process of user code may use, in seconds. 0: no limit."),
     INT(open_files, 0, 1048576, "0",
         "Files that each process of user code may have open. 0: no limit."),
-    INT(file_size_mb, 0, 1048576, "0",
+    INT(file_size_mb, 0, 1048576, "4096",
         "Largest file that user code may write, in MiB. 0: no limit."),
     INT(processes, 0, 4194304, "0",
         "Processes that the user id of the user code may have. 0: no limit."),
@@ -97,7 +97,7 @@ const struct option class_options[] = {
         "Seconds after which a session is closed, whatever it does."),
     INT(exec_timeout_s, 1, 86400, "300",
         "Seconds that one execution may run when its request does not say."),
-    INT(output_limit_kb, 1, 65536, "1024",
+    INT(output_limit_kb, 1, 8192, "1024",
         "Output kept of each stream of an execution, in KiB; the rest is cut and marked."),
     INT(max_connections, 1, 64, "4", "Connections that one session may have to its container."),
 

@@ -50,6 +50,13 @@ static bool write_all(int fd, const char *data, size_t len)
     return true;
 }
 
+/* A hole stays a hole: a sparse file must not cost the store what it never cost its user. */
+static bool write_or_skip(int to, const char *data, size_t len)
+{
+    bool empty = data[0] == '\0' && memcmp(data, data + 1, len - 1) == 0;
+    return empty ? lseek(to, (off_t)len, SEEK_CUR) >= 0 : write_all(to, data, len);
+}
+
 static bool copy_bytes(int from, int to, EVP_MD_CTX *digest, struct tree_file *f,
                        const struct tree_target *target)
 {
@@ -58,14 +65,14 @@ static bool copy_bytes(int from, int to, EVP_MD_CTX *digest, struct tree_file *f
     for (ssize_t n; (n = read(from, chunk, sizeof chunk)) != 0;) {
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 || !write_all(to, chunk, (size_t)n) ||
+        if (n < 0 || !write_or_skip(to, chunk, (size_t)n) ||
             !EVP_DigestUpdate(digest, chunk, (size_t)n))
             return false;
         f->size += n;
         if (target->copied)
             target->copied(target->arg, n, false);
     }
-    return true;
+    return ftruncate(to, f->size) == 0; /* a hole at the end */
 }
 
 static bool copy_content(int from, int to, struct tree_file *f,

@@ -13,6 +13,8 @@
 #define MAX_ENV_BYTES 65536
 #define MAX_CODE (4 * 1024 * 1024)
 #define MAX_ARGV 1024
+#define MAX_OUTPUT (8 * 1024 * 1024) /* of a stream; a record is read in one turn of the loop  \
+                                      */
 
 /* What a client sends when it has lost the real value. */
 static const char *const placeholders[] = {
@@ -203,7 +205,7 @@ json_t *execute_request_parse(const struct session *s, const char *text, size_t 
     check_placeholder("execution_id", id, e);
     check_argv(argv, e);
     js_int(o, "timeout_s", false, 1, 86400, timeout_s, e);
-    js_int(o, "output_limit", false, 1, 64 * 1024 * 1024, output_limit, e);
+    js_int(o, "output_limit", false, 1, MAX_OUTPUT, output_limit, e);
     if (e->code == ERR_NONE && (code != NULL) == (argv != NULL))
         error_set(e, ERR_INVALID, "either code or argv is needed");
     if (e->code == ERR_NONE && argv && s->group->class->proof == PROOF_NONE)

@@ -196,3 +196,16 @@ def test_odd_names(x):
     assert "artifacts/\ufffd\ufffd" in paths and "artifacts/new\nline" in paths
     assert "artifacts/.upload.new" in paths
     assert [entry["why"] for entry in manifest["skipped"]] == ["too deep"]
+
+
+def test_a_hole_stays_a_hole(x):
+    x.run("f = open('artifacts/sparse', 'wb'); f.write(b'begin'); f.truncate(64 << 20); f.close()\n"
+          "f = open('data/middle', 'wb'); f.seek(8 << 20); f.write(b'end'); f.close()")
+    assert x.complete().json["upload_completed"] is True
+    sparse, middle = (os.path.join(x.store, p) for p in ("artifacts/sparse", "data/middle"))
+    assert os.path.getsize(sparse) == 64 << 20 and os.stat(sparse).st_blocks * 512 < 4 << 20
+    assert os.path.getsize(middle) == (8 << 20) + 3 and os.stat(middle).st_blocks * 512 < 4 << 20
+    with open(sparse, "rb") as f:
+        assert f.read(6) == b"begin\0"
+    with open(middle, "rb") as f:
+        assert f.read().strip(b"\0") == b"end"
