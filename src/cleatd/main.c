@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <syslog.h>
@@ -217,12 +219,18 @@ static int serve(struct configuration *c)
     if (api) {
         run(loop, c);
         api_free(api);
-        unlink(c->own.socket);
     }
     if (cleat)
         cleat_free(cleat);
     loop_free(loop);
     return api ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* The master key is in memory: no core file of it, no debugger of the same user. */
+static void keep_secrets(void)
+{
+    prctl(PR_SET_DUMPABLE, 0);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 }
 
 int main(int argc, char **argv)
@@ -231,6 +239,7 @@ int main(int argc, char **argv)
     struct configuration c;
     int status = EXIT_FAILURE;
     signal(SIGPIPE, SIG_IGN);
+    keep_secrets();
     configuration_init(&c);
     if (configure(&c, &line)) {
         status = EXIT_SUCCESS;

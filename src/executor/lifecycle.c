@@ -35,7 +35,8 @@ void executor_stop(struct executor *x, const char *reason)
     timer_stop(&x->idle);
     timer_stop(&x->lifetime);
     log_info("executor.stopping", KV("reason", reason));
-    if (x->closing.state == CLOSING_DONE || x->executions.started == 0)
+    bool nothing_to_upload = x->closing.state == CLOSING_NONE && x->executions.started == 0;
+    if (x->closing.state == CLOSING_DONE || nothing_to_upload)
         leave(x, 0);
     else
         closing_begin(&x->closing, NULL);
