@@ -80,7 +80,7 @@ def test_lifetime_limit(executors):
 def test_sigterm_waits_for_an_upload_under_way(x):
     """Also when nothing was executed: what was asked for is finished first."""
     for n in range(200):
-        write_file(os.path.join(x.home, "data", str(n)), "x" * 100000)
+        write_file(os.path.join(x.home, "data", str(n)), "x" * 100000, owner=NOBODY)
     assert x.post("/session/complete", {"nonce": "n-1"}, headers={"Prefer": "respond-async"}).status == 202
     x.process.send_signal(signal.SIGTERM)
     assert x.wait_exit() == 0

@@ -78,7 +78,7 @@ static void test_environment(void **state)
         "CLEAT_LIFETIME_S=88",
         "LANG=C.UTF-8",
         "CLEAT_OPEN_FILES=0",
-        "CLEAT_FILE_SIZE_MB=0",
+        "CLEAT_FILE_SIZE_MB=4096",
         "CLEAT_ARTIFACTS=file:///nowhere",
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
