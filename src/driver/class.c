@@ -22,9 +22,10 @@
     }
 
 const struct option class_options[] = {
-    CHOICE(runtime, "process", "process",
+    CHOICE(runtime, "process|docker", "process",
            "What starts containers. process: each is a cleat-executor on this machine with a "
-           "loopback address of its own."),
+           "loopback address of its own. docker: each is a container of Docker or Podman, made "
+           "from image."),
     CHOICE(balancer, "direct|haproxy", "direct",
            "What routes to containers. direct: each is asked on its own address. haproxy: they "
            "are "
@@ -39,9 +40,10 @@ const struct option class_options[] = {
     STRING(
         command, 4096, "",
         "Program, and after blanks its arguments, that is the container. Empty: the installed "
-        "cleat-executor."),
+        "cleat-executor; with runtime docker what the image starts."),
     STRING(artifacts, 4096, "",
-           "Where sessions leave their files: file:///directory. Empty: nothing is kept."),
+           "Where sessions leave their files: file:///directory. Empty: nothing is kept. A "
+           "container of runtime docker sees its own session's directory only."),
 
     STRING(
         address_range, 18, "127.64.0.0/16",
@@ -54,7 +56,8 @@ const struct option class_options[] = {
     CHOICE(network, "none|host", "none",
            "Network of user code inside bwrap: none at all, or that of the host."),
     INT(memory_mb, 0, 1048576, "0",
-        "Address space that each process of user code may use, in MiB. 0: no limit."),
+        "Address space that each process of user code may use, in MiB; with runtime docker the "
+        "memory of the whole container. 0: no limit."),
     INT(cpu_s, 0, 31536000, "0",
         "CPU time that each process of user code may use, in seconds. 0: no limit."),
     INT(open_files, 0, 1048576, "0",
@@ -62,9 +65,31 @@ const struct option class_options[] = {
     INT(file_size_mb, 0, 1048576, "4096",
         "Largest file that user code may write, in MiB. 0: no limit."),
     INT(processes, 0, 4194304, "0",
-        "Processes that the user id of the user code may have. 0: no limit."),
+        "Processes that the user id of the user code may have; with runtime docker those of "
+        "the "
+        "whole container, the executor's included. 0: no limit."),
     INT(stop_grace_s, 0, 600, "10",
         "Seconds between SIGTERM and SIGKILL when a container is stopped."),
+
+    STRING(docker_socket, 107, "/var/run/docker.sock",
+           "Unix socket of the Docker Engine API; Podman's works as well. Who can write to it "
+           "is root on its machine."),
+    STRING(image, 512, "",
+           "Image of containers of runtime docker, as docker pull takes it. It is pulled when "
+           "it is missing."),
+    STRING(docker_user, 64, "",
+           "User of the container, as UID or UID:GID in numbers. Empty: the executor runs as "
+           "root with the "
+           "few capabilities that it needs to run user code under another uid."),
+    STRING(
+        docker_network, 128, "bridge",
+        "Network of the container; user code has it as well. It must allow published ports."),
+    INT(docker_tmpfs_mb, 0, 1048576, "0",
+        "Size of a workspace in memory, in MiB; what an unconfirmed upload left there ends "
+        "with "
+        "the container. 0: the workspace is a volume, which is kept in that case."),
+    INT(cpu_milli, 0, 1024000, "0",
+        "CPU of a container of runtime docker in thousandths of a processor. 0: no limit."),
 
     LIST(haproxy_sockets, "",
          "Runtime API sockets of HAProxy (stats socket PATH level admin), one per node."),

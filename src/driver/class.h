@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include "base/option.h"
 
-enum { RUNTIME_PROCESS };
+enum { RUNTIME_PROCESS, RUNTIME_DOCKER };
 enum { BALANCER_DIRECT, BALANCER_HAPROXY };
 enum { PROOF_REQUIRED, PROOF_NONE };
 enum { DIRECT_PATH_AUTO, DIRECT_PATH_NEVER };
@@ -27,6 +27,9 @@ struct class
     int sandbox, network;
     int64_t memory_mb, cpu_s, open_files, file_size_mb, processes; /* 0: no limit */
     int64_t stop_grace_s;
+    /* docker */
+    char *docker_socket, *image, *docker_user, *docker_network;
+    int64_t docker_tmpfs_mb, cpu_milli;
     /* haproxy */
     char **haproxy_sockets; /* one per node */
     char **haproxy_urls;    /* the frontend of each node, in the same order */

@@ -46,12 +46,34 @@ static const char *haproxy_problem(const struct class *c)
     return NULL;
 }
 
+/* "UID" or "UID:GID": a name means nothing outside its image. */
+static bool is_numeric_user(const char *s)
+{
+    static const char digits[] = "0123456789";
+    size_t uid = strspn(s, digits), gid = s[uid] == ':' ? strspn(s + uid + 1, digits) : 1;
+    return uid > 0 && uid <= 9 && gid > 0 && gid <= 9 &&
+           s[uid + (s[uid] == ':' ? gid + 1 : 0)] == '\0';
+}
+
+static const char *docker_problem(const struct class *c)
+{
+    if (!*c->image)
+        return "image is not set";
+    if (c->docker_socket[0] != '/')
+        return "docker_socket is not an absolute path";
+    if (*c->docker_user && !is_numeric_user(c->docker_user))
+        return "docker_user is UID or UID:GID, in numbers";
+    return NULL;
+}
+
 static const char *problem(const struct class *c)
 {
     if (*c->artifacts && strncmp(c->artifacts, "file:///", 8) != 0)
         return "artifacts is \"file:///DIRECTORY\" or empty";
     if (c->gather_max_ms < c->gather_ms)
         return "gather_max_ms is below gather_ms";
+    if (c->runtime == RUNTIME_DOCKER && docker_problem(c))
+        return docker_problem(c);
     return c->balancer == BALANCER_HAPROXY ? haproxy_problem(c) : NULL;
 }
 

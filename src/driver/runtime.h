@@ -14,6 +14,7 @@
 #define KEY_SIZE 65 /* owner "." session "." attempt: ≤ 64 characters of [A-Za-z0-9._-] */
 
 struct runtime;
+struct http_client;
 
 struct container {
     char id[128]; /* the engine's name for it; for `process` the key */
@@ -41,6 +42,7 @@ typedef void runtime_each_fn(void *arg, const char *key, const struct container 
 
 struct runtime_env {
     struct loop *loop;
+    struct http_client *client;
     const struct class *class;
     const char *owner;
     const char *state_dir; /* workspaces live under state_dir/workspaces */
@@ -71,6 +73,6 @@ struct runtime_ops {
     json_t *(*status)(struct runtime *);
 };
 
-extern const struct runtime_ops runtime_process;
+extern const struct runtime_ops runtime_process, runtime_docker;
 
 #endif

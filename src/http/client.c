@@ -40,11 +40,12 @@ struct http_exchange {
     CURLcode setup;
     struct curl_slist *header_lines;
     void *body;
+    http_data_fn *on_data;
     http_done_fn *done;
     void *arg;
     struct timer first_byte, total;
     int64_t first_byte_ms, total_ms, started_ms;
-    struct task deliver;
+    struct task hand_over, deliver; /* woken in this order, run in this order */
     struct error error; /* the first cause; what libcurl says afterwards is a consequence */
     bool sent, ended;
     bool is_unix;
@@ -91,6 +92,7 @@ static void detach(struct http_exchange *x)
 {
     timer_stop(&x->first_byte);
     timer_stop(&x->total);
+    task_stop(&x->hand_over);
     task_stop(&x->deliver);
     release_easy(x);
     x->share->exchanges--;
@@ -122,6 +124,16 @@ static void deliver(void *arg)
     x->done(x->arg, &answer);
     free(headers);
     free_exchange(x);
+}
+
+/* The owner may cancel the exchange in the call. */
+static void hand_over(void *arg)
+{
+    struct http_exchange *x = arg;
+    struct buf piece = x->answer;
+    x->answer = (struct buf){0};
+    x->on_data(x->arg, piece.data ? piece.data : "", piece.len);
+    buf_free(&piece);
 }
 
 void http_cancel(struct http_exchange *x)
@@ -373,6 +385,11 @@ static int before_sending(void *arg, char *remote_ip, char *local_ip, int remote
 
 /* ---- the answer */
 
+static bool is_streamed(const struct http_exchange *x)
+{
+    return x->on_data && x->head.complete && x->head.status < 300;
+}
+
 static size_t take_head(char *line, size_t size, size_t count, void *arg)
 {
     struct http_exchange *x = arg;
@@ -382,6 +399,8 @@ static size_t take_head(char *line, size_t size, size_t count, void *arg)
         fail(x, e.code, "%s", e.message);
         return 0;
     }
+    if (is_streamed(x))
+        task_wake(&x->hand_over);
     return size * count;
 }
 
@@ -394,6 +413,8 @@ static size_t take_body(char *data, size_t size, size_t count, void *arg)
         return 0;
     }
     buf_add(&x->answer, data, len);
+    if (is_streamed(x))
+        task_wake(&x->hand_over);
     return len;
 }
 
@@ -520,8 +541,10 @@ struct http_exchange *http_start(struct http_share *s, const struct http_request
     x->total_ms = r->total_timeout_ms;
     x->started_ms = loop_now_ms(loop);
     x->max_answer = r->max_answer;
+    x->on_data = r->on_data;
     x->is_unix = r->unix_socket != NULL;
     x->silence_due = !x->is_unix && r->url && strncasecmp(r->url, "https:", 6) != 0;
+    task_init(&x->hand_over, loop, hand_over, x);
     task_init(&x->deliver, loop, deliver, x);
     timer_init(&x->first_byte, loop, first_byte_missed, x);
     timer_init(&x->total, loop, total_missed, x);

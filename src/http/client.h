@@ -35,6 +35,9 @@ struct http_header {
     const char *name, *value;
 };
 
+/* Bytes of an answer's body, valid during the call. */
+typedef void http_data_fn(void *arg, const char *data, size_t len);
+
 struct http_request {
     const char *method; /* "GET", "POST", "DELETE", … */
     const char *url;    /* http://… or https://… */
@@ -47,6 +50,11 @@ struct http_request {
     size_t body_len;
     int64_t connect_timeout_ms, first_byte_timeout_ms, total_timeout_ms; /* all > 0 */
     size_t max_answer; /* body cap in bytes; over it: ERR_TOO_LARGE. Heads are capped at 64 KiB */
+    /* NULL: the body is collected. Else the body of a 2xx answer is handed over as it comes, with
+     * done's arg, from the loop, never from within http_start; once when the head is there, perhaps
+     * with no bytes yet. It may cancel the exchange. The answer's own body is then empty, and
+     * max_answer caps what came since the last call. Other answers are collected. */
+    http_data_fn *on_data;
 };
 
 struct http_answer {

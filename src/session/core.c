@@ -19,7 +19,8 @@
     0711 /* users' code under other uids passes through to its own workspace */
 
 /* The drivers by the index of their option's choice. */
-static const struct runtime_ops *const runtimes[] = {[RUNTIME_PROCESS] = &runtime_process};
+static const struct runtime_ops *const runtimes[] = {[RUNTIME_PROCESS] = &runtime_process,
+                                                     [RUNTIME_DOCKER] = &runtime_docker};
 static const struct balancer_ops *const balancers[] = {
     [BALANCER_DIRECT] = &balancer_direct, [BALANCER_HAPROXY] = &balancer_haproxy};
 
@@ -147,6 +148,7 @@ static bool open_group(struct cleat *core, struct group *g, struct class *class,
     g->balancer_ops = balancers[class->balancer];
     g->sweep = sweep_new(g);
     g->runtime = g->runtime_ops->open(&(struct runtime_env){.loop = core->loop,
+                                                            .client = core->client,
                                                             .class = class,
                                                             .owner = set->owner,
                                                             .state_dir = set->state_dir,

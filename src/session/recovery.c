@@ -94,12 +94,14 @@ static void on_container(void *arg, const char *key, const struct container *c, 
 {
     struct group *g = arg;
     struct attempt *a = core_find_attempt(g->core, key);
-    if (!a) {
+    if (a && a->session->group != g)
+        return;
+    if (!a || attempt_has_ended(a)) {
         if (alive)
             add_orphan(g, c);
         return;
     }
-    if (a->session->group != g || a->launched || attempt_has_ended(a) || !*c->ip)
+    if (a->launched || !*c->ip)
         return;
     log_info("container.adopted", KV("session", a->session->id), KV("container", c->id));
     a->container = *c;

@@ -245,7 +245,8 @@ class Cleatd:
         }
         if chosen["address_range"].startswith("/"):  # a narrower one of our own
             chosen["address_range"] = self.range.split("/")[0] + chosen["address_range"]
-        chosen["command"] = self.container_script(chosen.get("command"))
+        if chosen["runtime"] == "process":
+            chosen["command"] = self.container_script(chosen.get("command"))
         return chosen
 
     def container_script(self, command=None):

@@ -1,0 +1,416 @@
+#include "driver/docker_fields.h"
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buf.h"
+#include "base/mem.h"
+
+#define FILE_SCHEME "file://"
+#define USER_UID 200000 /* of user code, when the executor is root; unknown to images */
+#define TMP_MB 1024     /* of /tmp without a memory limit */
+#define MIB (1 << 20)
+
+/* ---- the body of a create */
+
+static void set(json_t *env, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void set(json_t *env, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    json_array_append_new(env, json_vsprintf(fmt, args));
+    va_end(args);
+}
+
+/* Memory and processes are limited by the container's cgroup, not for each process. */
+static json_t *environment(const struct class *c, const struct launch *l)
+{
+    static const char *const sandboxes[] = {"auto", "bwrap", "none"};
+    static const char *const networks[] = {"none", "host"};
+    json_t *env = json_array();
+    set(env, "SESSION_ID=%s", l->session);
+    set(env, "CLEAT_ATTEMPT=%u", l->attempt);
+    set(env, "CLEAT_OWNER=%s", l->owner);
+    set(env, "CLEAT_SECRET=%s", l->secret);
+    set(env, "CLEAT_LISTEN=0.0.0.0:%" PRId64, c->port);
+    set(env, "CLEAT_WORKSPACE=" DOCKER_WORKSPACE);
+    set(env, "CLEAT_ARTIFACTS=%s", *c->artifacts ? FILE_SCHEME DOCKER_ARTIFACTS : "");
+    set(env, "CLEAT_SANDBOX=%s", sandboxes[c->sandbox]);
+    set(env, "CLEAT_NETWORK=%s", networks[c->network]);
+    set(env, "CLEAT_SANDBOX_UID=%d", *c->docker_user ? 0 : USER_UID);
+    set(env, "CLEAT_CPU_S=%" PRId64, c->cpu_s);
+    set(env, "CLEAT_OPEN_FILES=%" PRId64, c->open_files);
+    set(env, "CLEAT_FILE_SIZE_MB=%" PRId64, c->file_size_mb);
+    set(env, "CLEAT_IDLE_TIMEOUT_S=%" PRId64, l->idle_timeout_s);
+    set(env, "CLEAT_LIFETIME_S=%" PRId64, l->lifetime_s);
+    return env;
+}
+
+char *docker_artifacts_of(const struct class *c, const char *session)
+{
+    if (!*c->artifacts)
+        return NULL;
+    return mem_printf("%s/%s", c->artifacts + strlen(FILE_SCHEME), session);
+}
+
+static json_t *tmpfs(const struct class *c)
+{
+    json_t *mounts = json_object();
+    json_object_set_new(mounts, "/tmp",
+                        json_sprintf("rw,exec,nosuid,nodev,mode=1777,size=%" PRId64 "m",
+                                     c->memory_mb ? c->memory_mb : TMP_MB));
+    if (c->docker_tmpfs_mb > 0) {
+        unsigned uid = 0, gid = 0;
+        sscanf(c->docker_user, "%9u:%9u", &uid, &gid);
+        json_object_set_new(
+            mounts, DOCKER_WORKSPACE,
+            json_sprintf("rw,exec,nosuid,nodev,mode=0711,uid=%u,gid=%u,size=%" PRId64 "m", uid,
+                         gid, c->docker_tmpfs_mb));
+    }
+    return mounts;
+}
+
+/* As root the executor gives files to the uid of user code, becomes it, reads what it left and
+ * ends its processes. */
+static json_t *capabilities(const struct class *c)
+{
+    static const char *const names[] = {"CHOWN", "DAC_OVERRIDE", "FOWNER",
+                                        "KILL",  "SETGID",       "SETUID"};
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !*c->docker_user; i++)
+        json_array_append_new(list, json_string(names[i]));
+    return list;
+}
+
+static void set_limits(json_t *host, const struct class *c)
+{
+    if (c->memory_mb > 0) {
+        json_object_set_new(host, "Memory", json_integer(c->memory_mb * MIB));
+        json_object_set_new(host, "MemorySwap", json_integer(c->memory_mb * MIB)); /* none */
+    }
+    if (c->cpu_milli > 0)
+        json_object_set_new(host, "NanoCpus", json_integer(c->cpu_milli * 1000000));
+    if (c->processes > 0)
+        json_object_set_new(host, "PidsLimit", json_integer(c->processes));
+}
+
+static json_t *host_config(const struct class *c, const struct launch *l, const char *port)
+{
+    json_t *host =
+        json_pack("{s:b, s:o, s:[s], s:[s], s:o, s:s, s:{s:[{s:s, s:s}]}}", "ReadonlyRootfs", 1,
+                  "Tmpfs", tmpfs(c), "SecurityOpt", "no-new-privileges", "CapDrop", "ALL",
+                  "CapAdd", capabilities(c), "NetworkMode", c->docker_network, "PortBindings",
+                  port, "HostIp", "127.0.0.1", "HostPort", "");
+    char *artifacts = docker_artifacts_of(c, l->session);
+    if (artifacts != NULL)
+        json_object_set_new(host, "Mounts",
+                            json_pack("[{s:s, s:s, s:s+}]", "Type", "bind", "Source", artifacts,
+                                      "Target", DOCKER_ARTIFACTS "/", l->session));
+    free(artifacts);
+    set_limits(host, c);
+    return host;
+}
+
+/* As the entry point, so that the image's own is not put before it. */
+static void set_command(json_t *body, const struct class *c)
+{
+    char *text = mem_strdup(c->command), *rest;
+    json_t *words = json_array();
+    for (char *w = strtok_r(text, " \t", &rest); w != NULL; w = strtok_r(NULL, " \t", &rest))
+        json_array_append_new(words, json_string(w));
+    if (json_array_size(words) > 0)
+        json_object_set(body, "Entrypoint", words);
+    json_decref(words);
+    free(text);
+}
+
+json_t *docker_create_body(const struct class *c, const struct launch *l)
+{
+    char port[16];
+    snprintf(port, sizeof(port), "%" PRId64 "/tcp", c->port);
+    json_t *labels = json_pack("{s:s, s:s, s:o}", "cleat.owner", l->owner, "cleat.session",
+                               l->session, "cleat.attempt", json_sprintf("%u", l->attempt));
+    json_t *body = json_pack("{s:s, s:o, s:o, s:{s:{}}, s:o}", "Image", c->image, "Env",
+                             environment(c, l), "Labels", labels, "ExposedPorts", port,
+                             "HostConfig", host_config(c, l, port));
+    if (*c->docker_user)
+        json_object_set_new(body, "User", json_string(c->docker_user));
+    if (c->docker_tmpfs_mb == 0)
+        json_object_set_new(body, "Volumes", json_pack("{s:{}}", DOCKER_WORKSPACE));
+    set_command(body, c);
+    return body;
+}
+
+/* ---- paths */
+
+/* RFC 3986: everything but the unreserved characters. */
+static void add_encoded(struct buf *out, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char ch = (unsigned char)text[i];
+        if (isalnum(ch) || (ch != '\0' && strchr("-._~", ch) != NULL))
+            buf_add(out, &text[i], 1);
+        else
+            buf_printf(out, "%%%02X", ch);
+    }
+}
+
+static char *filtered(const char *path, json_t *filters)
+{
+    struct buf out = {0};
+    char *text = json_dumps(filters, JSON_COMPACT);
+    buf_puts(&out, path);
+    add_encoded(&out, text, strlen(text));
+    free(text);
+    json_decref(filters);
+    return buf_take(&out);
+}
+
+char *docker_list_path(const char *owner)
+{
+    return filtered("/containers/json?all=1&filters=",
+                    json_pack("{s:[s+]}", "label", "cleat.owner=", owner));
+}
+
+char *docker_events_path(const char *owner, int64_t since_s)
+{
+    char *path = mem_printf("/events?since=%" PRId64 "&filters=", since_s);
+    char *whole = filtered(path, json_pack("{s:[s], s:[s+]}", "type", "container", "label",
+                                           "cleat.owner=", owner));
+    free(path);
+    return whole;
+}
+
+char *docker_pull_path(const char *image)
+{
+    const char *slash = strrchr(image, '/');
+    const char *digest = strchr(image, '@');
+    const char *colon = digest != NULL ? NULL : strchr(slash != NULL ? slash : image, ':');
+    struct buf out = {0};
+    buf_puts(&out, "/images/create?fromImage=");
+    add_encoded(&out, image, colon != NULL ? (size_t)(colon - image) : strlen(image));
+    if (digest == NULL) {
+        const char *tag = colon != NULL ? colon + 1 : "latest";
+        buf_puts(&out, "&tag=");
+        add_encoded(&out, tag, strlen(tag));
+    }
+    return buf_take(&out);
+}
+
+/* ---- answers */
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text != NULL ? text : "";
+}
+
+/* For people: one line, whatever the engine wrote. */
+static void copy_line(char *to, size_t size, const char *from)
+{
+    mem_copy_string(to, size, from);
+    for (char *p = to; *p != '\0'; p++)
+        if (iscntrl((unsigned char)*p))
+            *p = ' ';
+}
+
+/* Labels, or an event's attributes, which hold them as well. */
+static void read_key(const json_t *labels, char key[KEY_SIZE])
+{
+    const char *owner = text_of(labels, "cleat.owner");
+    const char *session = text_of(labels, "cleat.session");
+    const char *attempt = text_of(labels, "cleat.attempt");
+    key[0] = '\0';
+    if (*owner && *session && *attempt &&
+        snprintf(key, KEY_SIZE, "%s.%s.%s", owner, session, attempt) >= KEY_SIZE)
+        key[0] = '\0';
+}
+
+/* created; running, restarting, paused and removing while it still runs; exited, dead and
+ * Podman's stopped. */
+static enum docker_status read_status(const char *status)
+{
+    static const char *const created[] = {"created", "initialized", "configured"};
+    static const char *const running[] = {"running", "restarting", "paused", "stopping"};
+    for (size_t i = 0; i < sizeof(created) / sizeof(created[0]); i++)
+        if (strcmp(status, created[i]) == 0)
+            return DOCKER_CREATED;
+    for (size_t i = 0; i < sizeof(running) / sizeof(running[0]); i++)
+        if (strcmp(status, running[i]) == 0)
+            return DOCKER_RUNNING;
+    return DOCKER_ENDED;
+}
+
+static void say_exit(char *cause, size_t size, int64_t code, bool out_of_memory)
+{
+    if (out_of_memory && code == 128 + 9)
+        mem_copy_string(cause, size, DOCKER_OUT_OF_MEMORY_CAUSE);
+    else if (code > 128 && code < 128 + 65)
+        snprintf(cause, size, "killed by signal %d", (int)(code - 128));
+    else
+        snprintf(cause, size, "exited with status %" PRId64, code);
+}
+
+static void set_address(struct docker_view *v, const char *ip, int64_t port)
+{
+    if (*ip == '\0' || port < 1 || port > UINT16_MAX)
+        return;
+    mem_copy_string(v->ip, sizeof(v->ip), ip);
+    v->port = (uint16_t)port;
+}
+
+bool docker_read_inspect(const char *text, size_t len, int64_t port, struct docker_view *v)
+{
+    char name[16];
+    json_t *o = json_loadb(text, len, 0, NULL);
+    const json_t *state = json_object_get(o, "State");
+    const json_t *ports = json_object_get(json_object_get(o, "NetworkSettings"), "Ports");
+    *v = (struct docker_view){.status = DOCKER_ENDED};
+    bool good = json_is_string(json_object_get(state, "Status"));
+    if (good) {
+        snprintf(name, sizeof(name), "%" PRId64 "/tcp", port);
+        const json_t *first = json_array_get(json_object_get(ports, name), 0);
+        read_key(json_object_get(json_object_get(o, "Config"), "Labels"), v->key);
+        v->status = read_status(text_of(state, "Status"));
+        set_address(v, text_of(first, "HostIp"), strtoll(text_of(first, "HostPort"), NULL, 10));
+        say_exit(v->cause, sizeof(v->cause),
+                 json_integer_value(json_object_get(state, "ExitCode")),
+                 json_is_true(json_object_get(state, "OOMKilled")));
+    }
+    json_decref(o);
+    return good;
+}
+
+static void read_listed(const json_t *o, int64_t port, struct docker_view *v)
+{
+    size_t i;
+    const json_t *p;
+    *v = (struct docker_view){.status = read_status(text_of(o, "State"))};
+    read_key(json_object_get(o, "Labels"), v->key);
+    copy_line(v->cause, sizeof(v->cause), text_of(o, "Status"));
+    json_array_foreach (json_object_get(o, "Ports"), i, p)
+        if (json_integer_value(json_object_get(p, "PrivatePort")) == port && v->port == 0)
+            set_address(v, text_of(p, "IP"),
+                        json_integer_value(json_object_get(p, "PublicPort")));
+}
+
+bool docker_read_list(const char *text, size_t len, int64_t port, docker_view_fn *each,
+                      void *arg)
+{
+    json_t *list = json_loadb(text, len, 0, NULL);
+    bool good = json_is_array(list);
+    struct docker_view v;
+    size_t i;
+    const json_t *o;
+    json_array_foreach (list, i, o) {
+        read_listed(o, port, &v);
+        if (v.key[0] != '\0')
+            each(arg, &v);
+    }
+    json_decref(list);
+    return good;
+}
+
+/* Frames of one byte for the stream, three zeros, a length of four bytes (most significant
+ * first), and as many bytes; API documentation of "attach". */
+void docker_read_last_line(const char *body, size_t len, char *line, size_t size)
+{
+    struct buf text = {0};
+    const unsigned char *p = (const unsigned char *)body;
+    for (size_t at = 0, n; len - at > 8; at += 8 + n) {
+        n = (size_t)p[at + 4] << 24 | (size_t)p[at + 5] << 16 | (size_t)p[at + 6] << 8 |
+            p[at + 7];
+        if (n > len - at - 8)
+            n = len - at - 8;
+        buf_add(&text, body + at + 8, n);
+    }
+    buf_add(&text, "", 0);
+    while (text.len > 0 && text.data[text.len - 1] == '\n')
+        text.data[--text.len] = '\0';
+    const char *last = text.len > 0 ? strrchr(text.data, '\n') : NULL;
+    copy_line(line, size, last != NULL ? last + 1 : text.len > 0 ? text.data : "");
+    buf_free(&text);
+}
+
+bool docker_read_event(const char *line, size_t len, struct docker_event *event)
+{
+    json_t *o = json_loadb(line, len, 0, NULL);
+    const json_t *attributes = json_object_get(json_object_get(o, "Actor"), "Attributes");
+    const char *action = text_of(o, "Action"), *code = text_of(attributes, "exitCode");
+    *event = (struct docker_event){.kind = DOCKER_OTHER};
+    bool good = json_is_object(o);
+    read_key(attributes, event->key);
+    if (strcmp(action, "die") == 0 || strcmp(action, "died") == 0) { /* died: Podman's */
+        event->kind = DOCKER_DIED;
+        if (*code)
+            say_exit(event->cause, sizeof(event->cause), strtoll(code, NULL, 10), false);
+        else
+            mem_copy_string(event->cause, sizeof(event->cause), "it has ended");
+    } else if (strcmp(action, "oom") == 0) {
+        event->kind = DOCKER_OUT_OF_MEMORY;
+    }
+    json_decref(o);
+    return good;
+}
+
+/* ---- what goes wrong */
+
+static bool has_any(const char *text, const char *const *words)
+{
+    for (; *words != NULL; words++)
+        if (strcasestr(text, *words) != NULL)
+            return true;
+    return false;
+}
+
+/* The engine's words are all there is to tell these from other failures. */
+static const char *const no_room[] = {"no space left",
+                                      "cannot allocate memory",
+                                      "not enough memory",
+                                      "resource temporarily unavailable",
+                                      "too many open files",
+                                      "port is already allocated",
+                                      "all ports are allocated",
+                                      "no available ipv4 addresses",
+                                      NULL};
+static const char *const no_image[] = {
+    "not found",     "manifest unknown",     "name unknown",      "no such image",
+    "access denied", "no matching manifest", "invalid reference", NULL};
+
+void docker_read_progress(const char *line, size_t len, char *status, size_t size,
+                          struct error *e)
+{
+    char why[160];
+    json_t *o = json_loadb(line, len, 0, NULL);
+    copy_line(status, size, text_of(o, "status"));
+    copy_line(why, sizeof(why), text_of(o, "error"));
+    if (*why)
+        error_set(e,
+                  has_any(why, no_room)    ? ERR_CAPACITY
+                  : has_any(why, no_image) ? ERR_PERMANENT
+                                           : ERR_LAUNCH,
+                  "pull: %s", why);
+    json_decref(o);
+}
+
+enum error_code docker_refusal(int status, const char *body, size_t len, const char *what,
+                               struct error *e)
+{
+    if (status < 400)
+        return ERR_NONE;
+    char why[160];
+    json_t *o = json_loadb(body, len, 0, NULL);
+    copy_line(why, sizeof(why), text_of(o, "message"));
+    json_decref(o);
+    enum error_code code = status < 500 ? ERR_PERMANENT : ERR_LAUNCH;
+    if (has_any(why, no_room))
+        code = ERR_CAPACITY;
+    else if (has_any(why, no_image)) /* some registries' refusals come as 500 */
+        code = ERR_PERMANENT;
+    else if (status == 408 || status == 409 || status == 429)
+        code = ERR_LAUNCH;
+    return error_set(e, code, "%s: the engine answered %d%s%s", what, status, *why ? ": " : "",
+                     why);
+}

@@ -1,0 +1,241 @@
+"""The runtime `docker` with a real dockerd. Every claim about containers is dockerd's word."""
+
+import os
+import subprocess
+import time
+import uuid
+
+import pytest
+
+from cleat_harness import BUILD, SOURCE, ApiError, in_parallel, poll
+from docker_harness import IMAGE, Dockerd, Registry
+
+pytestmark = pytest.mark.skipif(os.environ.get("CLEAT_NO_DOCKER") == "1", reason="CLEAT_NO_DOCKER=1")
+
+
+@pytest.fixture(scope="module")
+def dockerd(module_start):
+    return module_start.add(Dockerd(module_start.root / "docker").start())
+
+
+@pytest.fixture
+def registry(start):
+    return start.add(Registry())
+
+
+def docker_class(dockerd, **options):
+    return {"runtime": "docker", "docker_socket": dockerd.socket, "image": IMAGE,
+            "sandbox": "none", **options}
+
+
+@pytest.fixture
+def cleatd(start, dockerd):
+    return start.cleatd(classes={"default": docker_class(
+        dockerd, memory_mb=256, cpu_milli=1500, processes=100)})
+
+
+def gone(dockerd):
+    poll(lambda: not dockerd.containers(), 30, "the end of all containers")
+
+
+def test_whole_life(cleatd, dockerd):
+    """Execute, artifact, close; what dockerd was told to enforce; user code's uid and view."""
+    api = cleatd.api
+    session = api.ready()["session_id"]
+    [c] = dockerd.of_session(session)
+    host = dockerd.inspect(c["Id"])["HostConfig"]
+    assert c["Names"] == [f"/cleat.{session}.1"] and c["Labels"]["cleat.attempt"] == "1"
+    assert [p["IP"] for p in c["Ports"]] == ["127.0.0.1"]
+    assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (256 << 20, 1500000000, 100)
+    assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"] and not host["Privileged"]
+
+    done = api.execute(session, "BASH:echo hello; id -u; echo kept >artifacts/a.txt")
+    assert (done["status"], done["stdout"]) == ("completed", "hello\n200000\n")
+    tried = api.execute(session, "BASH:echo x >/bin/x || echo x >/x || cat /artifacts/*/* || "
+                                 "cat /proc/1/environ || echo refused")
+    assert tried["stdout"] == "refused\n", tried
+    api.close(session)
+    assert cleatd.file_of(session, "artifacts/a.txt") == b"kept\n"
+    assert cleatd.manifest(session)["session_id"] == session
+    gone(dockerd)
+
+
+def test_tmpfs_and_user(start, dockerd):
+    """A workspace in memory, an executor that is not root and has no capability."""
+    api = (cleatd := start.cleatd(classes={"default": docker_class(
+        dockerd, docker_tmpfs_mb=16, docker_user="1234:1235")})).api
+    session = api.ready()["session_id"]
+    done = api.execute(session, "BASH:id -u; id -g; cat /proc/self/status >artifacts/s; "
+                                "cat /dev/zero >data/large || echo full")
+    assert done["stdout"] == "1234\n1235\nfull\n"
+    api.execute(session, "BASH:echo >data/large")
+    api.close(session)
+    status = dict(line.split(":\t", 1) for line in
+                  cleatd.file_of(session, "artifacts/s").decode().splitlines() if ":\t" in line)
+    assert {status[n] for n in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}
+    assert status["NoNewPrivs"] == "1"
+    gone(dockerd)
+
+
+@pytest.mark.parametrize("count", [50])
+def test_many_at_once(cleatd, dockerd, count):
+    """Each has its own container and its own address; afterwards there is none."""
+    api, begun = cleatd.api, time.monotonic()
+    sessions = in_parallel(lambda _: api.ready()["session_id"], range(count))
+    print(f"{count} of {count} ready after {time.monotonic() - begun:.1f} s")
+    running = dockerd.running()
+    assert sorted(c["Labels"]["cleat.session"] for c in running) == sorted(sessions)
+    assert len({c["Ports"][0]["PublicPort"] for c in running}) == count
+    outputs = in_parallel(lambda s: api.execute(s, "BASH:echo $SESSION_ID")["stdout"], sessions)
+    assert outputs == [s + "\n" for s in sessions]
+    runtime = api.status()["classes"]["default"]["runtime"]
+    assert (runtime["name"], runtime["containers"], runtime["connected"]) == ("docker", count, True)
+    api.close_all()
+    gone(dockerd)
+    print(f"all gone after {time.monotonic() - begun:.1f} s")
+
+
+def test_one_request_id_one_container(cleatd, dockerd):
+    name = f"one-{uuid.uuid4()}"
+    answers = in_parallel(lambda _: cleatd.api.ready(request_id=name), range(50))
+    assert len({a["session_id"] for a in answers}) == 1
+    assert len(dockerd.containers()) == 1
+    cleatd.api.close(answers[0]["session_id"])
+    gone(dockerd)
+
+
+def test_killed_container(cleatd, dockerd):
+    """Its death is known from the event stream, long before a health check could fail."""
+    api = cleatd.api
+    session = api.ready()["session_id"]
+    dockerd.kill(session)
+    poll(lambda: api.session(session)["state"] not in ("READY", "BUSY"), 5, "the session's end")
+    ended = api.wait(session, "closed")
+    assert ended["stop_reason"] == "container_died", ended
+    line = next(n for n in cleatd.log_lines() if "event=container.died" in n)
+    assert "killed by signal 9" in line
+    gone(dockerd)
+
+
+def test_out_of_memory(cleatd, dockerd):
+    """Memory is limited for the container: one execution's hunger does not end another session."""
+    api = cleatd.api
+    other = api.ready()["session_id"]
+    session = api.ready()["session_id"]
+    done = api.execute(session, "BASH:cat /dev/zero >/tmp/much; echo over")
+    assert "over" in done["stdout"] or done["status"] == "failed"
+    assert api.execute(other, "BASH:echo fine")["stdout"] == "fine\n"
+
+
+def test_restart_finds_the_same_containers(cleatd, dockerd):
+    """Killed and started again, also with a container that died meanwhile."""
+    api = cleatd.api
+    kept, lost = (api.ready()["session_id"] for _ in range(2))
+    api.execute(kept, "BASH:echo 1 >data/before")
+    before = {c["Id"] for c in dockerd.of_session(kept)}
+    cleatd.kill()
+    dockerd.kill(lost)
+    cleatd.start()
+    assert api.wait(kept, "ready")["state"] == "READY"
+    assert api.execute(kept, "BASH:cat data/before")["stdout"] == "1\n"
+    assert {c["Id"] for c in dockerd.of_session(kept)} == before
+    assert api.wait(lost, "closed")["stop_reason"] == "container_died"
+    api.close(kept)
+    gone(dockerd)
+
+
+def test_killed_while_launching(cleatd, dockerd):
+    """SIGKILL at any moment of eight launches: each session has one container afterwards."""
+    api = cleatd.api
+    sessions = [api.create()["session_id"] for _ in range(8)]
+    poll(lambda: dockerd.containers(), 20, "a first container")
+    cleatd.kill()
+    cleatd.start()
+    in_parallel(lambda s: api.wait(s, "ready"), sessions)
+    running = [c["Labels"]["cleat.session"] for c in dockerd.running()]
+    assert sorted(running) == sorted(sessions)
+    api.close_all()
+    gone(dockerd)
+
+
+def test_orphan_is_closed(cleatd, dockerd):
+    """A container with our label that no row owns goes, a stranger's stays."""
+    api = cleatd.api
+    api.close(api.ready()["session_id"])
+    labels = {"cleat.owner": "cleat", "cleat.session": str(uuid.uuid4()), "cleat.attempt": "1"}
+    cleatd.terminate()
+    orphan = dockerd.run(f"cleat.{labels['cleat.session']}.1", labels)
+    stranger = dockerd.run("stranger", {"cleat.owner": "another"})
+    cleatd.start()
+    poll(lambda: orphan not in [c["Id"] for c in dockerd.containers()], 30, "the orphan's end")
+    assert [c["Id"] for c in dockerd.running()] == [stranger]
+    dockerd.remove(stranger)
+
+
+def test_command_that_is_not_there(start, dockerd):
+    api = start.cleatd(classes={"default": docker_class(dockerd, command="/no/such/program x")}).api
+    with pytest.raises(ApiError) as failed:
+        api.ready()
+    assert (failed.value.code, failed.value.error["retryable"]) == ("permanent", False)
+    assert "/no/such/program" in failed.value.error["message"]
+    gone(dockerd)
+
+
+def test_missing_image(start, dockerd, registry):
+    """Asked for once, then the registry's own word; nothing is tried again."""
+    cleatd = start.cleatd(classes={"default": docker_class(
+        dockerd, image=f"{registry.address}/nothing:1")})
+    with pytest.raises(ApiError) as failed:
+        cleatd.api.ready()
+    assert (failed.value.code, failed.value.error["retryable"]) == ("permanent", False)
+    assert "nothing" in failed.value.error["message"]
+    assert len([n for n in cleatd.log_lines() if "event=image.pull " in n]) == 1
+    gone(dockerd)
+
+
+def test_pull(start, dockerd, registry):
+    """Four sessions wait for one pull."""
+    registry.offer("small", dockerd.export())
+    cleatd = start.cleatd(classes={"default": docker_class(
+        dockerd, image=f"{registry.address}/small", command="/bin/cleat-executor")})
+    in_parallel(lambda _: cleatd.api.ready(), range(4))
+    lines = cleatd.log_lines()
+    assert len([n for n in lines if "event=image.pull " in n]) == 1
+    assert len([n for n in lines if "event=image.pulled" in n]) == 1
+    cleatd.api.close_all()
+    gone(dockerd)
+
+
+def test_no_engine(start):
+    api = start.cleatd(classes={"default": {
+        "runtime": "docker", "docker_socket": start.root / "nobody", "image": IMAGE,
+        "launch_attempts": 2, "backoff_base_ms": 10}}).api
+    with pytest.raises(ApiError) as failed:
+        api.ready()
+    assert (failed.value.code, failed.value.error["retryable"]) == ("launch_failed", True)
+    assert api.status()["classes"]["default"]["runtime"]["connected"] is False
+
+
+def test_engine_restarts(cleatd, dockerd):
+    """Its containers end with it; that is said when it is there again, and new ones can start."""
+    api = cleatd.api
+    session = api.ready()["session_id"]
+    dockerd.end()
+    dockerd.launch()
+    assert api.wait(session, "closed")["stop_reason"] == "container_died"
+    again = api.ready()["session_id"]
+    assert api.execute(again, "BASH:echo again")["stdout"] == "again\n"
+    api.close(again)
+    gone(dockerd)
+
+
+def test_configuration(tmp_path):
+    """An image is needed; the example is right."""
+    conf = tmp_path / "c.conf"
+    conf.write_text(f'state_dir = "{tmp_path}"\nclass default {{\n    runtime = docker\n}}\n')
+    check = [BUILD / "cleatd", "--check-config", "--config"]
+    wrong = subprocess.run([*check, conf], capture_output=True, text=True)
+    assert wrong.returncode != 0 and "image is not set" in wrong.stderr
+    right = subprocess.run([*check, SOURCE / "etc" / "cleatd-docker.conf"], capture_output=True, text=True)
+    assert right.returncode == 0, right.stderr
