@@ -1,6 +1,7 @@
 """The runtime `docker` with a real dockerd. Every claim about containers is dockerd's word."""
 
 import os
+import pathlib
 import subprocess
 import time
 import uuid
@@ -119,13 +120,22 @@ def test_killed_container(cleatd, dockerd):
 
 
 def test_out_of_memory(cleatd, dockerd):
-    """Memory is limited for the container: one execution's hunger does not end another session."""
+    """Memory is limited for the container: its hunger ends it and no other. What it left is kept,
+    since its upload was never confirmed."""
     api = cleatd.api
-    other = api.ready()["session_id"]
-    session = api.ready()["session_id"]
-    done = api.execute(session, "BASH:cat /dev/zero >/tmp/much; echo over")
-    assert "over" in done["stdout"] or done["status"] == "failed"
+    other, session = (api.ready()["session_id"] for _ in range(2))
+    with pytest.raises(ApiError) as failed:
+        api.execute(session, "BASH:echo kept >data/kept; cat /dev/zero >/tmp/much; sleep 60")
+    assert failed.value.code == "container_died" and "out of memory" in failed.value.error["message"]
+    api.wait(session, "closed")
     assert api.execute(other, "BASH:echo fine")["stdout"] == "fine\n"
+    [kept] = dockerd.of_session(session)
+    [mount] = [m for m in dockerd.inspect(kept["Id"])["Mounts"] if m["Type"] == "volume"]
+    assert kept["State"] == "exited"
+    assert pathlib.Path(mount["Source"], "home/data/kept").read_bytes() == b"kept\n"
+    dockerd.remove(kept["Id"])
+    api.close(other)
+    gone(dockerd)
 
 
 def test_restart_finds_the_same_containers(cleatd, dockerd):

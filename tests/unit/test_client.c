@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "base/buf.h"
 #include "base/mem.h"
 #include "fetch.h"
 #include "peer.h"
@@ -644,6 +645,96 @@ static void test_share_freed_in_callback(void **state)
 
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_bench, close_bench)
 
+/* ---- streamed answers */
+
+struct stream {
+    struct got got; /* first: done gets the same argument */
+    struct buf data;
+    int pieces;
+    size_t first;
+    bool done_first;
+    struct http_exchange *cancel; /* at the first piece */
+};
+
+static void take_piece(void *arg, const char *data, size_t len)
+{
+    struct stream *s = arg;
+    if (s->pieces++ == 0)
+        s->first = len;
+    s->done_first |= s->got.calls > 0;
+    buf_add(&s->data, data, len);
+    if (s->cancel)
+        http_cancel(s->cancel);
+    s->cancel = NULL;
+}
+
+static void clear_stream(struct stream *s)
+{
+    got_clear(&s->got);
+    buf_free(&s->data);
+    *s = (struct stream){0};
+}
+
+static void stream_from(struct bench *b, struct stream *s, const char *url, size_t max_answer)
+{
+    struct http_request r = request_to(url);
+    clear_stream(s);
+    r.on_data = take_piece;
+    r.max_answer = max_answer;
+    r.total_timeout_ms = 300;
+    http_start(b->share, &r, keep_answer, s);
+    assert_int_equal(s->pieces, 0); /* never inline */
+    wait_calls(&b->world, &s->got.calls, 1);
+}
+
+static void test_stream(void **state)
+{
+    struct bench *b = *state;
+    struct stream s = {0};
+    stream_from(b, &s, URL("/chunks"), 100);
+    assert_int_equal(s.got.answer.error.code, ERR_NONE);
+    assert_string_equal(s.data.data, "abcde");
+    assert_int_equal(s.got.answer.body_len, 0);
+    assert_false(s.done_first);
+    stream_from(b, &s, URL("/204"), 100); /* told once, although there is nothing */
+    assert_int_equal(s.pieces, 1);
+    assert_int_equal(s.first, 0);
+    stream_from(b, &s, URL("/moved"), 100); /* not of a refusal */
+    assert_int_equal(s.pieces, 0);
+    assert_int_equal(s.got.answer.status, 302);
+    clear_stream(&s);
+}
+
+static void test_stream_broken(void **state)
+{
+    struct bench *b = *state;
+    struct stream s = {0};
+    stream_from(b, &s, URL("/half"), 100);
+    assert_int_equal(s.got.answer.error.code, ERR_RESET);
+    assert_string_equal(s.data.data, "0123456789");
+    assert_false(s.done_first);
+    stream_from(b, &s, URL("/trickle"), 4); /* a byte now and then is never too much */
+    assert_int_equal(s.got.answer.error.code, ERR_TIMEOUT);
+    assert_true(s.pieces > 4 && s.data.len > 4);
+    stream_from(b, &s, URL("/chunks"), 1); /* more at once than fits */
+    assert_int_equal(s.got.answer.error.code, ERR_TOO_LARGE);
+    clear_stream(&s);
+}
+
+static void test_stream_cancelled(void **state)
+{
+    struct bench *b = *state;
+    struct stream s = {0};
+    struct http_request r = request_to(URL("/trickle"));
+    r.on_data = take_piece;
+    s.cancel = http_start(b->share, &r, keep_answer, &s);
+    wait_calls(&b->world, &s.pieces, 1);
+    run_for(&b->world, 50);
+    assert_int_equal(s.pieces, 1);
+    assert_int_equal(s.got.calls, 0);
+    clear_stream(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -655,6 +746,9 @@ int main(void)
         CASE(test_refused),
         CASE(test_connect_timeout),
         CASE(test_first_byte_timeout),
+        CASE(test_stream),
+        CASE(test_stream_broken),
+        CASE(test_stream_cancelled),
         CASE(test_trickled_head),
         CASE(test_lost_connections),
         CASE(test_nonsense),
