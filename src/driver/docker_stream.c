@@ -1,4 +1,5 @@
 #include "driver/docker_stream.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/backoff.h"
@@ -184,8 +185,10 @@ static void pull_ended(void *arg, const struct http_answer *answer)
     runtime_done_fn *done = p->done;
     void *owner = p->arg;
     struct error e = answer->error;
+    char what[128];
+    snprintf(what, sizeof(what), "pull of %.100s", p->image);
     if (e.code == ERR_NONE &&
-        docker_refusal(answer->status, answer->body, answer->body_len, "pull", &e) == ERR_NONE)
+        docker_refusal(answer->status, answer->body, answer->body_len, what, &e) == ERR_NONE)
         e = p->error;
     if (e.code == ERR_NONE)
         log_info("image.pulled", KV("image", p->image));
