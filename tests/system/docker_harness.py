@@ -10,7 +10,9 @@ import io
 import json
 import os
 import pathlib
+import select
 import signal
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -179,6 +181,47 @@ class Dockerd:
     def kill(self, session):
         [c] = self.of_session(session)
         assert self.ask("POST", f"/containers/{c['Id']}/kill")[0] == 204
+
+
+
+class LossyDockerd:
+    """Stands before dockerd's socket and, as often as `lose` says of a request's first words, lets
+    it have its effect and drops the answer."""
+
+    def __init__(self, dockerd, path, lose):
+        self.behind, self.socket, self.lose, self.lost = dockerd.socket, path, dict(lose), []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(128)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client = self.listener.accept()[0]
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        engine = socket.socket(socket.AF_UNIX)
+        with client, engine, contextlib.suppress(OSError):
+            engine.connect(str(self.behind))
+            head = client.recv(65536)
+            line = head.split(b"\r\n", 1)[0].decode()
+            loses = next((words for words in self.lose if words in line and self.lose[words] > 0), None)
+            if loses:
+                self.lose[loses] -= 1
+                self.lost.append(line)
+            engine.sendall(head)
+            while True:
+                for ready in select.select([client, engine], [], [])[0]:
+                    piece = ready.recv(65536)
+                    if not piece or (ready is engine and loses):
+                        return
+                    (engine if ready is client else client).sendall(piece)
 
 
 # ---- a registry on loopback, which dockerd asks without TLS

@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from cleat_harness import BUILD, SOURCE, ApiError, in_parallel, poll
-from docker_harness import IMAGE, Dockerd, Registry
+from docker_harness import IMAGE, Dockerd, LossyDockerd, Registry
 
 pytestmark = pytest.mark.skipif(os.environ.get("CLEAT_NO_DOCKER") == "1", reason="CLEAT_NO_DOCKER=1")
 
@@ -227,6 +227,34 @@ def test_no_engine(start):
     assert api.status()["classes"]["default"]["runtime"]["connected"] is False
 
 
+def test_lost_answers(start, dockerd):
+    """Each call has its effect and its answer is lost, once: the session is ready all the same, has
+    one container, and none is left afterwards."""
+    lossy = start.add(LossyDockerd(dockerd, start.root / "lossy", {
+        "/containers/create": 1, "/start": 1, "/json HTTP": 1, "DELETE": 2, "/stop": 1,
+        "/containers/json": 1, "/_ping": 1}))
+    cleatd = start.cleatd(classes={"default": docker_class(
+        dockerd, docker_socket=lossy.socket, backoff_base_ms=100)})
+    session = cleatd.api.ready()["session_id"]
+    poll(lambda: len(dockerd.containers()) == 1, 30, "one container")
+    assert [c["State"] for c in dockerd.of_session(session)] == ["running"]
+    cleatd.api.close(session)
+    gone(dockerd)
+    assert len(lossy.lost) == 8 and set(lossy.lose.values()) == {0}, lossy.lost
+
+
+def test_no_docker_there(start):
+    """Whatever listens on that socket, it is no Engine API."""
+    other = start.cleatd("other")
+    api = start.cleatd(classes={"default": {
+        "runtime": "docker", "docker_socket": other.socket, "image": IMAGE,
+        "launch_attempts": 2, "backoff_base_ms": 10}}).api
+    with pytest.raises(ApiError) as failed:
+        api.ready()
+    assert failed.value.code == "launch_failed"
+    assert "no Docker Engine" in failed.value.error["message"]
+
+
 def test_engine_restarts(cleatd, dockerd):
     """Its containers end with it; that is said when it is there again, and new ones can start."""
     api = cleatd.api
@@ -241,11 +269,17 @@ def test_engine_restarts(cleatd, dockerd):
 
 
 def test_configuration(tmp_path):
-    """An image is needed; the example is right."""
+    """What is wrong is named; the example is right."""
     conf = tmp_path / "c.conf"
-    conf.write_text(f'state_dir = "{tmp_path}"\nclass default {{\n    runtime = docker\n}}\n')
     check = [BUILD / "cleatd", "--check-config", "--config"]
-    wrong = subprocess.run([*check, conf], capture_output=True, text=True)
-    assert wrong.returncode != 0 and "image is not set" in wrong.stderr
+    for options, problem in (("", "image is not set"),
+                             ("image = i\n docker_user = root", "docker_user is UID or UID:GID"),
+                             ("image = i\n docker_user = \"1:\"", "docker_user is UID or UID:GID"),
+                             ("image = i\n docker_socket = x", "docker_socket is not an absolute path"),
+                             ("image = i\n docker_user = \"1:2\"", None)):
+        conf.write_text(f'state_dir = "{tmp_path}"\nclass default {{\n runtime = docker\n {options}\n}}\n')
+        said = subprocess.run([*check, conf], capture_output=True, text=True)
+        assert (said.returncode == 0) == (problem is None), said.stderr
+        assert (problem or "") in said.stderr
     right = subprocess.run([*check, SOURCE / "etc" / "cleatd-docker.conf"], capture_output=True, text=True)
     assert right.returncode == 0, right.stderr
