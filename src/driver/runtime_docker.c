@@ -24,9 +24,9 @@
 #define CLEAR_BASE_MS 1000
 #define CLEAR_CAP_MS 60000
 #define REFRESH_RETRY_MS 2000
-#define LAUNCH_ROUNDS                                                                          \
-    4 /* of create, start, look, when others remove the container meanwhile                    \
-       */
+#define REFRESH_MS 60000 /* finds what an engine made for an asker that had given up */
+#define ROUND_MS 250
+#define LAUNCH_ROUNDS 120 /* of create, start, look */
 
 enum phase {
     PHASE_LAUNCHING,
@@ -106,7 +106,7 @@ static struct box *find(struct runtime *rt, const char *key)
     return b;
 }
 
-static void clear(void *box);
+static void again(void *box);
 
 static struct box *enter(struct runtime *rt, const char *key, enum phase phase)
 {
@@ -115,7 +115,7 @@ static struct box *enter(struct runtime *rt, const char *key, enum phase phase)
     b->phase = phase;
     b->seen = true;
     mem_copy_string(b->container.id, sizeof(b->container.id), key);
-    timer_init(&b->retry, rt->env.loop, clear, b);
+    timer_init(&b->retry, rt->env.loop, again, b);
     HASH_ADD_KEYPTR(hh, rt->boxes, b->container.id, strlen(b->container.id), b);
     return b;
 }
@@ -207,6 +207,7 @@ static void explain(const struct http_answer *answer, const char *what, struct e
 /* ---- launch: create, start, look; each may find that it was done before ---- */
 
 static void create(struct box *b);
+static void clear(struct box *b);
 static void start(struct box *b);
 static void look(struct box *b);
 
@@ -239,16 +240,18 @@ static void fail_launch(struct box *b, const struct error *e)
     clear(b);
 }
 
-/* True: once more from the beginning is too much. */
-static bool goes_round(struct box *b)
+/* Once more from the beginning, a little later. The name may be taken while its container
+ * cannot be seen: a create whose asker has died is still under way. */
+static void go_round(struct box *b)
 {
     struct error e;
-    if (++b->rounds < LAUNCH_ROUNDS)
-        return false;
-    error_set(&e, ERR_LAUNCH, "container %s is removed or changed by somebody else",
+    if (++b->rounds < LAUNCH_ROUNDS) {
+        timer_arm(&b->retry, ROUND_MS);
+        return;
+    }
+    error_set(&e, ERR_LAUNCH, "container %s is neither there nor can it be made",
               b->container.id);
     fail_launch(b, &e);
-    return true;
 }
 
 static void pulled(void *arg, const struct error *e)
@@ -317,8 +320,7 @@ static void started(void *arg, const struct http_answer *answer)
     if (answer->status == 204 || answer->status == 304) {
         look(b);
     } else if (answer->status == 404 && answer->error.code == ERR_NONE) {
-        if (!goes_round(b))
-            create(b);
+        go_round(b);
     } else {
         explain(answer, "start", &e);
         fail_launch(b, &e);
@@ -336,9 +338,8 @@ static void judge_launch(struct box *b, const struct docker_view *v)
     if (strcmp(v->key, b->container.id) != 0) {
         error_set(&e, ERR_PERMANENT, "somebody else's container is named %s", b->container.id);
         refuse_launch(b, &e);
-    } else if (v->status == DOCKER_CREATED) {
-        if (!goes_round(b))
-            start(b);
+    } else if (v->status == DOCKER_CREATED && ++b->rounds < LAUNCH_ROUNDS) {
+        start(b);
     } else if (v->status == DOCKER_ENDED || b->died) {
         take_death(b, b->died ? b->cause : v->cause);
     } else if (v->ip[0] == '\0') {
@@ -360,8 +361,7 @@ static void looked(void *arg, const struct http_answer *answer)
     struct error e = {0};
     b->call = NULL;
     if (answer->status == 404) {
-        if (!goes_round(b))
-            create(b);
+        go_round(b);
     } else if (answer->status == 200 && docker_read_inspect(answer->body, answer->body_len,
                                                             b->rt->env.class->port, &v)) {
         judge_launch(b, &v);
@@ -478,10 +478,18 @@ static void cleared(void *arg, const struct http_answer *answer)
     create(b);
 }
 
-static void clear(void *arg)
+static void clear(struct box *b)
+{
+    b->call = ask_about(b->rt, "DELETE", b->container.id, "?force=1&v=1", ASK_MS, cleared, b);
+}
+
+static void again(void *arg)
 {
     struct box *b = arg;
-    b->call = ask_about(b->rt, "DELETE", b->container.id, "?force=1&v=1", ASK_MS, cleared, b);
+    if (b->phase == PHASE_CLEARING)
+        clear(b);
+    else
+        create(b);
 }
 
 /* ---- stop: then remove ---- */
@@ -638,9 +646,8 @@ static void listed(void *arg, const struct http_answer *answer)
                                l))
         error_set(&e, ERR_PROTOCOL, "list: the engine's answer makes no sense");
     LIST_REMOVE(l, entry);
-    if (e.code != ERR_NONE)
-        timer_arm(&rt->refresh, REFRESH_RETRY_MS);
-    else
+    timer_arm(&rt->refresh, e.code != ERR_NONE ? REFRESH_RETRY_MS : REFRESH_MS);
+    if (e.code == ERR_NONE)
         verify_unseen(rt);
     if (l->done != NULL)
         l->done(l->arg, e.code != ERR_NONE ? &e : NULL);
