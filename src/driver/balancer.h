@@ -12,13 +12,20 @@
 #include "loop/loop.h"
 
 struct balancer;
+struct aws;
+
+/* One way in. */
+struct balancer_node {
+    const char *url;           /* "http://127.0.0.1:8000" */
+    struct http_header header; /* every request carries it; name NULL: none */
+};
 
 enum target_state {
     TARGET_UNKNOWN,   /* not looked at yet */
     TARGET_CHECKING,  /* registered, not yet healthy; gets no traffic */
     TARGET_HEALTHY,   /* healthy and in rotation */
     TARGET_UNHEALTHY, /* was healthy; the balancer may route its sessions elsewhere */
-    TARGET_GONE,      /* not listed any more (or drained: none of our requests can be in flight) */
+    TARGET_GONE, /* not listed any more (or drained: none of our requests can be in flight) */
 };
 
 struct target {
@@ -29,7 +36,8 @@ struct target {
 
 typedef void balancer_done_fn(void *arg, const struct error *);
 /* Every change of a target's state, also GONE. reason is the balancer's own word ("L7TOUT"). */
-typedef void balancer_target_fn(void *arg, const char *id, enum target_state, const char *reason);
+typedef void balancer_target_fn(void *arg, const char *id, enum target_state,
+                                const char *reason);
 typedef void balancer_each_fn(void *arg, const struct target *, enum target_state);
 
 struct balancer_env {
@@ -37,33 +45,57 @@ struct balancer_env {
     struct http_client *client;
     const struct class *class;
     const char *owner;
+    struct aws *aws; /* of the alb balancer */
     balancer_target_fn *on_target;
     void *arg;
 };
 
 struct balancer_ops {
     const char *name;
-    bool sweeps; /* a cookie must be acquired; false: each target has a URL of its own */
     struct balancer *(*open)(const struct balancer_env *, struct error *);
     void (*close)(struct balancer *); /* leaves every target registered */
 
-    /* Accepted: it is registered and will be checked; its states follow through on_target. Fine when
-     * it is already there with the same address; another address is ERR_CONFLICT. */
-    void (*add)(struct balancer *, const struct target *, balancer_done_fn *, void *arg);
-    /* After a restart: we registered this one; report its state, put it back when it is missing. */
-    void (*adopt)(struct balancer *, const struct target *);
-    /* Accepted: no new request reaches it through the balancer. GONE follows through on_target. */
-    void (*remove)(struct balancer *, const char *id, balancer_done_fn *, void *arg);
-    void (*list)(struct balancer *, balancer_each_fn *, balancer_done_fn *, void *arg); /* our owner's */
+    /* Whether cookies are acquired by sweeps. False: a node leads to one target only, and
+     * without nodes each target is asked on its own address. */
+    bool (*sweeps)(const struct balancer *);
 
-    /* Where requests go: node i's base URL ("http://127.0.0.1:8000"), count nodes. Without sweeps the
-     * target's own URL is made by the caller. */
-    size_t (*nodes)(const struct balancer *, const char *const **urls);
-    size_t (*healthy)(const struct balancer *); /* targets in rotation, anyone's */
+    /* Keeps a place for a target that will be added (the smallest target group, a free slot);
+     * idempotent. False: there is none now. Call it before the launch, and after a restart for
+     * each attempt that is not registered yet. NULL op: there is always room. */
+    bool (*reserve)(struct balancer *, const char *id);
+    void (*unreserve)(struct balancer *,
+                      const char *id); /* never added after all; NULL with reserve */
+
+    /* Accepted: it is registered and will be checked; its states follow through on_target. Fine
+     * when it is already there with the same address; another address is ERR_CONFLICT. */
+    void (*add)(struct balancer *, const struct target *, balancer_done_fn *, void *arg);
+    /* After a restart: we registered this one; report its state, put it back when it is
+     * missing. */
+    void (*adopt)(struct balancer *, const struct target *);
+    /* Accepted: no new request reaches it through the balancer. GONE follows through on_target.
+     */
+    void (*remove)(struct balancer *, const char *id, balancer_done_fn *, void *arg);
+    void (*list)(struct balancer *, balancer_each_fn *, balancer_done_fn *,
+                 void *arg); /* our owner's */
+
+    /* Target groups: a sweep through one finds only its own targets. At least 1; group_of is
+     * below it, 0 for an unknown target. */
+    size_t (*groups)(const struct balancer *);
+    size_t (*group_of)(const struct balancer *, const char *id);
+    /* The same text for the same target group, whichever class names it ("haproxy SOCKET
+     * BACKEND", the ARN); "": nothing is shared. Lives as long as the balancer. */
+    const char *(*group_name)(const struct balancer *, size_t group);
+    /* Where requests to a target group go; 0 nodes: to the target's own address. */
+    size_t (*nodes)(const struct balancer *, size_t group, const struct balancer_node **);
+    size_t (*healthy)(const struct balancer *,
+                      size_t group); /* targets in rotation, anyone's */
     json_t *(*status)(struct balancer *);
+    /* As runtime.h's. */
+    void (*examine)(struct balancer *, finding_fn *, balancer_done_fn *, void *arg);
 };
 
 extern const struct balancer_ops balancer_direct;
 extern const struct balancer_ops balancer_haproxy;
+extern const struct balancer_ops balancer_alb;
 
 #endif

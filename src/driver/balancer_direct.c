@@ -210,15 +210,44 @@ static void direct_close(struct balancer *b)
     free(b);
 }
 
-static size_t direct_nodes(const struct balancer *b, const char *const **urls)
+static bool direct_sweeps(const struct balancer *b)
 {
     (void)b;
-    *urls = NULL;
+    return false;
+}
+
+static size_t direct_groups(const struct balancer *b)
+{
+    (void)b;
+    return 1;
+}
+
+static size_t direct_group_of(const struct balancer *b, const char *id)
+{
+    (void)b;
+    (void)id;
     return 0;
 }
 
-static size_t direct_healthy(const struct balancer *b)
+static const char *direct_group_name(const struct balancer *b, size_t group)
 {
+    (void)b;
+    (void)group;
+    return "";
+}
+
+static size_t direct_nodes(const struct balancer *b, size_t group,
+                           const struct balancer_node **nodes)
+{
+    (void)b;
+    (void)group;
+    *nodes = NULL;
+    return 0;
+}
+
+static size_t direct_healthy(const struct balancer *b, size_t group)
+{
+    (void)group;
     return b->healthy;
 }
 
@@ -230,13 +259,16 @@ static json_t *direct_status(struct balancer *b)
 
 const struct balancer_ops balancer_direct = {
     .name = "direct",
-    .sweeps = false,
+    .sweeps = direct_sweeps,
     .open = direct_open,
     .close = direct_close,
     .add = direct_add,
     .adopt = direct_adopt,
     .remove = direct_remove,
     .list = direct_list,
+    .groups = direct_groups,
+    .group_of = direct_group_of,
+    .group_name = direct_group_name,
     .nodes = direct_nodes,
     .healthy = direct_healthy,
     .status = direct_status,

@@ -58,7 +58,8 @@ struct listing {
 
 struct balancer {
     struct balancer_env env;
-    char *prefix; /* "OWNER." */
+    char *prefix, *group_name; /* prefix: "OWNER." */
+    struct balancer_node *ways;
     size_t node_count;
     struct haproxy_node *nodes;
     struct haproxy_target *targets;
@@ -599,6 +600,12 @@ static struct balancer *haproxy_open(const struct balancer_env *env, struct erro
     b->prefix = mem_printf("%s.", env->owner);
     b->node_count = count(env->class->haproxy_sockets);
     b->nodes = mem_array(b->node_count, sizeof(*b->nodes));
+    b->ways = mem_array(b->node_count, sizeof(*b->ways));
+    for (size_t i = 0; i < b->node_count; i++)
+        b->ways[i].url = env->class->haproxy_urls[i];
+    b->group_name =
+        mem_printf("haproxy %s %s", b->node_count > 0 ? env->class->haproxy_sockets[0] : "",
+                   env->class->haproxy_backend);
     TAILQ_INIT(&b->listings);
     later_init(&b->later, env->loop);
     for (size_t i = 0; i < b->node_count; i++) {
@@ -630,18 +637,48 @@ static void haproxy_close(struct balancer *b)
     }
     later_drop(&b->later);
     free(b->nodes);
+    free(b->ways);
+    free(b->group_name);
     free(b->prefix);
     free(b);
 }
 
-static size_t haproxy_nodes(const struct balancer *b, const char *const **urls)
+static bool haproxy_sweeps(const struct balancer *b)
 {
-    *urls = (const char *const *)b->env.class->haproxy_urls;
+    (void)b;
+    return true;
+}
+
+static size_t haproxy_groups(const struct balancer *b)
+{
+    (void)b;
+    return 1;
+}
+
+static size_t haproxy_group_of(const struct balancer *b, const char *id)
+{
+    (void)b;
+    (void)id;
+    return 0;
+}
+
+static const char *haproxy_group_name(const struct balancer *b, size_t group)
+{
+    (void)group;
+    return b->group_name;
+}
+
+static size_t haproxy_nodes(const struct balancer *b, size_t group,
+                            const struct balancer_node **ways)
+{
+    (void)group;
+    *ways = b->ways;
     return b->node_count;
 }
 
-static size_t haproxy_healthy(const struct balancer *b)
+static size_t haproxy_healthy(const struct balancer *b, size_t group)
 {
+    (void)group;
     size_t most = 0;
     for (size_t i = 0; i < b->node_count; i++) {
         if (b->nodes[i].state.rotating > most)
@@ -672,18 +709,21 @@ static json_t *haproxy_status(struct balancer *b)
     return json_pack("{s:s, s:s, s:I, s:I, s:o}", "name", "haproxy", "backend",
                      b->env.class->haproxy_backend, "targets",
                      (json_int_t)HASH_COUNT(b->targets), "healthy",
-                     (json_int_t)haproxy_healthy(b), "nodes", nodes);
+                     (json_int_t)haproxy_healthy(b, 0), "nodes", nodes);
 }
 
 const struct balancer_ops balancer_haproxy = {
     .name = "haproxy",
-    .sweeps = true,
+    .sweeps = haproxy_sweeps,
     .open = haproxy_open,
     .close = haproxy_close,
     .add = haproxy_add,
     .adopt = haproxy_adopt,
     .remove = haproxy_remove,
     .list = haproxy_list,
+    .groups = haproxy_groups,
+    .group_of = haproxy_group_of,
+    .group_name = haproxy_group_name,
     .nodes = haproxy_nodes,
     .healthy = haproxy_healthy,
     .status = haproxy_status,

@@ -22,14 +22,14 @@
     }
 
 const struct option class_options[] = {
-    CHOICE(runtime, "process|docker", "process",
+    CHOICE(runtime, "process|docker|ecs", "process",
            "What starts containers. process: each is a cleat-executor on this machine with a "
            "loopback address of its own. docker: each is a container of Docker or Podman, made "
-           "from image."),
-    CHOICE(balancer, "direct|haproxy", "direct",
-           "What routes to containers. direct: each is asked on its own address. haproxy: they "
-           "are "
-           "registered with HAProxy and reached through it by its sticky cookie."),
+           "from image. ecs: each is a task of AWS ECS, made from ecs_task."),
+    CHOICE(balancer, "direct|haproxy|alb", "direct",
+           "What routes to containers. direct: each is asked on its own address. haproxy, alb: "
+           "they are registered with HAProxy or an AWS Application Load Balancer and reached "
+           "through it."),
     CHOICE(proof, "required|none", "required",
            "Whether a container must prove who it is. none is for containers that cannot: they "
            "are "
@@ -42,8 +42,18 @@ const struct option class_options[] = {
         "Program, and after blanks its arguments, that is the container. Empty: the installed "
         "cleat-executor; with runtime docker what the image starts."),
     STRING(artifacts, 4096, "",
-           "Where sessions leave their files: file:///directory. Empty: nothing is kept. A "
-           "container of runtime docker sees its own session's directory only."),
+           "Where sessions leave their files: file:///directory or s3://bucket/prefix. Empty: "
+           "nothing is kept. A container of runtime docker sees its own session's directory "
+           "only."),
+    STRING(s3_role, 2048, "",
+           "ARN of a role that may use the whole of artifacts in S3. cleat assumes it for each "
+           "session, narrowed to that session's prefix, and hands the credentials to its "
+           "container. Empty: containers have credentials of their own (a task role)."),
+    LIST(input_sources, "",
+         "Where the input of sessions may come from: TENANT=URL, the URL file:///directory or "
+         "s3://bucket/prefix. Tenant * is any; {tenant} in the URL stands for the tenant's "
+         "name."),
+    STRING(input_path, 1024, "/workspace/input", "Where input is put in the container."),
 
     STRING(
         address_range, 18, "127.64.0.0/16",
@@ -70,6 +80,27 @@ const struct option class_options[] = {
         "whole container, the executor's included. 0: no limit."),
     INT(stop_grace_s, 0, 600, "10",
         "Seconds between SIGTERM and SIGKILL when a container is stopped."),
+
+    STRING(ecs_cluster, 2048, "default", "Name or ARN of the ECS cluster."),
+    STRING(ecs_task, 4096, "",
+           "File with the JSON of a RunTask request, as aws ecs run-task --cli-input-json "
+           "takes it; "
+           "cleat adds cluster, client token, owner, tags and environment."),
+    STRING(ecs_container, 255, "executor",
+           "Name of the container in the task definition that serves the session."),
+
+    CHOICE(alb_mode, "shared|slot", "shared",
+           "shared: many targets in a target group, told apart by the sticky cookie. slot: one "
+           "target in each target group, behind a listener rule on alb_header."),
+    LIST(alb_target_groups, "", "ARNs of the target groups; each belongs to this owner alone."),
+    LIST(alb_urls, "",
+         "Where the load balancer listens, http:// or https://: one URL for all target groups "
+         "or one "
+         "for each."),
+    STRING(
+        alb_header, 64, "",
+        "Header that leads to a target group: requests to the n-th carry its number, from 1. "
+        "Empty: none."),
 
     STRING(docker_socket, 107, "/var/run/docker.sock",
            "Unix socket of the Docker Engine API; Podman's works as well. Who can write to it "

@@ -7,8 +7,9 @@
 #include <stdint.h>
 #include "base/option.h"
 
-enum { RUNTIME_PROCESS, RUNTIME_DOCKER };
-enum { BALANCER_DIRECT, BALANCER_HAPROXY };
+enum { RUNTIME_PROCESS, RUNTIME_DOCKER, RUNTIME_ECS };
+enum { BALANCER_DIRECT, BALANCER_HAPROXY, BALANCER_ALB };
+enum { ALB_SHARED, ALB_SLOT };
 enum { PROOF_REQUIRED, PROOF_NONE };
 enum { DIRECT_PATH_AUTO, DIRECT_PATH_NEVER };
 enum { SANDBOX_AUTO, SANDBOX_BWRAP, SANDBOX_NONE };
@@ -19,8 +20,12 @@ struct class
     char *name;
     /* what runs */
     int runtime, balancer, proof, direct_path;
-    char *command;   /* "" : the installed cleat-executor */
-    char *artifacts; /* "file:///dir" or "" */
+    char *command;        /* "" : the installed cleat-executor */
+    char *artifacts;      /* "file:///dir", "s3://bucket/prefix" or "" */
+    char *s3_role;        /* ARN; "": the container has credentials of its own */
+    char **input_sources; /* "TENANT=URL": whose input may come from below which URL; TENANT *
+                             is any, {tenant} in the URL the tenant's name */
+    char *input_path;     /* where input lands in the container */
     /* process */
     char *address_range; /* "127.64.0.0/16" */
     int64_t port;
@@ -30,6 +35,15 @@ struct class
     /* docker */
     char *docker_socket, *image, *docker_user, *docker_network;
     int64_t docker_tmpfs_mb, cpu_milli;
+    /* ecs */
+    char *ecs_cluster;
+    char *ecs_task;      /* path of the RunTask template */
+    char *ecs_container; /* the container of the task definition that is ours */
+    /* alb */
+    int alb_mode;
+    char **alb_target_groups; /* ARNs */
+    char **alb_urls;          /* one for all target groups, or one each */
+    char *alb_header; /* "": none; else requests to the n-th target group carry it, n from 1 */
     /* haproxy */
     char **haproxy_sockets; /* one per node */
     char **haproxy_urls;    /* the frontend of each node, in the same order */
@@ -49,6 +63,10 @@ struct class
 };
 
 extern const struct option class_options[];
+
+/* Something that an engine's or account's settings would break. */
+enum finding_level { FINDING_ERROR, FINDING_WARNING };
+typedef void finding_fn(void *arg, enum finding_level, const char *problem, const char *cure);
 
 /* Checks what one option alone cannot show, also of all classes together. False and *e
  * (ERR_CONFIG). */

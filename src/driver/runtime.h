@@ -15,9 +15,10 @@
 
 struct runtime;
 struct http_client;
+struct aws;
 
 struct container {
-    char id[128]; /* the engine's name for it; for `process` the key */
+    char id[128]; /* the engine's name for it: the key (process, docker), the task's id (ecs) */
     char ip[46];  /* numeric; "" while unknown */
     uint16_t port;
 };
@@ -31,12 +32,18 @@ struct launch {
     int64_t idle_timeout_s; /* the executor's own limits: above the session's, so that a
                                container */
     int64_t lifetime_s;     /* that everyone forgot still ends */
+    const char
+        *prepared; /* what prepare gave for this launch; NULL: the runtime has no prepare */
 };
 
 typedef void runtime_launched_fn(void *arg, const struct error *, const struct container *);
 typedef void runtime_done_fn(void *arg, const struct error *);
-/* A container of ours is gone: the engine says so. cause is for people. */
-typedef void runtime_exit_fn(void *arg, const char *key, const char *cause);
+/* A container of ours is gone: the engine says so. cause is for people. in_order: it ended
+ * itself with status 0, which our executor does only when its upload is done or there was
+ * nothing to upload. */
+typedef void runtime_exit_fn(void *arg, const char *key, const char *cause, bool in_order);
+/* A launch takes long for a reason that people like to see ("pulling image …: 40 %"). */
+typedef void runtime_progress_fn(void *arg, const char *key, const char *text);
 /* One container under our owner label; key names its attempt. */
 typedef void runtime_each_fn(void *arg, const char *key, const struct container *, bool alive);
 
@@ -47,7 +54,9 @@ struct runtime_env {
     const char *owner;
     const char *state_dir; /* workspaces live under state_dir/workspaces */
     const char *executor;  /* path of cleat-executor */
+    struct aws *aws;       /* of the ecs runtime */
     runtime_exit_fn *on_exit;
+    runtime_progress_fn *on_progress;
     void *arg;
 };
 
@@ -57,6 +66,13 @@ struct runtime_ops {
     void (*close)(
         struct runtime *); /* leaves every container running; no callback comes any more */
 
+    /* The very bytes of the launch (they hold the secret), which the caller makes durable
+     * before it calls launch with them, and hands in again when it repeats a launch after a
+     * crash: so a repeat is the same request to the engine. Text, free(); NULL: *e says what is
+     * wrong with the class or the launch (ERR_PERMANENT, ERR_TOO_LARGE). NULL op: launch needs
+     * no such bytes. */
+    char *(*prepare)(struct runtime *, const struct launch *, struct error *e);
+    /* ERR_CAPACITY: no room at the moment; it costs no attempt. */
     void (*launch)(struct runtime *, const struct launch *, runtime_launched_fn *, void *arg);
     /* After a restart: this container is ours. Its address is reserved again, its exit is
      * reported (at once, from the loop, when it is already gone). */
@@ -71,8 +87,11 @@ struct runtime_ops {
     void (*list)(struct runtime *, runtime_each_fn *, runtime_done_fn *, void *arg);
     /* What this runtime can and cannot enforce here. New reference. */
     json_t *(*status)(struct runtime *);
+    /* Reads what the class names at the engine and tells what would hurt. NULL op: nothing to
+     * read. */
+    void (*examine)(struct runtime *, finding_fn *, runtime_done_fn *, void *arg);
 };
 
-extern const struct runtime_ops runtime_process, runtime_docker;
+extern const struct runtime_ops runtime_process, runtime_docker, runtime_ecs;
 
 #endif

@@ -165,7 +165,8 @@ static void said(void *arg, const struct http_answer *answer)
         log_warn("container.last_line", KV("container", b->container.id), KV("line", line));
     }
     if (b->body == NULL) {
-        b->rt->env.on_exit(b->rt->env.arg, b->container.id, b->cause);
+        b->rt->env.on_exit(b->rt->env.arg, b->container.id, b->cause,
+                           strcmp(b->cause, "exited with status 0") == 0);
         return;
     }
     error_set(&e, ERR_DIED, "container %s has ended: %s", b->container.id, b->cause);

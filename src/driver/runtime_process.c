@@ -24,7 +24,8 @@
 #define WORKSPACE_MODE 0700
 #define ROOT_MODE 0711 /* passed through, never listed, by the uids of users' code */
 #define SMALL_FILE 256
-#define UID_BASE 200000u /* user code at 127.a.b.c runs as UID_BASE + a.b.c, whatever its class */
+#define UID_BASE                                                                               \
+    200000u /* user code at 127.a.b.c runs as UID_BASE + a.b.c, whatever its class */
 #define CONTAINER_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 struct waiter {
@@ -174,12 +175,13 @@ struct death {
     struct runtime *rt;
     char id[sizeof(((struct container *)0)->id)];
     char cause[64];
+    bool in_order;
 };
 
 static void give_death(void *payload)
 {
     struct death *d = payload;
-    d->rt->env.on_exit(d->rt->env.arg, d->id, d->cause);
+    d->rt->env.on_exit(d->rt->env.arg, d->id, d->cause, d->in_order);
 }
 
 static void report_death(struct process *p, int status)
@@ -187,6 +189,7 @@ static void report_death(struct process *p, int status)
     struct death *d = later_call(&p->rt->later, give_death, sizeof(*d));
     d->rt = p->rt;
     mem_copy_string(d->id, sizeof(d->id), p->container.id);
+    d->in_order = status == 0;
     if (status == CHILD_STATUS_UNKNOWN)
         mem_copy_string(d->cause, sizeof(d->cause), "it is not running any more");
     else if (WIFSIGNALED(status))

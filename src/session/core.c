@@ -19,8 +19,8 @@
     0711 /* users' code under other uids passes through to its own workspace */
 
 /* The drivers by the index of their option's choice. */
-static const struct runtime_ops *const runtimes[] = {[RUNTIME_PROCESS] = &runtime_process,
-                                                     [RUNTIME_DOCKER] = &runtime_docker};
+static const struct runtime_ops *const runtimes[] = {
+    [RUNTIME_PROCESS] = &runtime_process, [RUNTIME_DOCKER] = &runtime_docker};
 static const struct balancer_ops *const balancers[] = {
     [BALANCER_DIRECT] = &balancer_direct, [BALANCER_HAPROXY] = &balancer_haproxy};
 
@@ -72,8 +72,9 @@ struct attempt *core_find_attempt(const struct cleat *core, const char *key)
 
 /* ---- what the drivers report ---- */
 
-static void on_exit_of(void *arg, const char *key, const char *cause)
+static void on_exit_of(void *arg, const char *key, const char *cause, bool in_order)
 {
+    (void)in_order;
     struct group *g = arg;
     struct attempt *a = core_find_attempt(g->core, key);
     if (!a || a->session->group != g || a->died)
@@ -100,7 +101,7 @@ static void on_target(void *arg, const char *id, enum target_state state, const 
     }
     a->target = state;
     mem_copy_string(a->target_reason, sizeof(a->target_reason), reason ? reason : "");
-    if (state != TARGET_HEALTHY && g->balancer_ops->sweeps)
+    if (state != TARGET_HEALTHY && g->balancer_ops->sweeps(g->balancer))
         a->route.suspect = true;
     session_wake(a->session);
 }

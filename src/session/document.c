@@ -179,10 +179,10 @@ char *cleat_route(struct cleat *core, const char *tenant, const char *id)
     const struct group *g = s->group;
     json_t *headers = json_object();
     json_t *o = json_object();
-    if (g->balancer_ops->sweeps) {
-        const char *const *urls;
-        size_t count = g->balancer_ops->nodes(g->balancer, &urls);
-        json_object_set_new(o, "base_url", json_string(urls[a->route.node % count]));
+    const struct balancer_node *nodes;
+    size_t count = g->balancer_ops->nodes(g->balancer, 0, &nodes);
+    if (count > 0) {
+        json_object_set_new(o, "base_url", json_string(nodes[a->route.node % count].url));
         json_object_set_new(headers, "Cookie", optional(a->route.cookies.header));
     } else {
         json_object_set_new(

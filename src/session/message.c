@@ -22,11 +22,11 @@ static char *own_url(const struct container *c)
 static char *base_url(const struct attempt *a, bool direct)
 {
     const struct group *g = a->session->group;
-    if (direct || !g->balancer_ops->sweeps)
+    const struct balancer_node *nodes;
+    size_t count = g->balancer_ops->nodes(g->balancer, 0, &nodes);
+    if (direct || count == 0)
         return own_url(&a->container);
-    const char *const *urls;
-    size_t count = g->balancer_ops->nodes(g->balancer, &urls);
-    const char *url = urls[a->route.node % count];
+    const char *url = nodes[a->route.node % count].url;
     size_t len = strlen(url);
     while (len > 0 && url[len - 1] == '/')
         len--;
@@ -108,7 +108,8 @@ static void answered(void *arg, const struct http_answer *answer)
     const char *who = http_answer_header(answer, PROOF_HEADER_SESSION);
     m->stranger = who && strcmp(who, a->session->id) != 0;
     bool may_bring_cookies = m->verdict == VERDICT_PROVEN && !m->direct && answer->status < 500;
-    if (may_bring_cookies && a->session->group->balancer_ops->sweeps)
+    if (may_bring_cookies &&
+        a->session->group->balancer_ops->sweeps(a->session->group->balancer))
         take_cookies(a, answer);
     if (m->verdict == VERDICT_BALANCER)
         error_set(&m->error, ERR_RESET, "the balancer answered %d in place of the container",

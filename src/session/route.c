@@ -82,7 +82,8 @@ static bool take_confirm(struct attempt *a)
         attempt_misrouted(a, "confirm");
         route_drop(a);
         r->rounds++;
-    } else if (++r->failures >= CONFIRM_FAILURES && s->group->balancer_ops->sweeps) {
+    } else if (++r->failures >= CONFIRM_FAILURES &&
+               s->group->balancer_ops->sweeps(s->group->balancer)) {
         route_drop(a);
         r->rounds++;
     }
@@ -106,7 +107,7 @@ bool route_step(struct attempt *a)
         return false;
     if (a->message.state == OP_DONE)
         return take_confirm(a);
-    if (s->group->balancer_ops->sweeps) {
+    if (s->group->balancer_ops->sweeps(s->group->balancer)) {
         if (a->target != TARGET_HEALTHY) {
             sweep_leave(a);
             return false;

@@ -209,18 +209,19 @@ static void probe_done(void *arg, const struct http_answer *answer)
 static void send_probe(struct sweep *w)
 {
     struct group *g = w->group;
-    const char *const *urls;
-    size_t nodes = g->balancer_ops->nodes(g->balancer, &urls);
+    const struct balancer_node *ways;
+    size_t nodes = g->balancer_ops->nodes(g->balancer, 0, &ways);
     struct probe *p = mem_alloc(sizeof(*p));
     uint8_t random[16];
     p->sweep = w;
     p->node = w->next_node++ % nodes;
     loop_random(g->core->loop, random, sizeof(random));
     proof_nonce(p->nonce, random);
-    size_t len = strlen(urls[p->node]);
-    while (len > 0 && urls[p->node][len - 1] == '/')
+    const char *base = ways[p->node].url;
+    size_t len = strlen(base);
+    while (len > 0 && base[len - 1] == '/')
         len--;
-    char *url = mem_printf("%.*s/container-info", (int)len, urls[p->node]);
+    char *url = mem_printf("%.*s/container-info", (int)len, base);
     struct http_header header = {PROOF_HEADER_NONCE, p->nonce};
     struct http_request request = {.method = "GET",
                                    .url = url,
@@ -251,7 +252,7 @@ static void pump(struct sweep *w)
 static void begin_round(struct sweep *w)
 {
     struct group *g = w->group;
-    size_t healthy = g->balancer_ops->healthy(g->balancer);
+    size_t healthy = g->balancer_ops->healthy(g->balancer, 0);
     if (healthy == 0)
         healthy = 1;
     w->limit = (unsigned)g->class->probes_in_flight;

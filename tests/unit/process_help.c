@@ -24,7 +24,7 @@ const char executor_script[] = "#!/bin/sh\n"
                                "echo ready; >$CLEAT_WORKSPACE/ready\n"
                                "while :; do sleep 0.02; done\n";
 
-static void note_exit(void *arg, const char *id, const char *cause)
+static void note_exit(void *arg, const char *id, const char *cause, bool in_order)
 {
     struct bench *t = arg;
     t->exits++;
