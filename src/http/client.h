@@ -35,6 +35,15 @@ struct http_header {
     const char *name, *value;
 };
 
+/* Signature version 4 of AWS, by CURLOPT_AWS_SIGV4 (curl 7.75). The query is sorted by encoded key and
+ * percent-encoded already, a key without a value is written "key="; for S3 the caller sends
+ * x-amz-content-sha256 among the headers; no Date or X-Amz-Date among them. */
+struct http_sign {
+    const char *region, *service; /* "eu-central-1", "ecs" */
+    const char *access_key, *secret_key;
+    const char *session_token; /* sent as X-Amz-Security-Token; NULL: none */
+};
+
 /* Bytes of an answer's body, valid during the call. */
 typedef void http_data_fn(void *arg, const char *data, size_t len);
 
@@ -46,6 +55,7 @@ struct http_request {
     const char *unix_socket;
     const struct http_header *headers;
     size_t header_count;
+    const struct http_sign *sign; /* copied; NULL: not signed */
     const void *body; /* copied; NULL: none */
     size_t body_len;
     int64_t connect_timeout_ms, first_byte_timeout_ms, total_timeout_ms; /* all > 0 */
@@ -76,7 +86,12 @@ const char *http_answer_header(const struct http_answer *, const char *name);
 
 typedef void http_done_fn(void *arg, const struct http_answer *);
 
-/* Never fails synchronously; done is called exactly once, from the loop, unless cancelled; by then the
+/* A host name in a URL is resolved without blocking the loop. A share keeps to one of the name's addresses,
+ * another share takes the next; after a failed connect its next exchange takes the next one, and an address
+ * that the name no longer has is left. The certificate of https is verified by the name. A name that does
+ * not resolve is ERR_CONNECT.
+ *
+ * Never fails synchronously; done is called exactly once, from the loop, unless cancelled; by then the
  * exchange no longer counts as under way, so that done may free the share. Redirects are not followed,
  * no proxy is used, no cookie engine: cookies are ordinary headers here. The path is sent as it is.
  *
