@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/mem.h"
 
 /* OpenSSL fails here only without memory or without a SHA-256: both end the process. */
 static void require(bool ok)
@@ -90,4 +91,82 @@ bool proof_equal(const char *a, const char *b)
         return false;
     size_t len = strlen(a);
     return len == strlen(b) && CRYPTO_memcmp(a, b, len) == 0;
+}
+
+/* ---- sealing */
+
+#define TAG_SIZE 16
+
+static void seal_key(uint8_t key[32], const uint8_t secret[PROOF_SECRET_SIZE])
+{
+    struct buf text = {0};
+    buf_puts(&text, "credentials");
+    hmac(key, secret, &text);
+    buf_free(&text);
+}
+
+static EVP_CIPHER_CTX *start_cipher(const uint8_t secret[PROOF_SECRET_SIZE],
+                                    const uint8_t nonce[PROOF_SEAL_RANDOM], bool encrypt)
+{
+    uint8_t key[32];
+    EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
+    seal_key(key, secret);
+    require(cipher &&
+            EVP_CipherInit_ex(cipher, EVP_aes_256_gcm(), NULL, key, nonce, encrypt ? 1 : 0));
+    mem_wipe(key, sizeof key);
+    return cipher;
+}
+
+char *proof_seal(const uint8_t secret[PROOF_SECRET_SIZE],
+                 const uint8_t random[PROOF_SEAL_RANDOM], const void *text, size_t len)
+{
+    size_t size = PROOF_SEAL_RANDOM + len + TAG_SIZE;
+    uint8_t *sealed = mem_alloc(size);
+    int done = 0, rest = 0;
+    memcpy(sealed, random, PROOF_SEAL_RANDOM);
+    EVP_CIPHER_CTX *cipher = start_cipher(secret, random, true);
+    require(len < INT32_MAX &&
+            EVP_EncryptUpdate(cipher, sealed + PROOF_SEAL_RANDOM, &done, text, (int)len));
+    require(EVP_EncryptFinal_ex(cipher, sealed + PROOF_SEAL_RANDOM + done, &rest) &&
+            (size_t)(done + rest) == len &&
+            EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_GCM_GET_TAG, TAG_SIZE,
+                                sealed + PROOF_SEAL_RANDOM + len));
+    EVP_CIPHER_CTX_free(cipher);
+    char *hex = mem_alloc(2 * size + 1);
+    hex_encode(hex, sealed, size);
+    free(sealed);
+    return hex;
+}
+
+/* The bytes of a sealed text; its tag decides whether they become *text. */
+static bool open_sealed(const uint8_t secret[PROOF_SECRET_SIZE], uint8_t *sealed, size_t len,
+                        char *text)
+{
+    int done = 0, rest = 0;
+    EVP_CIPHER_CTX *cipher = start_cipher(secret, sealed, false);
+    uint8_t *body = sealed + PROOF_SEAL_RANDOM;
+    bool ok = EVP_DecryptUpdate(cipher, (uint8_t *)text, &done, body, (int)len) &&
+              EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_GCM_SET_TAG, TAG_SIZE, body + len) &&
+              EVP_DecryptFinal_ex(cipher, (uint8_t *)text + done, &rest) > 0;
+    EVP_CIPHER_CTX_free(cipher);
+    return ok;
+}
+
+bool proof_open(const uint8_t secret[PROOF_SECRET_SIZE], const char *hex, char **text)
+{
+    size_t digits = strlen(hex), size = digits / 2;
+    if (digits % 2 || size < PROOF_SEAL_RANDOM + TAG_SIZE || size > INT32_MAX)
+        return false;
+    size_t len = size - PROOF_SEAL_RANDOM - TAG_SIZE;
+    uint8_t *sealed = mem_alloc(size);
+    char *plain = mem_alloc(len + 1);
+    bool ok = hex_decode(sealed, size, hex) && open_sealed(secret, sealed, len, plain);
+    if (!ok)
+        mem_wipe(plain, len);
+    free(sealed);
+    if (ok)
+        *text = plain;
+    else
+        free(plain);
+    return ok;
 }

@@ -1,14 +1,14 @@
 /* Proof of identity between cleat and the executor. The secret never travels over HTTP.
  *
  *   request  X-Cleat-Session, X-Cleat-Attempt, X-Cleat-Nonce (32 hex digits),
- *            X-Cleat-Proof = hex HMAC-SHA256(secret, "request\n" method "\n" path "\n" session "\n"
- *                            attempt "\n" nonce "\n" hex SHA-256(body))
- *   answer   X-Cleat-Session, X-Cleat-Attempt, X-Cleat-Address (ip:port as the executor sees itself),
- *            X-Cleat-Proof = hex HMAC-SHA256(secret, "answer\n" nonce "\n" session "\n" attempt "\n"
- *                            address "\n" status)
+ *            X-Cleat-Proof = hex HMAC-SHA256(secret, "request\n" method "\n" path "\n" session
+ * "\n" attempt "\n" nonce "\n" hex SHA-256(body)) answer   X-Cleat-Session, X-Cleat-Attempt,
+ * X-Cleat-Address (ip:port as the executor sees itself), X-Cleat-Proof = hex
+ * HMAC-SHA256(secret, "answer\n" nonce "\n" session "\n" attempt "\n" address "\n" status)
  *
- * path is the request target as sent, query included. attempt and status are decimal. The first word
- * keeps a request's proof from ever passing as an answer's. HMAC: RFC 2104, here by OpenSSL. */
+ * path is the request target as sent, query included. attempt and status are decimal. The first
+ * word keeps a request's proof from ever passing as an answer's. HMAC: RFC 2104, here by
+ * OpenSSL. */
 #ifndef CLEAT_HTTP_PROOF_H
 #define CLEAT_HTTP_PROOF_H
 
@@ -41,5 +41,15 @@ void proof_answer(char out[PROOF_HEX_SIZE], const uint8_t secret[PROOF_SECRET_SI
                   const char *nonce, const char *session, unsigned attempt, const char *address,
                   int status);
 bool proof_equal(const char *a, const char *b); /* constant time; NULL is never equal */
+
+/* What only the holder of the secret may read, and nobody may change: hex(nonce ‖ ciphertext ‖
+ * tag) of AES-256-GCM (NIST SP 800-38D) under HMAC-SHA256(secret, "credentials"). random: fresh
+ * for each call, a second use under one secret would give both texts away. free(). */
+#define PROOF_SEAL_RANDOM 12
+char *proof_seal(const uint8_t secret[PROOF_SECRET_SIZE],
+                 const uint8_t random[PROOF_SEAL_RANDOM], const void *text, size_t len);
+/* False: it was made with another secret, or is not what was made. Else *text, NUL-ended,
+ * free(); erase it before (mem_wipe). */
+bool proof_open(const uint8_t secret[PROOF_SECRET_SIZE], const char *hex, char **text);
 
 #endif

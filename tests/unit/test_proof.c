@@ -170,12 +170,80 @@ static void test_equal(void **state)
     assert_false(proof_equal(NULL, NULL));
 }
 
+/* ---- sealing */
+
+static const uint8_t seal_secret[32] = {1, 2, 3};
+static const uint8_t seal_random[PROOF_SEAL_RANDOM] = {9, 8, 7};
+
+static void test_seal(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"", "x", "{\"access_key_id\":\"AKIA\"}"};
+    for (size_t i = 0; i < 3; i++) {
+        size_t len = strlen(texts[i]);
+        char *hex = proof_seal(seal_secret, seal_random, texts[i], len), *text = NULL;
+        assert_int_equal(strlen(hex), 2 * (12 + len + 16));
+        assert_memory_equal(hex, "090807", 6);
+        assert_null(len > 1 ? strstr(hex, "414b4941") : NULL); /* AKIA */
+        assert_true(proof_open(seal_secret, hex, &text));
+        assert_string_equal(text, texts[i]);
+        free(text);
+        free(hex);
+    }
+}
+
+/* The same text by another implementation of AES-GCM (Python's cryptography 38), key and nonce
+ * as the header says. */
+static void test_seal_agrees_with_another(void **state)
+{
+    (void)state;
+    char *hex = proof_seal(seal_secret, seal_random, "known text", 10);
+    assert_string_equal(hex, "0908070000000000000000006238226917b2aa5d6725"
+                             "0146bf0351efa0e8a0e6fc223d42c398");
+    free(hex);
+}
+
+static void test_seal_tampered(void **state)
+{
+    (void)state;
+    char *hex = proof_seal(seal_secret, seal_random, "secret text", 11), *text = NULL;
+    for (size_t i = 0; hex[i]; i++) {
+        char kept = hex[i];
+        hex[i] = kept == '0' ? '1' : '0';
+        assert_false(proof_open(seal_secret, hex, &text));
+        hex[i] = kept;
+    }
+    for (size_t len = strlen(hex); len-- > 0;) { /* shortened */
+        hex[len] = '\0';
+        assert_false(proof_open(seal_secret, hex, &text));
+    }
+    free(hex);
+    assert_false(proof_open(seal_secret, "zz", &text));
+    assert_null(text);
+}
+
+static void test_seal_of_another_secret(void **state)
+{
+    (void)state;
+    char *hex = proof_seal(seal_secret, seal_random, "secret text", 11), *text = NULL;
+    for (size_t i = 0; i < 256; i++) {
+        uint8_t other[32];
+        memcpy(other, seal_secret, sizeof other);
+        other[i / 8] ^= (uint8_t)(1 << i % 8);
+        assert_false(proof_open(other, hex, &text));
+    }
+    free(hex);
+    assert_null(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_secret), cmocka_unit_test(test_request),
-        cmocka_unit_test(test_answer), cmocka_unit_test(test_every_field_counts),
-        cmocka_unit_test(test_nonce),  cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_secret),        cmocka_unit_test(test_request),
+        cmocka_unit_test(test_answer),        cmocka_unit_test(test_every_field_counts),
+        cmocka_unit_test(test_nonce),         cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_seal),          cmocka_unit_test(test_seal_agrees_with_another),
+        cmocka_unit_test(test_seal_tampered), cmocka_unit_test(test_seal_of_another_secret),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
