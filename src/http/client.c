@@ -1,5 +1,6 @@
 #include "http/client.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
@@ -13,14 +14,18 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/curl_loop.h"
 #include "http/ledger.h"
 #include "http/message.h"
+#include "http/names.h"
+#include "loop/resolve.h"
 
 struct http_client {
     struct loop *loop;
-    CURLM *multi;
-    struct timer timer; /* libcurl's own */
+    struct curl_loop curl;
     struct ledger ledger;
+    struct names *names;
+    char *ca_file;
     struct http_client_stats stats;
     uint64_t last_share_id;
     unsigned max_idle; /* of all shares: libcurl has one limit per multi handle */
@@ -30,6 +35,7 @@ struct http_share {
     struct http_client *client;
     CURLSH *curl;
     uint64_t id; /* never used twice, so that the ledger cannot take one share for another */
+    struct names_user addresses;
     unsigned max_idle;
     size_t exchanges;
 };
@@ -38,13 +44,16 @@ struct http_exchange {
     struct http_share *share;
     CURL *easy; /* NULL: the request was refused before libcurl saw it */
     CURLcode setup;
-    struct curl_slist *header_lines;
+    struct curl_slist *header_lines, *connect_to;
+    char *host;                      /* the URL's, when it is a name; else NULL */
+    char address[RESOLVE_TEXT_SIZE]; /* the name's; "" before it is known */
+    struct names_wait *naming;
     void *body;
     http_data_fn *on_data;
     http_done_fn *done;
     void *arg;
-    struct timer first_byte, total;
-    int64_t first_byte_ms, total_ms, started_ms;
+    struct timer resolve, first_byte, total;
+    int64_t connect_ms, first_byte_ms, total_ms, started_ms;
     struct task hand_over, deliver; /* woken in this order, run in this order */
     struct error error; /* the first cause; what libcurl says afterwards is a consequence */
     bool sent, ended;
@@ -67,11 +76,20 @@ struct http_exchange {
 
 /* ---- the end of an exchange */
 
+static void stop_clocks(struct http_exchange *x)
+{
+    timer_stop(&x->resolve);
+    timer_stop(&x->first_byte);
+    timer_stop(&x->total);
+}
+
 static void end_exchange(struct http_exchange *x)
 {
     x->ended = true;
-    timer_stop(&x->first_byte);
-    timer_stop(&x->total);
+    stop_clocks(x);
+    if (x->address[0] && !x->sent &&
+        (x->error.code == ERR_CONNECT || x->error.code == ERR_TIMEOUT))
+        names_failed(&x->share->addresses, x->host, x->address);
     task_wake(&x->deliver);
 }
 
@@ -80,18 +98,20 @@ static void release_easy(struct http_exchange *x)
 {
     if (!x->easy)
         return;
-    curl_multi_remove_handle(x->share->client->multi, x->easy);
+    curl_multi_remove_handle(x->share->client->curl.multi, x->easy);
     curl_easy_cleanup(x->easy);
     ledger_end_attempt(&x->share->client->ledger, x);
     curl_slist_free_all(x->header_lines);
+    curl_slist_free_all(x->connect_to);
     x->easy = NULL;
 }
 
 /* From here on the share may be freed. */
 static void detach(struct http_exchange *x)
 {
-    timer_stop(&x->first_byte);
-    timer_stop(&x->total);
+    stop_clocks(x);
+    if (x->naming)
+        names_cancel(x->naming);
     task_stop(&x->hand_over);
     task_stop(&x->deliver);
     release_easy(x);
@@ -103,6 +123,7 @@ static void free_exchange(struct http_exchange *x)
     head_free(&x->head);
     buf_free(&x->answer);
     free(x->body);
+    free(x->host);
     free(x);
 }
 
@@ -140,6 +161,14 @@ void http_cancel(struct http_exchange *x)
 {
     detach(x);
     free_exchange(x);
+}
+
+static void resolve_missed(void *arg)
+{
+    struct http_exchange *x = arg;
+    fail(x, ERR_TIMEOUT, "the name %s was not resolved within %lld ms", x->host,
+         (long long)x->connect_ms);
+    end_exchange(x);
 }
 
 static void first_byte_missed(void *arg)
@@ -193,7 +222,7 @@ static enum error_code code_of_answer(const struct http_exchange *x, CURLcode re
 /* Nothing was sent yet: once more, on a connection that nobody used before. */
 static bool start_afresh(struct http_exchange *x)
 {
-    CURLM *multi = x->share->client->multi;
+    CURLM *multi = x->share->client->curl.multi;
     x->stale = false;
     x->fresh = true;
     return curl_multi_remove_handle(multi, x->easy) == CURLM_OK &&
@@ -201,8 +230,9 @@ static bool start_afresh(struct http_exchange *x)
            curl_multi_add_handle(multi, x->easy) == CURLM_OK;
 }
 
-static void conclude(struct http_exchange *x, CURLcode result)
+static void conclude(void *arg, CURLcode result)
 {
+    struct http_exchange *x = arg;
     if (x->ended || (x->stale && start_afresh(x)))
         return;
     enum error_code code = code_of_answer(x, result);
@@ -211,96 +241,6 @@ static void conclude(struct http_exchange *x, CURLcode result)
     else if (!x->head.complete)
         fail(x, ERR_RESET, "the connection was closed within the answer's head");
     end_exchange(x);
-}
-
-static void collect_results(struct http_client *c)
-{
-    int left;
-    for (CURLMsg *m; (m = curl_multi_info_read(c->multi, &left));) {
-        if (m->msg != CURLMSG_DONE)
-            continue;
-        void *x = NULL;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &x);
-        conclude(x, m->data.result);
-    }
-}
-
-/* ---- libcurl on the loop */
-
-struct socket_watch {
-    struct http_client *client;
-    int fd;
-    struct fd_watch *read, *write;
-};
-
-static void run_curl(struct http_client *c, curl_socket_t fd, int events)
-{
-    int running;
-    curl_multi_socket_action(c->multi, fd, events, &running);
-    collect_results(c);
-}
-
-static void on_timer(void *arg)
-{
-    run_curl(arg, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static void on_readable(void *arg)
-{
-    struct socket_watch *w = arg;
-    run_curl(w->client, w->fd, CURL_CSELECT_IN);
-}
-
-static void on_writable(void *arg)
-{
-    struct socket_watch *w = arg;
-    run_curl(w->client, w->fd, CURL_CSELECT_OUT);
-}
-
-static void watch(struct socket_watch *w, struct fd_watch **which, bool wanted)
-{
-    if (!wanted) {
-        fd_watch_free(*which);
-        *which = NULL;
-    } else if (!*which) {
-        bool for_write = which == &w->write;
-        *which = fd_watch_new(w->client->loop, w->fd, for_write,
-                              for_write ? on_writable : on_readable, w);
-        if (!*which) /* the exchange's deadlines end it */
-            log_error("http.watch_failed", KI("fd", w->fd));
-    }
-}
-
-static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
-{
-    (void)easy;
-    struct socket_watch *w = socket_arg;
-    if (!w) {
-        if (what == CURL_POLL_REMOVE)
-            return 0;
-        w = mem_alloc(sizeof *w);
-        w->client = arg;
-        w->fd = fd;
-        curl_multi_assign(w->client->multi, fd, w);
-    }
-    watch(w, &w->read, what == CURL_POLL_IN || what == CURL_POLL_INOUT);
-    watch(w, &w->write, what == CURL_POLL_OUT || what == CURL_POLL_INOUT);
-    if (what == CURL_POLL_REMOVE) {
-        curl_multi_assign(w->client->multi, fd, NULL);
-        free(w);
-    }
-    return 0;
-}
-
-static int set_timer(CURLM *multi, long wait_ms, void *arg)
-{
-    (void)multi;
-    struct http_client *c = arg;
-    if (wait_ms < 0)
-        timer_stop(&c->timer);
-    else
-        timer_arm(&c->timer, wait_ms);
-    return 0;
 }
 
 /* ---- connections */
@@ -427,46 +367,68 @@ static size_t take_body(char *data, size_t size, size_t count, void *arg)
             (x)->setup = set_result;                                                           \
     } while (0)
 
-static void add_line(struct http_exchange *x, const char *line)
+static void add_line(struct http_exchange *x, struct curl_slist **to, const char *line)
 {
-    struct curl_slist *list = curl_slist_append(x->header_lines, line);
+    struct curl_slist *list = curl_slist_append(*to, line);
     if (list)
-        x->header_lines = list;
+        *to = list;
     else
         x->setup = CURLE_OUT_OF_MEMORY;
 }
 
 /* libcurl wants "Name;" for an empty value. */
-static void set_headers(struct http_exchange *x, const struct http_request *r)
+static void add_header(struct http_exchange *x, const char *name, const char *value)
 {
     struct buf line = {0};
-    bool has_type = false;
-    for (size_t i = 0; i < r->header_count; i++) {
-        const struct http_header *h = &r->headers[i];
-        line.len = 0;
-        if (h->value[strspn(h->value, " \t")])
-            buf_printf(&line, "%s: %s", h->name, h->value);
-        else
-            buf_printf(&line, "%s;", h->name);
-        add_line(x, line.data);
-        has_type = has_type || strcasecmp(h->name, "Content-Type") == 0;
-    }
+    if (value[strspn(value, " \t")])
+        buf_printf(&line, "%s: %s", name, value);
+    else
+        buf_printf(&line, "%s;", name);
+    add_line(x, &x->header_lines, line.data);
+    mem_wipe(line.data, line.len); /* it may be a credential */
     buf_free(&line);
-    add_line(x, "Expect:");
-    if (!has_type)
-        add_line(x, "Content-Type:");
+}
+
+static bool has_header(const struct http_request *r, const char *name)
+{
+    for (size_t i = 0; i < r->header_count; i++)
+        if (strcasecmp(r->headers[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A body of no bytes is one, too. */
+static bool has_body(const struct http_request *r)
+{
+    return r->body || strcmp(r->method, "POST") == 0 || strcmp(r->method, "PUT") == 0 ||
+           strcmp(r->method, "PATCH") == 0;
+}
+
+/* What libcurl adds by itself is taken away. Its signature, however, covers a header that was
+ * taken away (7.88), and a type that is not signed is not to be sent. */
+static void set_headers(struct http_exchange *x, const struct http_request *r)
+{
+    bool has_type = has_header(r, "Content-Type");
+    for (size_t i = 0; i < r->header_count; i++)
+        add_header(x, r->headers[i].name, r->headers[i].value);
+    if (!r->sign)
+        add_line(x, &x->header_lines, "Expect:");
+    if (!r->sign && !has_type)
+        add_line(x, &x->header_lines, "Content-Type:");
+    if (r->sign && !has_type && has_body(r))
+        add_header(x, "Content-Type", "application/octet-stream");
+    if (r->sign && r->sign->session_token)
+        add_header(x, "X-Amz-Security-Token", r->sign->session_token);
     SET(x, CURLOPT_HTTPHEADER, x->header_lines);
 }
 
 static void set_method(struct http_exchange *x, const struct http_request *r)
 {
-    bool wants_body = r->body || strcmp(r->method, "POST") == 0 ||
-                      strcmp(r->method, "PUT") == 0 || strcmp(r->method, "PATCH") == 0;
     if (strcmp(r->method, "HEAD") == 0) {
         SET(x, CURLOPT_NOBODY, 1L);
         return;
     }
-    if (wants_body) {
+    if (has_body(r)) {
         size_t len = r->body ? r->body_len : 0;
         x->body = mem_alloc(len + 1);
         if (len > 0)
@@ -477,12 +439,18 @@ static void set_method(struct http_exchange *x, const struct http_request *r)
     SET(x, CURLOPT_CUSTOMREQUEST, r->method);
 }
 
-static void set_policy(struct http_exchange *x, const struct http_request *r)
+/* With it, name and password are nothing but the key: no Authorization: Basic. */
+static void set_signature(struct http_exchange *x, const struct http_sign *sign)
 {
-    int64_t connect_ms = r->connect_timeout_ms < LONG_MAX ? r->connect_timeout_ms : LONG_MAX;
-    if (connect_ms > INT_MAX) /* libcurl's limit for time-outs */
-        connect_ms = INT_MAX;
-    SET(x, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
+    char *how = mem_printf("aws:amz:%s:%s", sign->region, sign->service);
+    SET(x, CURLOPT_AWS_SIGV4, how);
+    SET(x, CURLOPT_USERNAME, sign->access_key);
+    SET(x, CURLOPT_PASSWORD, sign->secret_key);
+    free(how);
+}
+
+static void set_policy(struct http_exchange *x)
+{
     SET(x, CURLOPT_NOSIGNAL, 1L);
     SET(x, CURLOPT_QUICK_EXIT, 1L); /* else removing a handle waits for a name look-up */
     SET(x, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -492,6 +460,7 @@ static void set_policy(struct http_exchange *x, const struct http_request *r)
     SET(x, CURLOPT_PATH_AS_IS, 1L); /* the path is part of what is signed */
     SET(x, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     SET(x, CURLOPT_CAPATH, NULL); /* a directory switches off the cache of CA certificates */
+    SET(x, CURLOPT_CAINFO, x->share->client->ca_file);
 }
 
 static void set_callbacks(struct http_exchange *x)
@@ -511,7 +480,7 @@ static void set_callbacks(struct http_exchange *x)
 }
 
 /* A new easy handle each time: a recycled one would carry one session's state to another. */
-static bool start_easy(struct http_exchange *x, const struct http_request *r)
+static bool prepare_easy(struct http_exchange *x, const struct http_request *r)
 {
     x->easy = curl_easy_init();
     if (!x->easy)
@@ -520,13 +489,106 @@ static bool start_easy(struct http_exchange *x, const struct http_request *r)
     SET(x, CURLOPT_URL, r->url);
     SET(x, CURLOPT_UNIX_SOCKET_PATH, r->unix_socket);
     set_callbacks(x);
-    set_policy(x, r);
+    set_policy(x);
     set_method(x, r);
     set_headers(x, r);
+    if (r->sign)
+        set_signature(x, r->sign);
     if (x->is_unix || x->share->exchanges > x->share->max_idle)
         SET(x, CURLOPT_FORBID_REUSE, 1L);
+    return x->setup == CURLE_OK;
+}
+
+static bool start_easy(struct http_exchange *x)
+{
+    int64_t left_ms = x->started_ms + x->connect_ms - loop_now_ms(x->share->client->loop);
+    if (left_ms < 1)
+        left_ms = 1;
+    if (left_ms > INT_MAX) /* libcurl's limit for time-outs */
+        left_ms = INT_MAX;
+    SET(x, CURLOPT_CONNECTTIMEOUT_MS, (long)left_ms);
     return x->setup == CURLE_OK &&
-           curl_multi_add_handle(x->share->client->multi, x->easy) == CURLM_OK;
+           curl_multi_add_handle(x->share->client->curl.multi, x->easy) == CURLM_OK;
+}
+
+static void refused_by_libcurl(struct http_exchange *x)
+{
+    fail(x, ERR_INTERNAL, "libcurl: %s", curl_easy_strerror(x->setup));
+    end_exchange(x);
+}
+
+/* ---- the address behind a name */
+
+/* NULL: the URL has a numeric host, or is nothing that we fetch. */
+static char *name_in(const char *url)
+{
+    CURLU *u = curl_url();
+    char *scheme = NULL, *host = NULL, *name = NULL;
+    struct in_addr numeric;
+    if (u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+        curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+        curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+        strncmp(scheme, "http", 4) == 0 && host[0] != '[' &&
+        inet_pton(AF_INET, host, &numeric) != 1)
+        name = mem_strdup(host);
+    curl_free(scheme);
+    curl_free(host);
+    curl_url_cleanup(u);
+    return name;
+}
+
+/* The connection goes to the address; Host, SNI and the certificate's check keep the name. */
+static void connect_to(struct http_exchange *x, const char *address)
+{
+    char line[RESOLVE_TEXT_SIZE + sizeof "::[]:"];
+    bool is_ipv6 = strchr(address, ':');
+    mem_copy_string(x->address, sizeof x->address, address);
+    snprintf(line, sizeof line, is_ipv6 ? "::[%s]:" : "::%s:", address);
+    add_line(x, &x->connect_to, line);
+    SET(x, CURLOPT_CONNECT_TO, x->connect_to);
+}
+
+static void take_address(void *arg, const struct error *e, const char *address)
+{
+    struct http_exchange *x = arg;
+    x->naming = NULL;
+    timer_stop(&x->resolve);
+    if (x->ended)
+        return;
+    if (e) {
+        fail(x, ERR_CONNECT, "%s", e->message);
+        end_exchange(x);
+        return;
+    }
+    connect_to(x, address);
+    if (!start_easy(x))
+        refused_by_libcurl(x);
+}
+
+static void ask_address(struct http_exchange *x)
+{
+    timer_arm(&x->resolve, x->connect_ms);
+    x->naming =
+        names_ask(x->share->client->names, &x->share->addresses, x->host, take_address, x);
+}
+
+/* ---- the start */
+
+static void start(struct http_exchange *x, const struct http_request *r)
+{
+    if (request_check(r, &x->error) != ERR_NONE) {
+        end_exchange(x);
+        return;
+    }
+    timer_arm(&x->total, x->total_ms);
+    if (!x->is_unix)
+        x->host = name_in(r->url);
+    if (!prepare_easy(x, r))
+        refused_by_libcurl(x);
+    else if (x->host)
+        ask_address(x);
+    else if (!start_easy(x))
+        refused_by_libcurl(x);
 }
 
 struct http_exchange *http_start(struct http_share *s, const struct http_request *r,
@@ -537,6 +599,7 @@ struct http_exchange *http_start(struct http_share *s, const struct http_request
     x->share = s;
     x->done = done;
     x->arg = arg;
+    x->connect_ms = r->connect_timeout_ms;
     x->first_byte_ms = r->first_byte_timeout_ms;
     x->total_ms = r->total_timeout_ms;
     x->started_ms = loop_now_ms(loop);
@@ -546,18 +609,12 @@ struct http_exchange *http_start(struct http_share *s, const struct http_request
     x->silence_due = !x->is_unix && r->url && strncasecmp(r->url, "https:", 6) != 0;
     task_init(&x->hand_over, loop, hand_over, x);
     task_init(&x->deliver, loop, deliver, x);
+    timer_init(&x->resolve, loop, resolve_missed, x);
     timer_init(&x->first_byte, loop, first_byte_missed, x);
     timer_init(&x->total, loop, total_missed, x);
     s->exchanges++;
     s->client->stats.exchanges++;
-    if (request_check(r, &x->error) != ERR_NONE) {
-        end_exchange(x);
-    } else if (!start_easy(x, r)) {
-        fail(x, ERR_INTERNAL, "libcurl: %s", curl_easy_strerror(x->setup));
-        end_exchange(x);
-    } else {
-        timer_arm(&x->total, x->total_ms);
-    }
+    start(x, r);
     return x;
 }
 
@@ -579,7 +636,7 @@ struct http_share *http_share_new(struct http_client *c, unsigned max_idle)
     }
     if (max_idle > c->max_idle) {
         c->max_idle = max_idle;
-        curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)max_idle);
+        curl_multi_setopt(c->curl.multi, CURLMOPT_MAXCONNECTS, (long)max_idle);
     }
     c->stats.shares++;
     return s;
@@ -592,6 +649,7 @@ void http_share_free(struct http_share *s)
     assert(s->exchanges == 0);
     s->client->stats.shares--;
     curl_share_cleanup(s->curl);
+    names_user_free(&s->addresses);
     free(s);
 }
 
@@ -605,19 +663,27 @@ static void must(bool done, const char *what)
     abort();
 }
 
+/* The first that is set, as the AWS tools, curl and OpenSSL call it. */
+static const char *find_ca_file(void)
+{
+    static const char *const variables[] = {"AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"};
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        const char *path = getenv(variables[i]);
+        if (path && *path)
+            return path;
+    }
+    return "/etc/ssl/certs/ca-certificates.crt";
+}
+
 struct http_client *http_client_new(struct loop *loop)
 {
     struct http_client *c = mem_alloc(sizeof *c);
     c->loop = loop;
+    c->names = names_new(loop);
+    c->ca_file = mem_strdup(find_ca_file());
     ledger_init(&c->ledger);
-    timer_init(&c->timer, loop, on_timer, c);
     must(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK, "library");
-    c->multi = curl_multi_init();
-    must(c->multi, "multi handle");
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    must(curl_loop_open(&c->curl, loop, conclude), "multi handle");
     return c;
 }
 
@@ -625,10 +691,11 @@ void http_client_free(struct http_client *c)
 {
     if (!c)
         return;
-    curl_multi_cleanup(c->multi);
-    timer_stop(&c->timer);
+    curl_loop_close(&c->curl);
+    names_free(c->names);
     ledger_free(&c->ledger);
     curl_global_cleanup();
+    free(c->ca_file);
     free(c);
 }
 

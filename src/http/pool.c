@@ -156,6 +156,37 @@ size_t pool_connections(const struct pool *p, const char *out[16], uint64_t *tot
 
 /* ---- requests */
 
+static struct http_sign *copy_sign(const struct http_sign *from)
+{
+    struct http_sign *to = mem_alloc(sizeof *to);
+    to->region = mem_strdup(from->region);
+    to->service = mem_strdup(from->service);
+    to->access_key = mem_strdup(from->access_key);
+    to->secret_key = mem_strdup(from->secret_key);
+    to->session_token = mem_strdup(from->session_token);
+    return to;
+}
+
+static void release_secret(const char *s)
+{
+    char *secret = (char *)(uintptr_t)s;
+    if (secret)
+        mem_wipe(secret, strlen(secret));
+    free(secret);
+}
+
+static void release_sign(const struct http_sign *sign)
+{
+    if (!sign)
+        return;
+    free((void *)(uintptr_t)sign->region);
+    free((void *)(uintptr_t)sign->service);
+    release_secret(sign->access_key);
+    release_secret(sign->secret_key);
+    release_secret(sign->session_token);
+    free((void *)(uintptr_t)sign);
+}
+
 static void copy_request(struct http_request *to, const struct http_request *from)
 {
     struct http_header *headers = mem_array(from->header_count, sizeof *headers);
@@ -168,6 +199,8 @@ static void copy_request(struct http_request *to, const struct http_request *fro
     to->url = mem_strdup(from->url);
     to->unix_socket = mem_strdup(from->unix_socket);
     to->headers = headers;
+    if (from->sign)
+        to->sign = copy_sign(from->sign);
     if (from->body) {
         void *body = mem_alloc(from->body_len);
         if (from->body_len > 0)
@@ -187,6 +220,7 @@ static void release_request(struct http_request *r)
     free((void *)(uintptr_t)r->url);
     free((void *)(uintptr_t)r->unix_socket);
     free((void *)(uintptr_t)r->body);
+    release_sign(r->sign);
     *r = (struct http_request){0};
 }
 
