@@ -260,14 +260,14 @@ void books_container_starts(const struct container *fresh)
 {
     const struct session_facts *facts = books_session(fresh->session);
     world.dirty = true;
-    if (facts && facts->closed)
+    if (facts && facts->closed && !fresh->remote)
         world_violate("I6", "a container starts for %s, which is closed", fresh->session);
     for (const struct container *c = containers; c; c = c->next)
         if (c->alive && strcmp(c->session, fresh->session) == 0 &&
             strcmp(c->attempt, fresh->attempt) == 0)
             world_violate("I6", "attempt %s of %s has two containers", fresh->attempt,
                           fresh->session);
-    for (struct node *node = nodes; node; node = node->next)
+    for (struct node *node = fresh->remote ? NULL : nodes; node; node = node->next)
         for (struct server *s = node->servers; s; s = s->next)
             if (!s->deleted && s->port == fresh->port && strcmp(s->ip, fresh->ip) == 0 &&
                 !strstr(s->name, fresh->session))

@@ -35,6 +35,7 @@ struct container {
     uint16_t port;
     uint8_t secret[PROOF_SECRET_SIZE];
     bool plain; /* of the plain contract: proves nothing */
+    bool remote; /* an engine of its own time started it: perhaps long after it was asked to */
     bool alive, listening, hung;
     bool ending;          /* SIGTERM came */
     const char *poses_as; /* user code answers in its place and claims this session id */
@@ -55,6 +56,8 @@ struct container {
     struct held *held, **held_end; /* requests that wait while it hangs */
 
     struct child_watch *watch; /* cleat's child object, NULL: nobody watches */
+    void *engine;              /* what the engine that started it knows it by */
+    void (*on_end)(struct container *);
     struct container *next;
 };
 
@@ -62,6 +65,7 @@ extern struct container *containers; /* every container of this world, oldest fi
 
 struct launch_order {
     const char *session, *attempt, *secret, *listen, *workspace, *key;
+    bool remote;
 };
 
 void containers_begin(void);

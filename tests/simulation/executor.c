@@ -111,6 +111,7 @@ struct container *container_start(const struct launch_order *order)
     *colon = '\0';
     c->port = (uint16_t)strtoul(colon + 1, NULL, 10);
     c->plain = container_habits.plain;
+    c->remote = order->remote;
     c->alive = true;
     c->spawned_ms = world.now_ms;
     c->held_end = &c->held;
@@ -192,6 +193,8 @@ void container_end(struct container *c, int exit_status)
     world_log("container %u is gone, status %d", c->index, exit_status);
     break_waiters(c);
     files_unlock(c);
+    if (c->on_end)
+        c->on_end(c);
 }
 
 static void exit_calmly(void *arg)

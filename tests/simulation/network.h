@@ -32,7 +32,11 @@ struct sim_request {
     struct node *node; /* the frontend that it came through, NULL: direct */
     struct container *container;
     bool is_double; /* a copy made by the network */
+    bool is_signed; /* as AWS wants it */
     void (*answered)(struct sim_request *, struct sim_answer *);
+    void (*streamed)(struct sim_request *,
+                     const char *text); /* of a service; before answered */
+    bool (*is_heard)(const struct sim_request *);
     void *arg;
 };
 

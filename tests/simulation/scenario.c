@@ -5,6 +5,7 @@
 #include <string.h>
 #include "books.h"
 #include "files.h"
+#include "service.h"
 #include "sim_store.h"
 
 #define LIVES_END_MS (INT64_C(6) * 3600 * 1000)
@@ -61,6 +62,15 @@ static void set_balancer(struct cleat_config *config)
     set_number(config, "check_interval_ms", settings.check_interval_ms);
 }
 
+static void set_runtime(struct cleat_config *config)
+{
+    if (!settings.docker)
+        return;
+    set_option(config, "default", "runtime", "docker");
+    set_option(config, "default", "docker_socket", DOCKER_SOCKET);
+    set_option(config, "default", "image", "simulated:1");
+}
+
 static struct cleat_config *make_config(void)
 {
     struct cleat_config *config = cleat_config_new();
@@ -84,6 +94,7 @@ static struct cleat_config *make_config(void)
         set_option(config, "default", "gather_max_ms", settings.gather_max_ms);
     if (settings.address_range)
         set_option(config, "default", "address_range", settings.address_range);
+    set_runtime(config);
     set_balancer(config);
     return config;
 }
@@ -162,6 +173,12 @@ static void look_around(void *arg)
     json_decref(isolation);
 }
 
+static void restart_engine(void *arg)
+{
+    (void)arg;
+    docker_restart(world_pick(50, 10000));
+}
+
 static void restart_node(void *arg)
 {
     haproxy_restart(arg, world_pick(50, 3000));
@@ -172,6 +189,8 @@ static void restart_node(void *arg)
 static void forget_tables(void)
 {
     network_begin();
+    service_begin();
+    docker_begin();
     haproxy_begin();
     files_begin();
     books_begin();
@@ -216,6 +235,10 @@ static void build_world(void)
         if (settings.node_restart_ms)
             world_at(settings.node_restart_ms, restart_node, node);
     }
+    if (settings.docker)
+        docker_start();
+    if (settings.docker && settings.engine_restart_ms)
+        world_at(settings.engine_restart_ms, restart_engine, NULL);
     if (settings.crash_every_ms)
         world_at(world_pick(1, 2 * settings.crash_every_ms), crash_now, NULL);
     look_around(NULL);

@@ -8,7 +8,9 @@
 #include "world.h"
 
 struct settings_of_world {
-    unsigned lives, nodes; /* no node: balancer direct */
+    unsigned lives, nodes;     /* no node: balancer direct */
+    bool docker;               /* the runtime; else process */
+    int64_t engine_restart_ms; /* when; 0: never */
     unsigned max_executions, max_sessions;
     bool random_picks, rehomes_cookies, own_cookies, plain, direct_never, tenants;
     bool closes_at_random;

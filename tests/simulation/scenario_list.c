@@ -4,6 +4,7 @@
 #include <string.h>
 #include "books.h"
 #include "scenario.h"
+#include "service.h"
 
 /* ---- plans ---- */
 
@@ -90,6 +91,9 @@ static void set_random(struct settings_of_world *s)
     s->plain = world_chance(2000);
     s->direct_never = world_chance(2500);
     s->tenants = !s->plain;
+    s->docker = world_chance(3000);
+    if (s->docker && world_chance(2000))
+        s->engine_restart_ms = world_pick(1, 60000);
     s->closes_at_random = world_chance(5000);
     s->stagger_ms = world_chance(5000) ? 0 : world_pick(0, 20000);
     s->linger_ms = world_pick(0, 20000);
@@ -115,6 +119,10 @@ static void set_random(struct settings_of_world *s)
     if (world_chance(1000))
         container_habits.artifacts_down_until_ms = world_pick(1000, 300000);
     container_habits.artifacts_hang = world_chance(5000);
+    docker_habits.has_image = world_chance(8000);
+    if (world_chance(5000))
+        docker_habits.fails = docker_habits.slow = docker_habits.event_lost =
+            (unsigned)world_pick(1, 1500);
 }
 
 const struct scenario scenario_random = {
@@ -479,6 +487,44 @@ static void set_doubles(struct settings_of_world *s)
     s->faults.http_doubled = 5000;
 }
 
+/* ---- the Docker engine ---- */
+
+static void set_docker(struct settings_of_world *s)
+{
+    s->docker = true;
+    s->nodes = (unsigned)world_pick(0, 1);
+}
+
+static void set_docker_pull(struct settings_of_world *s)
+{
+    s->docker = true;
+    s->lives = 20;
+    docker_habits.has_image = false;
+    docker_habits.pull_ms = world_pick(100, 40000);
+}
+
+static void set_docker_each_commit(struct settings_of_world *s)
+{
+    set_each_commit(s);
+    s->docker = true;
+}
+
+/* Its containers die with it: who is ready closes, who is not tries again. */
+static void set_docker_restart(struct settings_of_world *s)
+{
+    s->docker = true;
+    s->lives = 6;
+    s->stagger_ms = 20000;
+    s->engine_restart_ms = world_pick(1, 15000);
+}
+
+static void judge_docker(void)
+{
+    judge_all_ready_quietly();
+    if (docker_left() > 0)
+        world_violate("I5", "%u containers are left in the engine", docker_left());
+}
+
 /* A restart after the ends of sessions: their request ids stay refused. */
 static void restart_all(void *arg)
 {
@@ -538,6 +584,12 @@ const struct scenario scenarios[] = {
      set_each_commit, NULL, judge_all_ready_quietly, 80},
     {"each-commit-cancelled", "the same, and sessions are closed in any state", set_each_commit,
      begin_each_commit_cancelled, NULL, 200},
+    {"docker", "four sessions on a Docker engine, no fault", set_docker, NULL, judge_docker, 4},
+    {"docker-pull", "20 sessions wait for one image", set_docker_pull, NULL, judge_docker, 3},
+    {"docker-restart", "the engine restarts, its containers end", set_docker_restart, NULL,
+     judge_docker, 10},
+    {"docker-each-commit", "a crash at the n-th commit", set_docker_each_commit, NULL,
+     judge_docker, 80},
     {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
     {NULL, NULL, NULL, NULL, NULL, 0},
 };

@@ -9,6 +9,7 @@
 #include "container.h"
 #include "haproxy.h"
 #include "network.h"
+#include "service.h"
 #include "world.h"
 
 enum fate {
@@ -45,14 +46,19 @@ struct http_exchange {
     void *arg;
     struct connection *connection;
     struct sim_request request;
-    const char *ip;
+    const char *ip; /* of a service: its name */
     uint16_t port;
+    service_fn *service;
+    http_data_fn *on_data;
+    bool begun;          /* a streamed answer's head is there */
     const char *session; /* identity that the request carries */
     bool is_probe;
     enum fate fate;
     size_t max_answer;
     int64_t started_ms;
 };
+
+#define PIECE_MS 2 /* all pieces of an answer take as long: they stay in their order */
 
 static uint64_t share_count, exchange_count, connection_count;
 static struct connection *all_connections;
@@ -62,16 +68,16 @@ static int64_t probes_in_flight;
 
 static const char *parse_url(struct http_exchange *x, const char *url)
 {
-    static const char scheme[] = "http://";
-    const char *host = url + strlen(scheme);
-    const char *colon = strchr(url, ':') ? strchr(host, ':') : NULL;
-    const char *slash = strchr(host, '/');
-    if (strncmp(url, scheme, strlen(scheme)) != 0 || !colon || (slash && colon > slash))
+    const char *host = strstr(url, "://");
+    if (!host || (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0))
         return NULL;
-    char *ip = world_strdup(host);
-    ip[colon - host] = '\0';
-    x->ip = ip;
-    x->port = (uint16_t)strtoul(colon + 1, NULL, 10);
+    host += strlen("://");
+    size_t len = strcspn(host, ":/");
+    char *name = world_strdup(host);
+    name[len] = '\0';
+    x->ip = name;
+    x->port = host[len] == ':' ? (uint16_t)strtoul(host + len + 1, NULL, 10) : 0;
+    const char *slash = strchr(host, '/');
     return slash ? slash : "/";
 }
 
@@ -111,14 +117,14 @@ static enum fate draw_fate(const struct http_exchange *x)
         {f->http_answer_lost, FATE_ANSWER_LOST},
         {f->http_truncated, FATE_ANSWER_LOST},
         {f->http_late, FATE_LATE},
-        {f->http_doubled, FATE_DOUBLED},
-        {f->http_lying, FATE_LYING},
+        {x->service ? 0 : f->http_doubled, FATE_DOUBLED},
+        {x->service ? 0 : f->http_lying, FATE_LYING},
         {f->http_cut_body, FATE_CUT_BODY},
     };
     for (size_t i = 0; i < sizeof fates / sizeof *fates; i++)
         if (world_fault(fates[i].chance))
             return fates[i].fate;
-    if (network_frontend(x->ip, x->port) && world_fault(f->http_5xx))
+    if ((x->service || network_frontend(x->ip, x->port)) && world_fault(f->http_5xx))
         return world_chance(5000) ? FATE_5XX : FATE_5XX_UNSENT;
     return FATE_FINE;
 }
@@ -222,6 +228,13 @@ static void fail_timeout(void *arg)
     fail(arg, ERR_TIMEOUT, true, "no answer in time");
 }
 
+static void fail_unbegun(void *arg)
+{
+    struct http_exchange *x = arg;
+    if (!x->begun)
+        fail_timeout(x);
+}
+
 /* ---- the answer ---- */
 
 struct delivery {
@@ -241,11 +254,14 @@ static void deliver(void *arg)
                                  .body_len = strlen(d->answer->body),
                                  .headers = d->answer->headers,
                                  .header_count = d->answer->header_count};
+    if (x->on_data && x->begun)
+        answer.body = "", answer.body_len = 0;
     if (answer.body_len > x->max_answer) {
         fail(x, ERR_TOO_LARGE, true, "the answer is too large");
         return;
     }
-    books_answer(&x->request, x->session, d->answer);
+    if (!x->service)
+        books_answer(&x->request, x->session, d->answer);
     finish(x, &answer);
 }
 
@@ -299,7 +315,7 @@ static const char *forge(const char *body)
 static void answered(struct sim_request *request, struct sim_answer *a)
 {
     struct http_exchange *x = request->arg;
-    int64_t delay_ms = world_pick(1, 10);
+    int64_t delay_ms = x->on_data ? PIECE_MS : world_pick(1, 10);
     if (request->is_double)
         return;
     if (a->status == 0 || x->fate == FATE_ANSWER_LOST) {
@@ -326,6 +342,42 @@ static void answered(struct sim_request *request, struct sim_answer *a)
     world_at(delay_ms, deliver, d);
 }
 
+/* ---- an answer that comes in pieces ---- */
+
+struct piece {
+    struct http_exchange *exchange;
+    const char *text;
+};
+
+static void deliver_piece(void *arg)
+{
+    struct piece *p = arg;
+    struct http_exchange *x = p->exchange;
+    if (!x->share)
+        return;
+    x->begun = true;
+    sim_loop_touch();
+    x->on_data(x->arg, p->text, strlen(p->text));
+}
+
+static void streamed(struct sim_request *request, const char *text)
+{
+    struct http_exchange *x = request->arg;
+    if (!x->on_data) {
+        world_violate("SIM", "a streamed answer to %s, which does not take one", request->path);
+        return;
+    }
+    struct piece *p = world_alloc(sizeof *p);
+    *p = (struct piece){x, world_strdup(text)};
+    world_at(PIECE_MS, deliver_piece, p);
+}
+
+static bool is_heard(const struct sim_request *request)
+{
+    const struct http_exchange *x = request->arg;
+    return x->share != NULL;
+}
+
 /* ---- the way there ---- */
 
 static void hand_over(struct http_exchange *x, struct sim_request *request)
@@ -333,7 +385,11 @@ static void hand_over(struct http_exchange *x, struct sim_request *request)
     struct node *node = network_frontend(x->ip, x->port);
     struct container *container = node ? NULL : container_at(x->ip, x->port);
     request->answered = answered;
-    if (node)
+    request->streamed = streamed;
+    request->is_heard = is_heard;
+    if (x->service)
+        x->service(request);
+    else if (node)
         haproxy_receive(node, request);
     else if (container && container->listening)
         container_receive(container, request);
@@ -381,7 +437,8 @@ static void check_request(const struct http_request *r, const struct http_exchan
     if (x->share->in_flight > 64)
         world_violate("I8", "share %" PRIu64 " has %u requests in flight", x->share->id,
                       x->share->in_flight);
-    books_request(&x->request, x->session, x->connection, network_frontend(x->ip, x->port));
+    if (!x->service)
+        books_request(&x->request, x->session, x->connection, network_frontend(x->ip, x->port));
 }
 
 static void swap_cookie(struct http_exchange *x)
@@ -394,7 +451,7 @@ static void swap_cookie(struct http_exchange *x)
 
 static void depart(struct http_exchange *x, const struct http_request *from)
 {
-    bool there = network_frontend(x->ip, x->port) || container_at(x->ip, x->port);
+    bool there = x->service || network_frontend(x->ip, x->port) || container_at(x->ip, x->port);
     int64_t patience_ms = from->first_byte_timeout_ms < from->total_timeout_ms
                               ? from->first_byte_timeout_ms
                               : from->total_timeout_ms;
@@ -403,7 +460,9 @@ static void depart(struct http_exchange *x, const struct http_request *from)
         world_at(world_pick(0, 5), fail_refused, x);
         return;
     }
-    world_at(patience_ms, fail_timeout, x);
+    world_at(patience_ms, x->on_data ? fail_unbegun : fail_timeout, x);
+    if (x->on_data)
+        world_at(from->total_timeout_ms, fail_timeout, x);
     world_at(world_pick(1, 10), arrive, x);
 }
 
@@ -422,7 +481,12 @@ struct http_exchange *http_start(struct http_share *share, const struct http_req
     const char *path = parse_url(x, from->url);
     if (!path)
         world_violate("SIM", "a URL that the simulation cannot read: %s", from->url);
+    if (from->unix_socket)
+        x->ip = world_strdup(from->unix_socket), x->port = 0;
+    x->service = service_at(x->ip);
+    x->on_data = from->on_data;
     copy_request(x, from, path ? path : "/");
+    x->request.is_signed = from->sign != NULL;
     x->connection = connect_to(x);
     share->in_flight++;
     share->client->stats.exchanges++;
@@ -431,7 +495,7 @@ struct http_exchange *http_start(struct http_share *share, const struct http_req
     x->fate = draw_fate(x);
     if (world.sabotage == SABOTAGE_SWAPPED_COOKIE && strcmp(x->request.path, "/execute") == 0)
         swap_cookie(x);
-    x->session = books_identity(&x->request);
+    x->session = x->service ? NULL : books_identity(&x->request);
     world_log("http %" PRIu64 " %s %s:%u%s share %" PRIu64 " conn %" PRIu64 " session %s %s",
               x->id, x->request.method, x->ip, x->port, x->request.path, share->id,
               x->connection->id, x->session ? x->session : "-", fate_names[x->fate]);
