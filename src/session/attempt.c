@@ -7,12 +7,13 @@
 #include "base/mem.h"
 #include "session/attempt.h"
 #include "session/journal.h"
+#include "session/launch.h"
 #include "session/message.h"
 #include "session/session.h"
 #include "session/sweep.h"
 
-#define LAUNCH_BACKOFF_CAP_MS (10 * 60 * 1000)
-#define CAPACITY_BACKOFF_CAP_MS (30 * 1000) /* places may come free at any time */
+#define FAILURE_CAP_MS (10 * 60 * 1000)
+#define CAPACITY_CAP_MS (30 * 1000) /* places may come free at any time */
 
 const char *const attempt_state_names[ATTEMPT_STATES] = {
     "LAUNCHING", "STARTING", "REGISTERING", "CHECKING",  "ROUTING",
@@ -57,6 +58,7 @@ void attempt_free(struct attempt *a)
     if (a->pool)
         pool_free(a->pool);
     cookie_set_clear(&a->route.cookies);
+    launch_forget_prepared(a);
     if (is_arriving(a->state))
         s->group->arriving--;
     mem_wipe(a->secret, sizeof(a->secret));
@@ -87,6 +89,18 @@ bool attempt_has_ended(const struct attempt *a)
     return a->state == ATTEMPT_ENDED;
 }
 
+/* It has ended. */
+static void let_go(struct attempt *a)
+{
+    launch_forget_place(a);
+    launch_forget_prepared(a);
+    if (a->refused)
+        session_span_drop(a->session, a->number);
+    if (a->pool)
+        pool_free(a->pool);
+    a->pool = NULL;
+}
+
 void attempt_go(struct attempt *a, enum attempt_state to)
 {
     enum attempt_state from = a->state;
@@ -103,13 +117,11 @@ void attempt_go(struct attempt *a, enum attempt_state to)
         session_span_open(s, phase_names[to], a->number, false);
     if (is_arriving(from) && !is_arriving(to)) {
         s->group->arriving--;
-        sweep_consider(s->group->sweep);
+        sweeps_consider(s->group);
     }
     attempt_quiet(a);
-    if (to == ATTEMPT_ENDED && a->pool) {
-        pool_free(a->pool);
-        a->pool = NULL;
-    }
+    if (to == ATTEMPT_ENDED)
+        let_go(a);
     a->state = to;
     a->since = now;
     a->tries = 0;
@@ -117,6 +129,12 @@ void attempt_go(struct attempt *a, enum attempt_state to)
     attempt_dirty(a);
     s->again = true;
     session_wake(s);
+}
+
+static void lacked_room(struct attempt *a, const struct error *e)
+{
+    a->refused = !a->launched;
+    session_lacks_room(a->session, e->message);
 }
 
 /* Not live yet: the session tries again with another container, or gives up. */
@@ -136,15 +154,18 @@ void attempt_fail(struct attempt *a, const struct error *e)
         return;
     bool may_work_again =
         error_retryable(e->code) || e->code == ERR_DIED; /* nothing ran in it */
-    if (e->code != ERR_CAPACITY)
+    if (e->code == ERR_CAPACITY)
+        lacked_room(a, e);
+    else
         s->failures++;
     if (!may_work_again || s->failures >= (unsigned)g->class->launch_attempts) {
         session_close(s, error_name(e->code), e);
         return;
     }
-    int64_t cap = e->code == ERR_CAPACITY ? CAPACITY_BACKOFF_CAP_MS : LAUNCH_BACKOFF_CAP_MS;
-    s->launch_at =
-        core_now(s->core) + backoff_ms(g->class->backoff_base_ms, s->attempts_used, cap);
+    int64_t base = g->class->backoff_base_ms;
+    s->launch_at = core_now(s->core) + (e->code == ERR_CAPACITY
+                                            ? backoff_ms(base, s->refusals, CAPACITY_CAP_MS)
+                                            : backoff_ms(base, s->failures, FAILURE_CAP_MS));
 }
 
 void attempt_misrouted(struct attempt *a, const char *where)

@@ -214,10 +214,7 @@ static struct session *make_session(struct cleat *core, const struct create_requ
     char id[ID_SIZE];
     loop_random(core->loop, random, sizeof(random));
     id_make(id, core_now(core), random);
-    struct group *g = NULL;
-    for (size_t i = 0; i < core->group_count; i++)
-        if (strcmp(core->groups[i].class->name, r->class_name) == 0)
-            g = &core->groups[i];
+    struct group *g = core_find_group(core, r->class_name);
     struct session *s = session_new(core, g, id, r->tenant, r->request_id ? r->request_id : id);
     session_fill(s, r);
     s->created = core_now(core);
@@ -228,21 +225,44 @@ static struct session *make_session(struct cleat *core, const struct create_requ
     return s;
 }
 
-/* Containers that cannot prove who they are share a target group only within one tenant (I9).
- */
+static bool has_target_group(const struct group *g, const char *name)
+{
+    size_t count = *name ? g->balancer_ops->groups(g->balancer) : 0;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(g->balancer_ops->group_name(g->balancer, i), name) == 0)
+            return true;
+    return false;
+}
+
+/* Two classes on one target group count as one. */
+static bool are_together(const struct group *a, const struct group *b)
+{
+    if (a == b)
+        return true;
+    for (size_t i = 0; i < a->balancer_ops->groups(a->balancer); i++)
+        if (has_target_group(b, a->balancer_ops->group_name(a->balancer, i)))
+            return true;
+    return false;
+}
+
+/* Containers that cannot prove who they are share a target group only within one tenant (I9),
+ * also with containers that can: a request that was led astray would reach them. */
 static enum error_code check_tenant(const struct cleat *core, const struct create_request *r,
                                     struct error *e)
 {
+    const struct group *g = core_find_group(core, r->class_name);
+    bool plain = g->class->proof == PROOF_NONE;
     const struct session *s;
-    if (config_class(core->config, r->class_name)->proof == PROOF_REQUIRED)
-        return ERR_NONE;
-    TAILQ_FOREACH (s, &core->sessions, entry)
-        if (!session_is_over(s) && strcmp(s->class_name, r->class_name) == 0 &&
-            strcmp(s->context.tenant, r->tenant) != 0)
+    TAILQ_FOREACH (s, &core->sessions, entry) {
+        if (session_is_over(s) || strcmp(s->context.tenant, r->tenant) == 0)
+            continue;
+        if ((plain || s->group->class->proof == PROOF_NONE) && are_together(g, s->group))
             return error_set(e, ERR_FORBIDDEN,
-                             "class %s: its containers cannot prove who they are, and another "
-                             "tenant has sessions of it",
+                             "class %s: containers that cannot prove who they are share a "
+                             "target group only within one tenant, and another tenant has "
+                             "sessions there",
                              r->class_name);
+    }
     return ERR_NONE;
 }
 

@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/cleanup.h"
+#include "session/launch.h"
 #include "session/message.h"
 #include "session/route.h"
 #include "session/session.h"
@@ -212,7 +213,7 @@ static void upload(struct attempt *a)
         c->upload_deadline = core_now(s->core) + upload_patience(a);
     }
     if (a->died) {
-        end_upload(a, STEP_LOST, a->cause);
+        end_upload(a, a->in_order ? STEP_OK : STEP_LOST, a->cause);
         return;
     }
     if (c->message.state == OP_DONE) {
@@ -280,6 +281,7 @@ static void deregister(struct attempt *a)
         return;
     }
     if (!a->registered) {
+        launch_forget_place(a);
         end_step(a, &c->deregister, "deregister", STEP_SKIPPED);
         end_step(a, &c->drain, "drain", STEP_SKIPPED);
         return;

@@ -41,6 +41,14 @@ struct session *core_find(const struct cleat *core, const char *id)
     return s;
 }
 
+struct group *core_find_group(const struct cleat *core, const char *class_name)
+{
+    for (size_t i = 0; i < core->group_count; i++)
+        if (strcmp(core->groups[i].class->name, class_name) == 0)
+            return &core->groups[i];
+    return NULL;
+}
+
 struct session *core_find_request(const struct cleat *core, const char *tenant,
                                   const char *request_id)
 {
@@ -74,16 +82,35 @@ struct attempt *core_find_attempt(const struct cleat *core, const char *key)
 
 static void on_exit_of(void *arg, const char *key, const char *cause, bool in_order)
 {
-    (void)in_order;
     struct group *g = arg;
     struct attempt *a = core_find_attempt(g->core, key);
     if (!a || a->session->group != g || a->died)
         return;
     a->died = true;
+    /* Only ours uploads before it ends itself. */
+    a->in_order = in_order && g->class->proof == PROOF_REQUIRED;
     mem_copy_string(a->cause, sizeof(a->cause), cause);
-    log_warn("container.died", KV("session", a->session->id), KI("attempt", a->number),
-             KV("cause", cause));
+    log_warn(a->in_order ? "container.ended" : "container.died", KV("session", a->session->id),
+             KI("attempt", a->number), KV("cause", cause));
     session_wake(a->session);
+}
+
+static void on_progress(void *arg, const char *key, const char *text)
+{
+    struct group *g = arg;
+    struct attempt *a = core_find_attempt(g->core, key);
+    if (!a || a->session->group != g || a->launched || strcmp(a->progress, text) == 0)
+        return;
+    mem_copy_string(a->progress, sizeof(a->progress), text);
+    log_info("launch.progress", KV("session", a->session->id), KI("attempt", a->number),
+             KV("progress", a->progress));
+}
+
+/* False: each container is asked on its own address. */
+static bool has_nodes(const struct group *g)
+{
+    const struct balancer_node *nodes;
+    return g->balancer_ops->nodes(g->balancer, 0, &nodes) > 0;
 }
 
 static void on_target(void *arg, const char *id, enum target_state state, const char *reason)
@@ -101,7 +128,7 @@ static void on_target(void *arg, const char *id, enum target_state state, const 
     }
     a->target = state;
     mem_copy_string(a->target_reason, sizeof(a->target_reason), reason ? reason : "");
-    if (state != TARGET_HEALTHY && g->balancer_ops->sweeps(g->balancer))
+    if (state != TARGET_HEALTHY && has_nodes(g))
         a->route.suspect = true;
     session_wake(a->session);
 }
@@ -139,6 +166,14 @@ static bool open_master_key(struct cleat *core, struct error *e)
     return fine;
 }
 
+static void open_sweeps(struct group *g)
+{
+    g->sweep_count = g->balancer_ops->groups(g->balancer);
+    g->sweeps = mem_array(g->sweep_count, sizeof(struct sweep *));
+    for (size_t i = 0; i < g->sweep_count; i++)
+        g->sweeps[i] = sweep_new(g, i);
+}
+
 static bool open_group(struct cleat *core, struct group *g, struct class *class,
                        struct error *e)
 {
@@ -147,7 +182,6 @@ static bool open_group(struct cleat *core, struct group *g, struct class *class,
     g->class = class;
     g->runtime_ops = runtimes[class->runtime];
     g->balancer_ops = balancers[class->balancer];
-    g->sweep = sweep_new(g);
     g->runtime = g->runtime_ops->open(&(struct runtime_env){.loop = core->loop,
                                                             .client = core->client,
                                                             .class = class,
@@ -155,6 +189,7 @@ static bool open_group(struct cleat *core, struct group *g, struct class *class,
                                                             .state_dir = set->state_dir,
                                                             .executor = set->executor,
                                                             .on_exit = on_exit_of,
+                                                            .on_progress = on_progress,
                                                             .arg = g},
                                       e);
     if (!g->runtime)
@@ -166,7 +201,10 @@ static bool open_group(struct cleat *core, struct group *g, struct class *class,
                                                                .on_target = on_target,
                                                                .arg = g},
                                         e);
-    return g->balancer != NULL;
+    if (!g->balancer)
+        return false;
+    open_sweeps(g);
+    return true;
 }
 
 static bool open_groups(struct cleat *core, struct error *e)
@@ -252,8 +290,9 @@ static void close_group(struct group *g)
         g->balancer_ops->close(g->balancer);
     if (g->runtime)
         g->runtime_ops->close(g->runtime);
-    if (g->sweep)
-        sweep_free(g->sweep);
+    for (size_t i = 0; i < g->sweep_count; i++)
+        sweep_free(g->sweeps[i]);
+    free(g->sweeps);
 }
 
 void cleat_free(struct cleat *core)

@@ -124,9 +124,14 @@ struct attempt {
     bool dirty;
     uint64_t commit; /* the commit that holds its newest row */
 
-    bool launched; /* container is known */
+    bool recovered;     /* of an earlier life of the coordinator */
+    bool has_place;     /* kept for it by the balancer */
+    bool refused;       /* the engine had no room: it never was */
+    char *prepared;     /* the launch's bytes, until the container is known */
+    char progress[160]; /* what a long launch is at */
+    bool launched;      /* container is known */
     struct container container;
-    bool died;
+    bool died, in_order; /* in_order: by itself, when it had uploaded */
     char cause[128];
     bool registered; /* a target may exist */
     enum target_state target;
@@ -143,7 +148,7 @@ struct attempt {
     unsigned tries, unreachable;
     int64_t retry_at, start_deadline;
 
-    bool waits_for_sweep;
+    struct sweep *sweep; /* the one that it waits for, or NULL */
     int64_t sweep_joined, sweep_at;
     uint64_t probes_before;
     TAILQ_ENTRY(attempt) sweep_entry;
@@ -217,7 +222,9 @@ struct session {
 
     struct attempt_list attempts;
     struct attempt *attempt;          /* the current one, NULL between attempts */
-    unsigned attempts_used, failures; /* a lack of capacity is no failure */
+    unsigned attempts_used, failures; /* a lack of capacity is no failure … */
+    unsigned refusals;                /* … and counted on its own, since the last launch */
+    char waiting_for[192];            /* for people; "": nothing out of the ordinary */
     int64_t launch_at;
 
     struct execution_list executions;
@@ -237,7 +244,8 @@ struct session {
 };
 TAILQ_HEAD(session_list, session);
 
-/* A class at work: its runtime, its balancer's target group, and the sweep over that group. */
+/* A class at work: its runtime, its balancer, and a sweep for each of the balancer's target
+ * groups. */
 struct group {
     struct cleat *core;
     struct class *class;
@@ -245,7 +253,8 @@ struct group {
     struct runtime *runtime;
     const struct balancer_ops *balancer_ops;
     struct balancer *balancer;
-    struct sweep *sweep;
+    struct sweep **sweeps;
+    size_t sweep_count;
     bool unconfined;   /* a container said that its user code is not isolated */
     unsigned arriving; /* attempts on their way to ROUTING */
     struct timer relist;
@@ -292,7 +301,8 @@ struct cleat {
 
 /* Core time, ms: steady as the monotonic clock, and close to Unix time. */
 int64_t core_now(const struct cleat *);
-struct session *core_find(const struct cleat *, const char *id); /* NULL: none */
+struct session *core_find(const struct cleat *, const char *id);             /* NULL: none */
+struct group *core_find_group(const struct cleat *, const char *class_name); /* NULL: none */
 struct session *core_find_request(const struct cleat *, const char *tenant,
                                   const char *request_id);
 struct attempt *core_find_attempt(const struct cleat *,

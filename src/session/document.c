@@ -9,6 +9,7 @@
 #include "session/attempt.h"
 #include "session/config.h"
 #include "session/document.h"
+#include "session/route.h"
 #include "session/session.h"
 #include "session/sweep.h"
 
@@ -84,6 +85,12 @@ static void add_attempt(json_t *o, const struct session *s)
                         a && a->launched ? json_string(a->container.id) : json_null());
     json_object_set_new(o, "address", address(a));
     json_object_set_new(o, "direct_path", json_boolean(a && a->direct));
+    json_object_set_new(o, "progress", optional(a ? a->progress : NULL));
+}
+
+static json_t *waiting_for(const struct session *s)
+{
+    return optional(s->state == SESSION_QUEUED ? "a place among max_sessions" : s->waiting_for);
 }
 
 json_t *session_document(const struct session *s)
@@ -114,6 +121,7 @@ json_t *session_document(const struct session *s)
         o, "proof",
         json_string(s->group->class->proof == PROOF_REQUIRED ? "required" : "none"));
     add_attempt(o, s);
+    json_object_set_new(o, "waiting_for", waiting_for(s));
     json_object_set_new(o, "executions", json_integer((json_int_t)s->executed));
     json_object_set_new(o, "executions_failed", json_integer((json_int_t)s->executions_failed));
     json_object_set_new(o, "executions_queued", json_integer(s->queued));
@@ -179,11 +187,13 @@ char *cleat_route(struct cleat *core, const char *tenant, const char *id)
     const struct group *g = s->group;
     json_t *headers = json_object();
     json_t *o = json_object();
-    const struct balancer_node *nodes;
-    size_t count = g->balancer_ops->nodes(g->balancer, 0, &nodes);
-    if (count > 0) {
-        json_object_set_new(o, "base_url", json_string(nodes[a->route.node % count].url));
-        json_object_set_new(headers, "Cookie", optional(a->route.cookies.header));
+    const struct balancer_node *node = route_node(a);
+    if (node) {
+        json_object_set_new(o, "base_url", json_string(node->url));
+        if (g->balancer_ops->sweeps(g->balancer))
+            json_object_set_new(headers, "Cookie", optional(a->route.cookies.header));
+        if (node->header.name)
+            json_object_set_new(headers, node->header.name, json_string(node->header.value));
     } else {
         json_object_set_new(
             o, "base_url",
@@ -197,13 +207,12 @@ char *cleat_route(struct cleat *core, const char *tenant, const char *id)
 
 static json_t *group_status(const struct group *g)
 {
-    uint64_t sweeps, probes;
-    sweep_counts(g->sweep, &sweeps, &probes);
+    struct sweep_counts n = sweeps_count(g);
     return json_pack("{s:o, s:o, s:b, s:i, s:I, s:I}", "runtime",
                      g->runtime_ops->status(g->runtime), "balancer",
                      g->balancer_ops->status(g->balancer), "unconfined", (int)g->unconfined,
-                     "waiting_for_route", (int)sweep_waiting(g->sweep), "sweeps",
-                     (json_int_t)sweeps, "probes", (json_int_t)probes);
+                     "waiting_for_route", (int)n.waiting, "sweeps", (json_int_t)n.sweeps,
+                     "probes", (json_int_t)n.probes);
 }
 
 static json_t *counts(const char *const *names, size_t n, const unsigned *values, int total)
@@ -307,7 +316,8 @@ static json_t *isolation_walk(const struct cleat *core, const char *tenant, json
     TAILQ_FOREACH (s, &core->sessions, entry)
         TAILQ_FOREACH (a, &s->attempts, entry) {
             char where[64];
-            if (!a->launched || attempt_has_ended(a))
+            bool gone = a->died || a->cleanup.stop == STEP_OK; /* an engine may reuse its address */
+            if (!a->launched || attempt_has_ended(a) || gone)
                 continue;
             snprintf(where, sizeof(where), "%s:%u", a->container.ip,
                      (unsigned)a->container.port);

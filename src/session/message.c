@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "http/json.h"
 #include "session/message.h"
+#include "session/route.h"
 #include "session/session.h"
 
 #define MAX_HEADERS 8
@@ -18,19 +19,15 @@ static char *own_url(const struct container *c)
                       (unsigned)c->port);
 }
 
-/* Where the attempt's requests go, without the path; free(). */
-static char *base_url(const struct attempt *a, bool direct)
+/* Where requests go, without the path; free(). node NULL: to the container itself. */
+static char *base_url(const struct attempt *a, const struct balancer_node *node)
 {
-    const struct group *g = a->session->group;
-    const struct balancer_node *nodes;
-    size_t count = g->balancer_ops->nodes(g->balancer, 0, &nodes);
-    if (direct || count == 0)
+    if (!node)
         return own_url(&a->container);
-    const char *url = nodes[a->route.node % count].url;
-    size_t len = strlen(url);
-    while (len > 0 && url[len - 1] == '/')
+    size_t len = strlen(node->url);
+    while (len > 0 && node->url[len - 1] == '/')
         len--;
-    return mem_strndup(url, len);
+    return mem_strndup(node->url, len);
 }
 
 static bool is_proven(const struct message *m, const struct http_answer *answer)
@@ -169,7 +166,10 @@ void message_send(struct message *m, struct attempt *a, const struct message_opt
     if (!o->direct && a->route.cookies.header)
         headers[count++] = (struct http_header){"Cookie", a->route.cookies.header};
 
-    char *base = base_url(a, o->direct);
+    const struct balancer_node *node = o->direct ? NULL : route_node(a);
+    if (node && node->header.name)
+        headers[count++] = node->header;
+    char *base = base_url(a, node);
     char *url = mem_printf("%s%s", base, o->path);
     struct http_request request = {.method = o->method,
                                    .url = url,

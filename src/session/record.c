@@ -10,9 +10,9 @@
 #include "session/request.h"
 #include "session/session.h"
 
-static const char *const span_names[] = {"queue", "launch", "start", "register", "check",
-                                         "route", "stage",  "local", "upload",   "deregister",
-                                         "drain", "stop",   NULL};
+static const char *const span_names[] = {
+    "queue", "capacity", "launch", "start",      "register", "check", "route",
+    "stage", "local",    "upload", "deregister", "drain",    "stop",  NULL};
 static const char *const span_results[] = {"running", "ok", "skipped", "lost", NULL};
 
 static const char *known(const char *const *list, const char *text)
@@ -107,6 +107,8 @@ char *attempt_row(const struct attempt *a)
         json_object_set_new(o, "container",
                             json_pack("{s:s, s:s, s:i}", "id", a->container.id, "ip",
                                       a->container.ip, "port", (int)a->container.port));
+    if (a->prepared)
+        json_object_set_new(o, "prepared", json_string(a->prepared));
     json_object_set_new(o, "registered", json_boolean(a->registered));
     json_object_set_new(o, "direct", json_boolean(a->direct));
     json_object_set_new(o, "touched", json_boolean(a->touched));
@@ -161,14 +163,6 @@ static bool numbers_from_row(struct session *s, const json_t *o)
     return e.code == ERR_NONE;
 }
 
-static struct group *find_group(const struct cleat *core, const char *name)
-{
-    for (size_t i = 0; i < core->group_count; i++)
-        if (strcmp(core->groups[i].class->name, name) == 0)
-            return &core->groups[i];
-    return NULL;
-}
-
 /* Of a session that is over only the record remains; it needs no class that is still
  * configured. */
 static struct session *make_closed(struct cleat *core, const char *id, const char *request_id,
@@ -186,7 +180,7 @@ static struct session *make_closed(struct cleat *core, const char *id, const cha
                                .parameters = (char *)parameters};
     struct session *s = NULL;
     if (tenant) {
-        struct group *g = find_group(core, r.class_name);
+        struct group *g = core_find_group(core, r.class_name);
         s = session_new(core, g ? g : &core->groups[0], id, tenant, request_id);
         session_fill(s, &r);
     }
@@ -201,7 +195,7 @@ static struct session *make_live(struct cleat *core, const char *id, const char 
     if (!create_request_parse(core->config, NULL, parameters, strlen(parameters), &r, e))
         return NULL;
     struct session *s =
-        session_new(core, find_group(core, r.class_name), id, r.tenant, request_id);
+        session_new(core, core_find_group(core, r.class_name), id, r.tenant, request_id);
     session_fill(s, &r);
     create_request_release(&r);
     return s;
@@ -284,7 +278,10 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
             s->group->arriving--;
         a->state = (enum attempt_state)state;
         a->since = json_integer_value(json_object_get(o, "since"));
+        a->recovered = true;
         container_from_row(a, json_object_get(o, "container"));
+        const char *prepared = json_string_value(json_object_get(o, "prepared"));
+        a->prepared = prepared ? mem_strdup(prepared) : NULL;
         a->registered = json_is_true(json_object_get(o, "registered"));
         a->direct = json_is_true(json_object_get(o, "direct"));
         a->touched = json_is_true(json_object_get(o, "touched"));

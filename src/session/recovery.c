@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "session/attempt.h"
 #include "session/config.h"
+#include "session/launch.h"
 #include "session/recovery.h"
 #include "session/session.h"
 
@@ -101,11 +102,14 @@ static void on_container(void *arg, const char *key, const struct container *c, 
             add_orphan(g, c);
         return;
     }
-    if (a->launched || !*c->ip)
+    /* Without an address it is still on its way: its launch is asked for again, which leads to
+     * the same one; unless it is to end, for which its name is enough. */
+    if (a->launched || (!*c->ip && !attempt_is_ending(a)))
         return;
     log_info("container.adopted", KV("session", a->session->id), KV("container", c->id));
     a->container = *c;
     a->launched = true;
+    launch_forget_prepared(a);
     attempt_dirty(a);
     g->runtime_ops->adopt(g->runtime, c);
 }
@@ -159,6 +163,17 @@ static void list(void *group)
 
 /* ---- what the rows own ---- */
 
+/* What is not registered yet keeps its place before anything new asks for one. */
+static void keep_places(struct cleat *core)
+{
+    struct session *s;
+    struct attempt *a;
+    TAILQ_FOREACH (s, &core->sessions, entry)
+        TAILQ_FOREACH (a, &s->attempts, entry)
+            if (a->state < ATTEMPT_CHECKING)
+                launch_has_place(a);
+}
+
 static void adopt(struct attempt *a)
 {
     struct session *s = a->session;
@@ -207,6 +222,7 @@ void recovery_start(struct cleat *core)
     struct session *s;
     TAILQ_FOREACH (s, &core->sessions, entry)
         resume(s);
+    keep_places(core);
     core->listing = (unsigned)(LISTS * core->group_count);
     for (size_t i = 0; i < core->group_count; i++) {
         struct group *g = &core->groups[i];

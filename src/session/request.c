@@ -13,8 +13,9 @@
 #define MAX_ENV_BYTES 65536
 #define MAX_CODE (4 * 1024 * 1024)
 #define MAX_ARGV 1024
-#define MAX_OUTPUT (8 * 1024 * 1024) /* of a stream; a record is read in one turn of the loop  \
-                                      */
+#define MAX_OUTPUT                                                                             \
+    (8 * 1024 * 1024) /* of a stream; a record is read in one turn of the loop                 \
+                       */
 
 /* What a client sends when it has lost the real value. */
 static const char *const placeholders[] = {

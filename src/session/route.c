@@ -17,6 +17,15 @@
     600 /* a forgotten container outlives its session's limits by this                         \
          */
 
+const struct balancer_node *route_node(const struct attempt *a)
+{
+    const struct group *g = a->session->group;
+    const struct balancer_node *nodes;
+    size_t target_group = g->balancer_ops->group_of(g->balancer, a->key);
+    size_t count = g->balancer_ops->nodes(g->balancer, target_group, &nodes);
+    return count > 0 ? &nodes[a->route.node % count] : NULL;
+}
+
 static void send_confirm(struct attempt *a)
 {
     message_send(&a->message, a,

@@ -4,6 +4,8 @@
 
 #include "session/core.h"
 
+/* The node of the balancer that its requests go through; NULL: its own address. */
+const struct balancer_node *route_node(const struct attempt *);
 /* One step towards a confirmed route; uses a->message. True: it is confirmed. */
 bool route_step(struct attempt *);
 void route_drop(struct attempt *); /* the cookies lead elsewhere */

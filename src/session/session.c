@@ -1,4 +1,5 @@
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
@@ -192,6 +193,35 @@ void session_span_close(struct session *s, const char *name, unsigned attempt,
     }
 }
 
+void session_span_drop(struct session *s, unsigned attempt)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->span_count; i++)
+        if (s->spans[i].attempt != attempt)
+            s->spans[kept++] = s->spans[i];
+    s->span_count = kept;
+}
+
+void session_waits_for(struct session *s, const char *text)
+{
+    mem_copy_string(s->waiting_for, sizeof(s->waiting_for), text);
+}
+
+void session_lacks_room(struct session *s, const char *why)
+{
+    if (s->refusals++ == 0)
+        session_span_open(s, "capacity", 0, false);
+    snprintf(s->waiting_for, sizeof(s->waiting_for), "capacity: %s", why);
+}
+
+void session_has_room(struct session *s)
+{
+    if (s->refusals > 0)
+        session_span_close(s, "capacity", 0, NULL);
+    s->refusals = 0;
+    session_waits_for(s, "");
+}
+
 /* A closed session is remembered for a while; what its user handed over is not. */
 static void forget_env(struct session *s)
 {
@@ -221,8 +251,10 @@ void session_go(struct session *s, enum session_state to)
         s->opened = now;
     if (to == SESSION_READY && s->ready == 0)
         s->ready = s->used = now;
-    if (to == SESSION_CLOSING)
+    if (to == SESSION_CLOSING) {
         s->closing = now;
+        session_has_room(s);
+    }
     if (session_is_over(s)) {
         s->closed = now;
         s->counted = true;

@@ -31,10 +31,17 @@ void session_dirty(struct session *); /* its row goes into the turn's commit */
 bool session_durable(const struct session *);
 bool session_is_over(const struct session *); /* CLOSED or FAILED */
 
+/* What holds a session up that is not ready, for its document; text is copied, "": nothing. */
+void session_waits_for(struct session *, const char *text);
+/* The engine has no room for it now, and then has. */
+void session_lacks_room(struct session *, const char *why);
+void session_has_room(struct session *);
+
 /* Intervals for documents. Names and results are static texts. */
 void session_span_add(struct session *, const struct span *);
 void session_span_open(struct session *, const char *name, unsigned attempt, bool cleanup);
 void session_span_close(struct session *, const char *name, unsigned attempt,
                         const char *result);
+void session_span_drop(struct session *, unsigned attempt); /* all of that attempt's */
 
 #endif

@@ -8,6 +8,7 @@
 #include "session/call.h"
 #include "session/cleanup.h"
 #include "session/execution.h"
+#include "session/launch.h"
 #include "session/message.h"
 #include "session/route.h"
 #include "session/session.h"
@@ -22,9 +23,6 @@
     3 /* connects that time out before we stop trying the own address                          \
        */
 #define START_MAX_ANSWER 65536
-#define CONTAINER_GRACE_S                                                                      \
-    600 /* a forgotten container outlives its session's limits by this                         \
-         */
 
 void op_done(struct op *op, const struct error *e)
 {
@@ -33,47 +31,6 @@ void op_done(struct op *op, const struct error *e)
 }
 
 /* ---- attempt ---- */
-
-static void launched(void *arg, const struct error *e, const struct container *c)
-{
-    struct attempt *a = arg;
-    op_done(&a->launch_op, e);
-    if (c) {
-        a->container = *c;
-        a->launched = true;
-        attempt_dirty(a);
-    }
-    session_wake(a->session);
-}
-
-static void launch(struct attempt *a)
-{
-    struct session *s = a->session;
-    struct group *g = s->group;
-    if (a->launch_op.state == OP_RUNNING || !attempt_durable(a))
-        return;
-    if (a->launch_op.state == OP_DONE || a->launched) {
-        if (a->launched)
-            attempt_go(a, ATTEMPT_STARTING);
-        else
-            attempt_fail(a, &a->launch_op.error);
-        return;
-    }
-    char secret[PROOF_HEX_SIZE];
-    hex_encode(secret, a->secret, sizeof(a->secret));
-    struct launch what = {.key = a->key,
-                          .owner = s->core->settings->owner,
-                          .session = s->id,
-                          .attempt = a->number,
-                          .secret = secret,
-                          .idle_timeout_s = container_idle_ms(s) / 1000,
-                          .lifetime_s = s->create_timeout_s + s->max_lifetime_s +
-                                        container_idle_ms(s) / 1000};
-    a->launch_op.state = OP_RUNNING;
-    s->core->counters.launches++;
-    g->runtime_ops->launch(g->runtime, &what, launched, a);
-    mem_wipe(secret, sizeof(secret));
-}
 
 /* From STARTING to CHECKING one deadline holds. True: it has passed and the attempt failed. */
 static bool past_start_deadline(struct attempt *a, const char *waiting_for)
@@ -117,6 +74,8 @@ static void start(struct attempt *a)
     struct session *s = a->session;
     const struct class *class = s->group->class;
     if (!attempt_durable(a) || past_start_deadline(a, "an answer on its own address"))
+        return;
+    if (!launch_has_place(a))
         return;
     if (class->proof == PROOF_NONE || class->direct_path == DIRECT_PATH_NEVER) {
         attempt_go(a, ATTEMPT_REGISTERING);
@@ -167,7 +126,7 @@ static void enroll(struct attempt *a)
         log_warn("register.retry", KV("session", s->id), KV("error", e.message));
         a->retry_at = core_now(s->core) + g->class->backoff_base_ms;
     }
-    if (session_not_before(s, a->retry_at))
+    if (session_not_before(s, a->retry_at) || !launch_has_place(a))
         return;
     if (!a->registered) { /* intent before effect */
         a->registered = true;
@@ -271,7 +230,7 @@ static void attempt_died(struct attempt *a)
 void attempt_step(struct attempt *a)
 {
     static void (*const steps[ATTEMPT_STATES])(struct attempt *) = {
-        [ATTEMPT_LAUNCHING] = launch,
+        [ATTEMPT_LAUNCHING] = launch_step,
         [ATTEMPT_STARTING] = start,
         [ATTEMPT_REGISTERING] = enroll,
         [ATTEMPT_CHECKING] = check,
@@ -389,7 +348,7 @@ static bool attempt_awaits(const struct attempt *a)
     for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
         if (ops[i] == OP_RUNNING)
             return true;
-    return a->waits_for_sweep || !attempt_durable(a);
+    return a->sweep || !attempt_durable(a);
 }
 
 /* I8: who is not over waits for a moment, an op, a commit or a listing. */

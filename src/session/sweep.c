@@ -25,6 +25,7 @@ struct probe {
 
 struct sweep {
     struct group *group;
+    size_t index; /* of the target group */
     TAILQ_HEAD(, attempt) waiters;
     unsigned waiting;
     struct timer timer;
@@ -40,6 +41,7 @@ struct sweep {
 };
 
 static void pump(struct sweep *);
+static void consider(struct sweep *);
 
 /* A round's connections end with it, but not inside a callback of one of them. */
 static void on_timer(void *arg)
@@ -50,13 +52,14 @@ static void on_timer(void *arg)
         w->share = NULL;
         w->over = false;
     }
-    sweep_consider(w);
+    consider(w);
 }
 
-struct sweep *sweep_new(struct group *g)
+struct sweep *sweep_new(struct group *g, size_t target_group)
 {
     struct sweep *w = mem_alloc(sizeof(*w));
     w->group = g;
+    w->index = target_group;
     TAILQ_INIT(&w->waiters);
     TAILQ_INIT(&w->probes);
     timer_init(&w->timer, g->core->loop, on_timer, w);
@@ -89,15 +92,15 @@ void sweep_free(struct sweep *w)
     free(w);
 }
 
-unsigned sweep_waiting(const struct sweep *w)
+struct sweep_counts sweeps_count(const struct group *g)
 {
-    return w->waiting;
-}
-
-void sweep_counts(const struct sweep *w, uint64_t *sweeps, uint64_t *probes)
-{
-    *sweeps = w->sweeps;
-    *probes = w->total_probes;
+    struct sweep_counts sum = {0};
+    for (size_t i = 0; i < g->sweep_count; i++) {
+        sum.waiting += g->sweeps[i]->waiting;
+        sum.sweeps += g->sweeps[i]->sweeps;
+        sum.probes += g->sweeps[i]->total_probes;
+    }
+    return sum;
 }
 
 /* Who waited through the whole round in vain tries again after 3^n back-off. */
@@ -151,9 +154,9 @@ static struct attempt *find_waiter(struct sweep *w, const char *session)
 {
     const struct session *s = core_find(w->group->core, session);
     struct attempt *a;
-    if (s && s->group->sweep == w)
+    if (s)
         TAILQ_FOREACH (a, &s->attempts, entry)
-            if (a->waits_for_sweep)
+            if (a->sweep == w)
                 return a;
     return NULL;
 }
@@ -210,7 +213,7 @@ static void send_probe(struct sweep *w)
 {
     struct group *g = w->group;
     const struct balancer_node *ways;
-    size_t nodes = g->balancer_ops->nodes(g->balancer, 0, &ways);
+    size_t nodes = g->balancer_ops->nodes(g->balancer, w->index, &ways);
     struct probe *p = mem_alloc(sizeof(*p));
     uint8_t random[16];
     p->sweep = w;
@@ -222,11 +225,11 @@ static void send_probe(struct sweep *w)
     while (len > 0 && base[len - 1] == '/')
         len--;
     char *url = mem_printf("%.*s/container-info", (int)len, base);
-    struct http_header header = {PROOF_HEADER_NONCE, p->nonce};
+    struct http_header headers[2] = {{PROOF_HEADER_NONCE, p->nonce}, ways[p->node].header};
     struct http_request request = {.method = "GET",
                                    .url = url,
-                                   .headers = &header,
-                                   .header_count = 1,
+                                   .headers = headers,
+                                   .header_count = headers[1].name ? 2 : 1,
                                    .connect_timeout_ms = PROBE_TIMEOUT_MS,
                                    .first_byte_timeout_ms = PROBE_TIMEOUT_MS,
                                    .total_timeout_ms = PROBE_TIMEOUT_MS,
@@ -252,7 +255,7 @@ static void pump(struct sweep *w)
 static void begin_round(struct sweep *w)
 {
     struct group *g = w->group;
-    size_t healthy = g->balancer_ops->healthy(g->balancer, 0);
+    size_t healthy = g->balancer_ops->healthy(g->balancer, w->index);
     if (healthy == 0)
         healthy = 1;
     w->limit = (unsigned)g->class->probes_in_flight;
@@ -263,14 +266,14 @@ static void begin_round(struct sweep *w)
     w->began = core_now(g->core);
     w->sweeps++;
     w->share = http_share_new(g->core->client, w->limit);
-    log_info("sweep.begin", KV("class", g->class->name), KI("waiting", w->waiting),
-             KI("healthy", healthy));
+    log_info("sweep.begin", KV("class", g->class->name), KI("target_group", w->index),
+             KI("waiting", w->waiting), KI("healthy", healthy));
     pump(w);
 }
 
 /* Starts a round when it pays: somebody has waited the gather interval, and nobody is about to
  * arrive, or has been for too long. */
-void sweep_consider(struct sweep *w)
+static void consider(struct sweep *w)
 {
     const struct class *class = w->group->class;
     int64_t now = core_now(w->group->core), oldest = INT64_MAX, next = INT64_MAX;
@@ -299,27 +302,33 @@ void sweep_consider(struct sweep *w)
     timer_arm(&w->timer, next - now);
 }
 
+void sweeps_consider(struct group *g)
+{
+    for (size_t i = 0; i < g->sweep_count; i++)
+        consider(g->sweeps[i]);
+}
+
 void sweep_join(struct attempt *a)
 {
-    struct sweep *w = a->session->group->sweep;
+    const struct group *g = a->session->group;
     int64_t now = core_now(a->session->core);
-    if (a->waits_for_sweep)
+    if (a->sweep)
         return;
-    a->waits_for_sweep = true;
+    struct sweep *w = a->sweep = g->sweeps[g->balancer_ops->group_of(g->balancer, a->key)];
     a->sweep_joined = now;
     a->probes_before = w->total_probes;
     a->sweep_at = a->route.retry_at > now ? a->route.retry_at : now;
     TAILQ_INSERT_TAIL(&w->waiters, a, sweep_entry);
     w->waiting++;
-    sweep_consider(w);
+    consider(w);
 }
 
 void sweep_leave(struct attempt *a)
 {
-    struct sweep *w = a->session->group->sweep;
-    if (!a->waits_for_sweep)
+    struct sweep *w = a->sweep;
+    if (!w)
         return;
-    a->waits_for_sweep = false;
+    a->sweep = NULL;
     a->session->probes += w->total_probes - a->probes_before; /* sent while it waited */
     TAILQ_REMOVE(&w->waiters, a, sweep_entry);
     w->waiting--;

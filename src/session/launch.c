@@ -1,0 +1,120 @@
+#include "session/launch.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "session/attempt.h"
+#include "session/route.h"
+#include "session/session.h"
+#include "session/steps.h"
+
+#define PLACE_RETRY_MS 500
+
+bool launch_has_place(struct attempt *a)
+{
+    struct session *s = a->session;
+    const struct group *g = s->group;
+    if (!g->balancer_ops->reserve || a->has_place)
+        return true;
+    a->has_place = g->balancer_ops->reserve(g->balancer, a->key);
+    if (a->has_place) {
+        session_waits_for(s, "");
+        return true;
+    }
+    session_waits_for(s, "a place in a target group");
+    session_at(s, core_now(s->core) + PLACE_RETRY_MS);
+    return false;
+}
+
+void launch_forget_place(struct attempt *a)
+{
+    const struct group *g = a->session->group;
+    if (a->has_place)
+        g->balancer_ops->unreserve(g->balancer, a->key);
+    a->has_place = false;
+}
+
+void launch_forget_prepared(struct attempt *a)
+{
+    if (!a->prepared)
+        return;
+    mem_wipe(a->prepared, strlen(a->prepared));
+    free(a->prepared);
+    a->prepared = NULL;
+    attempt_dirty(a);
+}
+
+static void launched(void *arg, const struct error *e, const struct container *c)
+{
+    struct attempt *a = arg;
+    op_done(&a->launch_op, e);
+    a->progress[0] = '\0';
+    if (c) {
+        a->container = *c;
+        a->launched = true;
+        launch_forget_prepared(a);
+        session_has_room(a->session);
+        attempt_dirty(a);
+    }
+    session_wake(a->session);
+}
+
+/* Intent before effect: a launch that its engine must see twice as the same is in the journal
+ * before it leaves. False: not yet, or never. */
+static bool prepare(struct attempt *a, const struct launch *what)
+{
+    const struct group *g = a->session->group;
+    struct error e = {0};
+    if (!g->runtime_ops->prepare || a->prepared)
+        return true;
+    a->prepared = g->runtime_ops->prepare(g->runtime, what, &e);
+    if (a->prepared)
+        attempt_dirty(a);
+    else
+        attempt_fail(a, &e);
+    return false;
+}
+
+static void start(struct attempt *a)
+{
+    struct session *s = a->session;
+    const struct group *g = s->group;
+    char secret[PROOF_HEX_SIZE];
+    hex_encode(secret, a->secret, sizeof(a->secret));
+    struct launch what = {.key = a->key,
+                          .owner = s->core->settings->owner,
+                          .session = s->id,
+                          .attempt = a->number,
+                          .secret = secret,
+                          .idle_timeout_s = container_idle_ms(s) / 1000,
+                          .lifetime_s = s->create_timeout_s + s->max_lifetime_s +
+                                        container_idle_ms(s) / 1000,
+                          .prepared = a->prepared};
+    if (prepare(a, &what)) {
+        a->launch_op.state = OP_RUNNING;
+        s->core->counters.launches++;
+        g->runtime_ops->launch(g->runtime, &what, launched, a);
+    }
+    mem_wipe(secret, sizeof(secret));
+}
+
+void launch_step(struct attempt *a)
+{
+    if (a->launch_op.state == OP_RUNNING || !attempt_durable(a))
+        return;
+    if (a->launched) {
+        attempt_go(a, ATTEMPT_STARTING);
+        return;
+    }
+    if (a->launch_op.state == OP_DONE) {
+        attempt_fail(a, &a->launch_op.error);
+        return;
+    }
+    /* What an earlier life launched is found by the first listing rather than asked for again.
+     */
+    if (a->recovered && a->session->core->listing > 0)
+        return;
+    if (launch_has_place(a))
+        start(a);
+}

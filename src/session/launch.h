@@ -1,0 +1,16 @@
+/* The launch of an attempt: a place at the balancer, then the launch's very bytes, then the
+ * launch. */
+#ifndef CLEAT_SESSION_LAUNCH_H
+#define CLEAT_SESSION_LAUNCH_H
+
+#include "session/core.h"
+
+void launch_step(struct attempt *); /* in LAUNCHING */
+/* Before the launch, and after a restart until it is registered again. False: it waits, and the
+ * session runs again soon. */
+bool launch_has_place(struct attempt *);
+void launch_forget_place(struct attempt *); /* it will never be registered; idempotent */
+void launch_forget_prepared(
+    struct attempt *); /* wiped; the row loses it with its next commit */
+
+#endif
