@@ -316,7 +316,7 @@ static json_t *isolation_walk(const struct cleat *core, const char *tenant, json
     TAILQ_FOREACH (s, &core->sessions, entry)
         TAILQ_FOREACH (a, &s->attempts, entry) {
             char where[64];
-            bool gone = a->died || a->cleanup.stop == STEP_OK; /* an engine may reuse its address */
+            bool gone = a->died || a->cleanup.stop != STEP_PENDING; /* its address may be in use again */
             if (!a->launched || attempt_has_ended(a) || gone)
                 continue;
             snprintf(where, sizeof(where), "%s:%u", a->container.ip,

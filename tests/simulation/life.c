@@ -11,6 +11,7 @@
 #define WAIT_MS 120000
 #define DOWN_RETRY_MS 100
 #define DEATH_IS_KNOWN_MS 30000
+#define REMOTE_DEATH_IS_KNOWN_MS 200000 /* an engine may be slow, and its events lost */
 
 struct cleat *coordinator;
 struct life *lives;
@@ -572,7 +573,8 @@ void lives_check_deaths(int64_t coordinator_since_ms)
         char *document = cleat_session(coordinator, NULL, life->session);
         const char *state = document ? document_text(document, "state") : NULL;
         free(document);
-        if (state && world.now_ms - since_ms > DEATH_IS_KNOWN_MS &&
+        int64_t limit_ms = c->remote ? REMOTE_DEATH_IS_KNOWN_MS : DEATH_IS_KNOWN_MS;
+        if (state && world.now_ms - since_ms > limit_ms &&
             (strcmp(state, "READY") == 0 || strcmp(state, "BUSY") == 0 ||
              strcmp(state, "REROUTING") == 0))
             world_violate("I5", "%s is %s, %" PRId64 " ms after its container died", life->name,

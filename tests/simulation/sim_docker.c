@@ -66,8 +66,7 @@ void docker_begin(void)
 /* What a lost upload left behind stays, for somebody who looks after it. */
 static bool is_kept(const struct box *b)
 {
-    const struct container *c = b->container;
-    return b->state == BOX_EXITED && (c->executions || c->claim) && !c->confirmed_to_cleat;
+    return b->state == BOX_EXITED && !b->container->stop_asked;
 }
 
 unsigned docker_left(void)
