@@ -154,11 +154,13 @@ static void take_answer(int result, char type, int count, int ttl_s, void *addre
         go_on(q->owner);
 }
 
+/* A dot at its end says that a name is whole. */
 static void ask(struct resolve *r, struct question *q)
 {
+    int flags = r->name[strlen(r->name) - 1] == '.' ? DNS_QUERY_NO_SEARCH : 0;
     struct evdns_request *asked =
-        q->family == AF_INET ? evdns_base_resolve_ipv4(r->dns, r->name, 0, take_answer, q)
-                             : evdns_base_resolve_ipv6(r->dns, r->name, 0, take_answer, q);
+        q->family == AF_INET ? evdns_base_resolve_ipv4(r->dns, r->name, flags, take_answer, q)
+                             : evdns_base_resolve_ipv6(r->dns, r->name, flags, take_answer, q);
     if (!asked) {
         q->over = true;
         q->result = DNS_ERR_FORMAT;
@@ -237,6 +239,13 @@ static void look_at_hand(struct resolve *r)
 
 /* ---- life */
 
+/* Else libevent writes it to stderr. */
+static void log_line(int is_warning, const char *line)
+{
+    (void)is_warning;
+    log_debug("resolve.evdns", KV("line", line));
+}
+
 static void look(struct resolve *r)
 {
     look_at_hand(r);
@@ -271,6 +280,7 @@ struct resolver *resolver_new(struct loop *loop)
 {
     struct resolver *resolver = mem_alloc(sizeof *resolver);
     resolver->loop = loop;
+    evdns_set_log_fn(log_line);
     TAILQ_INIT(&resolver->under_way);
     return resolver;
 }

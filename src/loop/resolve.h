@@ -3,7 +3,7 @@
  * that a change of them is seen. A nameserver line of resolv.conf may have a port:
  * "127.0.0.1:5353". "localhost" and what is below it never reach a name server (RFC 6761
  * section 6.3). An answer that does not fit a UDP message is an error; there is no DNS over
- * TCP. */
+ * TCP. What evdns logs, of the whole process, goes to our log at level debug. */
 #ifndef CLEAT_LOOP_RESOLVE_H
 #define CLEAT_LOOP_RESOLVE_H
 
