@@ -280,13 +280,23 @@ static int64_t closing_for_ms(const struct container *c, const struct session_fa
     return world.now_ms - (facts && facts->closing_ms >= 0 ? facts->closing_ms : c->spawned_ms);
 }
 
+/* An engine gives the address of a dead container out again at once; the target that is left of
+ * it leads to a stranger, which the proof tells. */
+static bool is_stale(const struct server *s)
+{
+    for (const struct container *c = containers; c; c = c->next)
+        if (c->remote && !c->alive && strcmp(c->key, s->name) == 0)
+            return true;
+    return false;
+}
+
 /* No balancer sends requests to a container that is being stopped. */
 static void check_deregistered(const struct container *c, const struct session_facts *facts)
 {
     for (const struct node *node = nodes; node; node = node->next)
         for (const struct server *s = node->servers; s; s = s->next)
             if (!s->deleted && !s->maint && strcmp(s->ip, c->ip) == 0 && s->port == c->port &&
-                closing_for_ms(c, facts) < books_limits.salvage_limit_ms)
+                !is_stale(s) && closing_for_ms(c, facts) < books_limits.salvage_limit_ms)
                 world_violate("I4", "container %u is stopped while node %u routes to it",
                               c->index, node->index);
 }
@@ -316,16 +326,6 @@ static void check_addresses(void)
             if (b->alive && strcmp(a->address, b->address) == 0)
                 world_violate("I3", "containers %u and %u live at %s", a->index, b->index,
                               a->address);
-}
-
-/* An engine gives the address of a dead container out again at once; the target that is left of
- * it leads to a stranger, which the proof tells. */
-static bool is_stale(const struct server *s)
-{
-    for (const struct container *c = containers; c; c = c->next)
-        if (c->remote && !c->alive && strcmp(c->key, s->name) == 0)
-            return true;
-    return false;
 }
 
 static void check_node(const struct node *node)

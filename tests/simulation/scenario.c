@@ -165,7 +165,9 @@ static void look_around(void *arg)
     lives_check_deaths(coordinator_since_ms);
     json_t *status = read_document(cleat_status(coordinator));
     json_t *isolation = read_document(cleat_isolation(coordinator, NULL));
-    if (json_integer_value(json_object_get(isolation, "address_conflicts")) != 0)
+    /* An engine gives the address of a container out again before cleat knows of its death. */
+    if (!settings.docker &&
+        json_integer_value(json_object_get(isolation, "address_conflicts")) != 0)
         world_violate("I3", "cleat itself reports address conflicts");
     if (json_integer_value(json_object_get(isolation, "shared_connections")) != 0)
         world_violate("I1", "cleat itself reports shared connections");
