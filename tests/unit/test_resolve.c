@@ -381,6 +381,11 @@ static void test_free_under_way(void **state)
     assert_int_equal(count_fds(), b->fds);
 }
 
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
 /* With nothing to look up, nothing keeps a borrowed event base busy. */
 static void test_keeps_no_loop(void **state)
 {
@@ -389,12 +394,17 @@ static void test_keeps_no_loop(void **state)
     struct loop *loop = loop_new(base);
     struct resolver *resolver = resolver_new(loop);
     struct got g = {.loop = loop};
+    struct timer turn;
+    int64_t begin_ms = loop_now_ms(loop);
     resolve_start(resolver, "127.0.0.1", keep, &g);
     event_base_dispatch(base);
     assert_int_equal(g.calls, 1);
     resolve_cancel(resolve_start(resolver, "one.test", keep, &g));
+    timer_init(&turn, loop, nothing, NULL);
+    timer_arm(&turn, 1); /* the loop notices a stopped timer in its next turn */
     event_base_dispatch(base);
     assert_int_equal(g.calls, 1);
+    assert_true(loop_now_ms(loop) - begin_ms < 2000);
     resolver_free(resolver);
     loop_free(loop);
     event_base_free(base);
