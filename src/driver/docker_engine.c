@@ -15,7 +15,7 @@ struct docker_call {
     TAILQ_ENTRY(docker_call) entry;
     struct docker_engine *engine;
     const char *method;
-    char *path, *body;
+    char *path, *body, *registry_auth;
     int64_t timeout_ms, first_byte_ms;
     http_data_fn *on_data;
     http_done_fn *done;
@@ -33,12 +33,18 @@ struct docker_engine {
     TAILQ_HEAD(, docker_call) calls;
 };
 
+static void free_secret(char *text)
+{
+    if (text != NULL)
+        mem_wipe(text, strlen(text));
+    free(text);
+}
+
 static void free_call(struct docker_call *c)
 {
     TAILQ_REMOVE(&c->engine->calls, c, entry);
-    if (c->body != NULL)
-        mem_wipe(c->body, strlen(c->body)); /* it may hold a secret */
-    free(c->body);
+    free_secret(c->body);
+    free_secret(c->registry_auth);
     free(c->path);
     free(c);
 }
@@ -70,15 +76,20 @@ static void take_data(void *arg, const char *data, size_t len)
 static void send_call(struct docker_call *c)
 {
     struct docker_engine *d = c->engine;
-    static const struct http_header json = {"Content-Type", "application/json"};
+    struct http_header headers[2];
+    size_t count = 0;
+    if (c->body != NULL)
+        headers[count++] = (struct http_header){"Content-Type", "application/json"};
+    if (c->registry_auth != NULL)
+        headers[count++] = (struct http_header){"X-Registry-Auth", c->registry_auth};
     char *url = mem_printf("http://docker/v%s%s", d->version, c->path);
     c->exchange = http_start(
         d->share,
         &(struct http_request){.method = c->method,
                                .url = url,
                                .unix_socket = d->socket,
-                               .headers = &json,
-                               .header_count = c->body != NULL,
+                               .headers = headers,
+                               .header_count = count,
                                .body = c->body,
                                .body_len = c->body != NULL ? strlen(c->body) : 0,
                                .connect_timeout_ms = CONNECT_TIMEOUT_MS,
@@ -165,6 +176,7 @@ struct docker_call *docker_ask(struct docker_engine *d, const struct docker_requ
     c->method = r->method;
     c->path = mem_strdup(r->path);
     c->body = mem_strdup(r->body);
+    c->registry_auth = mem_strdup(r->registry_auth);
     c->timeout_ms = r->timeout_ms;
     c->first_byte_ms = r->first_byte_ms;
     c->on_data = r->on_data;

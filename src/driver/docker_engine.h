@@ -16,6 +16,7 @@ const char *docker_engine_version(const struct docker_engine *); /* "" while unk
 struct docker_request {
     const char *method, *path; /* path begins after the version */
     const char *body;          /* JSON, copied; NULL: none */
+    const char *registry_auth; /* X-Registry-Auth, copied; NULL: none */
     int64_t timeout_ms;        /* of the whole */
     int64_t first_byte_ms;     /* 0: timeout_ms */
     http_data_fn *on_data;

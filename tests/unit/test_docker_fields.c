@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
+#include "driver/docker_answer.h"
 #include "driver/docker_fields.h"
 #include "driver_help.h"
 #include "http/json.h"
@@ -254,22 +255,30 @@ static void events(void **state)
 
 static enum error_code progress(const char *line)
 {
-    char status[32];
+    struct docker_progress p;
     struct error e = {0};
-    docker_read_progress(line, strlen(line), status, sizeof(status), &e);
+    docker_read_progress(line, strlen(line), &p, &e);
     return e.code;
 }
 
 static void pulling(void **state)
 {
     (void)state;
-    char status[12];
+    struct docker_progress p;
     struct error e = {0};
-    const char *line = "{\"status\":\"Pull\\ning fs layer\"}";
-    docker_read_progress(line, strlen(line), status, sizeof(status), &e);
-    assert_string_equal(status, "Pull ing fs");
+    const char *line = "{\"status\":\"Down\\nloading\",\"id\":\"a1\","
+                       "\"progressDetail\":{\"current\":5,\"total\":9}}";
+    docker_read_progress(line, strlen(line), &p, &e);
+    assert_string_equal(p.status, "Down loading");
+    assert_string_equal(p.layer, "a1");
+    assert_int_equal(p.current, 5);
+    assert_int_equal(p.total, 9);
     assert_int_equal(e.code, ERR_NONE);
+    docker_read_progress("{\"progressDetail\":[]}", 21, &p, &e);
+    assert_string_equal(p.status, "");
+    assert_int_equal(p.total, 0);
     assert_int_equal(progress("{\"error\":\"manifest unknown\"}"), ERR_PERMANENT);
+    assert_int_equal(progress("{\"error\":\"no basic auth credentials\"}"), ERR_PERMANENT);
     assert_int_equal(progress("{\"error\":\"write x: no space left on device\"}"),
                      ERR_CAPACITY);
     assert_int_equal(progress("{\"error\":\"unexpected EOF\"}"), ERR_LAUNCH);

@@ -1,0 +1,337 @@
+/* Launch: create, start, look; each may find that it was done before. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/backoff.h"
+#include "base/mem.h"
+#include "driver/docker_box.h"
+#include "driver/docker_fields.h"
+#include "http/json.h"
+#include "loop/child.h"
+
+#define CLEAR_BASE_MS 1000
+#define CLEAR_CAP_MS 60000
+#define ROUND_MS 250
+#define ROUNDS 120 /* of create, start, look */
+
+static void create(struct docker_box *b);
+static void start(struct docker_box *b);
+static void look(struct docker_box *b);
+
+/* There is surely nothing of ours under that name. */
+static void refuse(struct docker_box *b, const struct error *e)
+{
+    struct runtime *rt = b->rt;
+    char key[KEY_SIZE];
+    mem_copy_string(key, sizeof(key), b->container.id);
+    b->phase = DOCKER_DEAD;
+    docker_box_answer(b, e);
+    b = docker_box_find(rt, key);
+    if (b != NULL && b->phase == DOCKER_DEAD)
+        docker_box_forget(b);
+}
+
+void docker_launch_failed(struct docker_box *b, const struct error *e)
+{
+    b->phase = DOCKER_CLEARING;
+    b->tries = 0;
+    docker_clear(b);
+    docker_box_answer(b, e);
+}
+
+/* Once more from the beginning, a little later. The name may be taken while its container
+ * cannot be seen: a create whose asker has died is still under way. */
+static void go_round(struct docker_box *b)
+{
+    struct error e;
+    if (++b->rounds < ROUNDS) {
+        timer_arm(&b->retry, ROUND_MS);
+        return;
+    }
+    error_set(&e, ERR_LAUNCH, "container %s is neither there nor can it be made",
+              b->container.id);
+    docker_launch_failed(b, &e);
+}
+
+/* ---- the image */
+
+static void tell_progress(void *arg, const char *text)
+{
+    struct runtime *rt = arg;
+    struct docker_box *b, *next;
+    HASH_ITER (hh, rt->boxes, b, next)
+        if (b->waits_for_image && rt->env.on_progress != NULL)
+            rt->env.on_progress(rt->env.arg, b->container.id, text);
+}
+
+static struct docker_box *next_waiting(struct runtime *rt)
+{
+    struct docker_box *b, *next;
+    HASH_ITER (hh, rt->boxes, b, next)
+        if (b->waits_for_image)
+            return b;
+    return NULL;
+}
+
+static void pulled(void *arg, const struct error *e)
+{
+    struct runtime *rt = arg;
+    struct docker_box *b;
+    rt->pull = NULL;
+    while ((b = next_waiting(rt)) != NULL) {
+        b->waits_for_image = false;
+        b->pulled = true;
+        if (e != NULL)
+            refuse(b, e);
+        else
+            create(b);
+    }
+}
+
+/* One pull for all that wait. */
+static void pull(struct docker_box *b)
+{
+    struct runtime *rt = b->rt;
+    b->waits_for_image = true;
+    if (rt->pull == NULL)
+        rt->pull = docker_pull_start(
+            &(struct docker_pull_env){.loop = rt->env.loop,
+                                      .engine = rt->engine,
+                                      .image = rt->env.class->image,
+                                      .timeout_ms = rt->env.class->create_timeout_s * 1000,
+                                      .on_progress = tell_progress,
+                                      .done = pulled,
+                                      .arg = rt});
+    if (rt->env.on_progress != NULL)
+        rt->env.on_progress(rt->env.arg, b->container.id, docker_pull_text(rt->pull));
+}
+
+/* ---- create, start, look */
+
+static void created(void *arg, const struct http_answer *answer)
+{
+    struct docker_box *b = arg;
+    struct error e = {0};
+    b->call = NULL;
+    if (answer->status == 201) {
+        start(b);
+    } else if (answer->status == 409) {
+        look(b);
+    } else if (answer->status == 404 && !b->pulled) {
+        pull(b);
+    } else {
+        docker_explain(answer, "create", &e);
+        if (answer->status >= 400 || !answer->sent)
+            refuse(b, &e);
+        else
+            docker_launch_failed(b, &e);
+    }
+}
+
+static void create(struct docker_box *b)
+{
+    struct runtime *rt = b->rt;
+    char *path = mem_printf("/containers/create?name=%s", b->container.id);
+    b->call = docker_ask(
+        rt->engine,
+        &(struct docker_request){
+            .method = "POST", .path = path, .body = b->body, .timeout_ms = docker_work_ms(rt)},
+        created, b);
+    free(path);
+}
+
+static void started(void *arg, const struct http_answer *answer)
+{
+    struct docker_box *b = arg;
+    struct error e = {0};
+    b->call = NULL;
+    if (answer->status == 204 || answer->status == 304) {
+        look(b);
+    } else if (answer->status == 404 && answer->error.code == ERR_NONE) {
+        go_round(b);
+    } else {
+        docker_explain(answer, "start", &e);
+        docker_launch_failed(b, &e);
+    }
+}
+
+static void start(struct docker_box *b)
+{
+    b->call = docker_about(b->rt, "POST", b->container.id, "/start", docker_work_ms(b->rt),
+                           started, b);
+}
+
+static void judge(struct docker_box *b, const struct docker_view *v)
+{
+    struct error e;
+    if (strcmp(v->key, b->container.id) != 0) {
+        error_set(&e, ERR_PERMANENT, "somebody else's container is named %s", b->container.id);
+        refuse(b, &e);
+    } else if (v->status == DOCKER_CREATED && ++b->rounds < ROUNDS) {
+        start(b);
+    } else if (v->status == DOCKER_ENDED || b->died) {
+        docker_box_died(b, b->died ? b->cause : v->cause);
+    } else if (v->ip[0] == '\0') {
+        error_set(&e, ERR_LAUNCH, "container %s publishes no port on network %s",
+                  b->container.id, b->rt->env.class->docker_network);
+        docker_launch_failed(b, &e);
+    } else {
+        b->phase = DOCKER_LIVE;
+        docker_address_set(b, v, b->asked_at);
+        docker_box_answer(b, NULL);
+    }
+}
+
+static void looked(void *arg, const struct http_answer *answer)
+{
+    struct docker_box *b = arg;
+    struct docker_view v;
+    struct error e = {0};
+    b->call = NULL;
+    if (answer->status == 404) {
+        go_round(b);
+    } else if (answer->status == 200 && docker_read_inspect(answer->body, answer->body_len,
+                                                            b->rt->env.class->port, &v)) {
+        judge(b, &v);
+    } else {
+        docker_explain(answer, "inspect", &e);
+        docker_launch_failed(b, &e);
+    }
+}
+
+static void look(struct docker_box *b)
+{
+    b->rt->misses++;
+    b->asked_at = b->rt->changes;
+    b->call =
+        docker_about(b->rt, "GET", b->container.id, "/json", docker_ask_ms(b->rt), looked, b);
+}
+
+/* ---- what a launch begins with */
+
+/* The engine would make the directory as root's; user code's executor may be another. */
+static bool make_artifacts(const struct class *c, const char *session, struct error *e)
+{
+    unsigned uid, gid;
+    char *dir = docker_artifacts_of(c, session);
+    bool good = dir == NULL || dir_make(dir, 0755, e) == ERR_NONE;
+    int numbers = sscanf(c->docker_user, "%9u:%9u", &uid, &gid);
+    if (good && dir != NULL && geteuid() == 0 && numbers > 0 &&
+        chown(dir, uid, numbers == 2 ? gid : 0) != 0) {
+        error_set(e, ERR_LAUNCH, "%.160s cannot be given to user %u", dir, uid);
+        good = false;
+    }
+    if (!good)
+        e->code = ERR_LAUNCH;
+    free(dir);
+    return good;
+}
+
+static char *make_body(const struct runtime *rt, const struct launch *l)
+{
+    json_t *o = docker_create_body(rt->env.class, l);
+    char *text = js_text(o);
+    json_decref(o);
+    return text;
+}
+
+struct given {
+    runtime_launched_fn *done;
+    void *arg;
+    struct error error;
+    struct container container;
+};
+
+static void give(void *payload)
+{
+    struct given *g = payload;
+    bool good = g->error.code == ERR_NONE;
+    g->done(g->arg, good ? NULL : &g->error, good ? &g->container : NULL);
+}
+
+static void give_later(struct runtime *rt, runtime_launched_fn *done, void *arg,
+                       const struct error *e, const struct container *c)
+{
+    struct given *g = later_call(&rt->later, give, sizeof(*g));
+    g->done = done;
+    g->arg = arg;
+    if (e != NULL)
+        g->error = *e;
+    else
+        g->container = *c;
+}
+
+/* A box that is there, whatever it is up to. */
+static void join(struct docker_box *b, const struct launch *l, runtime_launched_fn *done,
+                 void *arg)
+{
+    struct error e;
+    if (docker_address_holds(b)) {
+        b->rt->hits++;
+        give_later(b->rt, done, arg, NULL, &b->container);
+    } else if (b->phase == DOCKER_LIVE) {
+        docker_box_wait(b, done, arg);
+        docker_address_check(b);
+    } else if (b->phase == DOCKER_LAUNCHING || b->phase == DOCKER_CLEARING) {
+        b->rt->hits += b->body != NULL;
+        docker_box_wait(b, done, arg);
+        if (b->body == NULL) /* the launch begins once the name is free */
+            b->body = make_body(b->rt, l);
+    } else {
+        error_set(&e, ERR_DIED, "container %s has ended or is being stopped", l->key);
+        give_later(b->rt, done, arg, &e, NULL);
+    }
+}
+
+void docker_launch(struct runtime *rt, const struct launch *l, runtime_launched_fn *done,
+                   void *arg)
+{
+    struct error e = {0};
+    struct docker_box *b = docker_key_valid(l->key) ? docker_box_find(rt, l->key) : NULL;
+    if (!docker_key_valid(l->key))
+        error_set(&e, ERR_INVALID, "\"%s\" is no valid key", l->key);
+    if (e.code != ERR_NONE || (b == NULL && !make_artifacts(rt->env.class, l->session, &e))) {
+        give_later(rt, done, arg, &e, NULL);
+    } else if (b != NULL) {
+        join(b, l, done, arg);
+    } else {
+        b = docker_box_new(rt, l->key, DOCKER_LAUNCHING);
+        docker_box_wait(b, done, arg);
+        b->body = make_body(rt, l);
+        create(b);
+    }
+}
+
+/* ---- clearing away what a failed launch may have left */
+
+static void cleared(void *arg, const struct http_answer *answer)
+{
+    struct docker_box *b = arg;
+    b->call = NULL;
+    if (answer->status != 204 && answer->status != 404) {
+        timer_arm(&b->retry, backoff_ms(CLEAR_BASE_MS, ++b->tries, CLEAR_CAP_MS));
+    } else if (b->body == NULL) {
+        docker_box_forget(b);
+    } else {
+        b->phase = DOCKER_LAUNCHING;
+        b->rounds = 0;
+        b->died = b->pulled = b->out_of_memory = false;
+        create(b);
+    }
+}
+
+void docker_clear(struct docker_box *b)
+{
+    b->call = docker_about(b->rt, "DELETE", b->container.id, "?force=1&v=1",
+                           docker_work_ms(b->rt), cleared, b);
+}
+
+void docker_launch_again(void *box)
+{
+    struct docker_box *b = box;
+    if (b->phase == DOCKER_CLEARING)
+        docker_clear(b);
+    else
+        create(b);
+}
