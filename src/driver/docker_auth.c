@@ -86,28 +86,32 @@ static char *make_header(json_t *o)
     return header;
 }
 
-static void take_login(const json_t *login, const char *registry, struct docker_auth *auth)
+/* NULL: it has none that can be read. */
+static json_t *login_of(const json_t *login, const char *registry)
 {
     const char *token = text_of(login, "identitytoken");
-    if (*token) {
-        auth->header = make_header(
-            json_pack("{s:s, s:s}", "identitytoken", token, "serveraddress", registry));
-        return;
-    }
+    if (*token)
+        return json_pack("{s:s, s:s}", "identitytoken", token, "serveraddress", registry);
     char *both = decode(text_of(login, "auth"));
-    if (both == NULL) {
-        snprintf(auth->hint, sizeof(auth->hint),
-                 "the login for %.80s in the client's config.json cannot be read", registry);
-        return;
-    }
+    if (both == NULL)
+        return NULL;
     char *password = strchr(both, ':');
     *password++ = '\0';
     json_t *o = json_pack("{s:s, s:s, s:s}", "username", both, "password", password,
                           "serveraddress", registry);
-    if (o != NULL) /* it is UTF-8 */
-        auth->header = make_header(o);
-    mem_wipe(both, strlen(both) + 1 + strlen(password));
+    mem_wipe(password, strlen(password));
     free(both);
+    return o;
+}
+
+static void take_login(const json_t *login, const char *registry, struct docker_auth *auth)
+{
+    json_t *o = login_of(login, registry);
+    if (o != NULL)
+        auth->header = make_header(o);
+    else
+        snprintf(auth->hint, sizeof(auth->hint),
+                 "the login for %.80s in the client's config.json cannot be read", registry);
 }
 
 void docker_auth_read(const char *text, const char *registry, struct docker_auth *auth)
