@@ -93,7 +93,8 @@ static void read_listed(const json_t *o, int64_t port, struct docker_view *v)
 {
     size_t i;
     const json_t *p;
-    *v = (struct docker_view){.status = read_status(text_of(o, "State"))};
+    *v = (struct docker_view){.status = read_status(text_of(o, "State")),
+                              .created_s = json_integer_value(json_object_get(o, "Created"))};
     read_key(json_object_get(o, "Labels"), v->key);
     copy_line(v->cause, sizeof(v->cause), text_of(o, "Status"));
     json_array_foreach (json_object_get(o, "Ports"), i, p)

@@ -20,7 +20,8 @@ struct docker_view {
     enum docker_status status;
     char ip[46]; /* where the class's port is published, "" while it is not */
     uint16_t port;
-    char cause[64]; /* why it ended */
+    char cause[64];    /* why it ended */
+    int64_t created_s; /* Unix time; of a listing only */
 };
 
 /* GET /containers/KEY/json. False: no such answer. */

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 
 #define FILE_SCHEME "file://"
+#define S3_SCHEME "s3://"
 #define USER_UID 200000 /* of user code, when the executor is root; unknown to images */
 #define TMP_MB 1024     /* of /tmp without a memory limit */
 #define MIB (1 << 20)
@@ -24,6 +25,29 @@ static void set(json_t *env, const char *fmt, ...)
     va_end(args);
 }
 
+static bool is_directory(const char *artifacts)
+{
+    return strncmp(artifacts, FILE_SCHEME, strlen(FILE_SCHEME)) == 0;
+}
+
+/* A bucket is used with credentials of the container's own, or those that it is handed; where
+ * it is, this process knows. */
+static void set_store(json_t *env, const struct class *c)
+{
+    static const char *const names[] = {"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
+                                        "AWS_ENDPOINT_URL_S3"};
+    const char *bucket = c->artifacts + strlen(S3_SCHEME);
+    if (!*c->artifacts || is_directory(c->artifacts)) {
+        set(env, "CLEAT_ARTIFACTS=%s", *c->artifacts ? FILE_SCHEME DOCKER_ARTIFACTS : "");
+        return;
+    }
+    set(env, "CLEAT_ARTIFACTS=%s", c->artifacts);
+    set(env, "S3_BUCKET_NAME=%.*s", (int)strcspn(bucket, "/"), bucket);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (getenv(names[i]) != NULL)
+            set(env, "%s=%s", names[i], getenv(names[i]));
+}
+
 /* Memory and processes are limited by the container's cgroup, not for each process. */
 static json_t *environment(const struct class *c, const struct launch *l)
 {
@@ -36,7 +60,7 @@ static json_t *environment(const struct class *c, const struct launch *l)
     set(env, "CLEAT_SECRET=%s", l->secret);
     set(env, "CLEAT_LISTEN=0.0.0.0:%" PRId64, c->port);
     set(env, "CLEAT_WORKSPACE=" DOCKER_WORKSPACE);
-    set(env, "CLEAT_ARTIFACTS=%s", *c->artifacts ? FILE_SCHEME DOCKER_ARTIFACTS : "");
+    set_store(env, c);
     set(env, "CLEAT_SANDBOX=%s", sandboxes[c->sandbox]);
     set(env, "CLEAT_NETWORK=%s", networks[c->network]);
     set(env, "CLEAT_SANDBOX_UID=%d", *c->docker_user ? 0 : USER_UID);
@@ -50,7 +74,7 @@ static json_t *environment(const struct class *c, const struct launch *l)
 
 char *docker_artifacts_of(const struct class *c, const char *session)
 {
-    if (!*c->artifacts)
+    if (!is_directory(c->artifacts))
         return NULL;
     return mem_printf("%s/%s", c->artifacts + strlen(FILE_SCHEME), session);
 }

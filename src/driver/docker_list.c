@@ -5,6 +5,8 @@
 #include "driver/docker_fields.h"
 
 #define REFRESH_MS 60000 /* finds what an engine made for an asker that had given up */
+#define UNSTARTED_ASKS 6 /* times as long as an answer may take: longer than create and start  \
+                          */
 
 struct docker_listing {
     LIST_ENTRY(docker_listing) entry;
@@ -25,11 +27,13 @@ static void check_unseen(struct runtime *rt)
             docker_address_check(b);
 }
 
-/* Nothing ever ran in one that was never started. */
-static void drop_unstarted(struct runtime *rt, const char *key)
+/* Nothing ever ran in one that was never started. A young one may be about to be, by another
+ * class that uses this engine. */
+static void drop_unstarted(struct runtime *rt, const struct docker_view *v)
 {
-    if (docker_box_find(rt, key) == NULL)
-        docker_clear(docker_box_new(rt, key, DOCKER_CLEARING));
+    int64_t age_ms = loop_wall_ms(rt->env.loop) - v->created_s * 1000;
+    if (docker_box_find(rt, v->key) == NULL && age_ms > UNSTARTED_ASKS * docker_ask_ms(rt))
+        docker_clear(docker_box_new(rt, v->key, DOCKER_CLEARING));
 }
 
 static void list_one(void *arg, const struct docker_view *v)
@@ -39,7 +43,7 @@ static void list_one(void *arg, const struct docker_view *v)
     if (!docker_key_valid(v->key))
         return;
     if (v->status == DOCKER_CREATED) {
-        drop_unstarted(l->rt, v->key);
+        drop_unstarted(l->rt, v);
         return;
     }
     struct docker_box *b = docker_box_find(l->rt, v->key);

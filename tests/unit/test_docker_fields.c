@@ -105,6 +105,22 @@ static void body_with_everything(void **state)
     json_decref(o);
 }
 
+static void body_with_bucket(void **state)
+{
+    class_set(*state, "artifacts", "s3://b.u/p/q");
+    setenv("AWS_REGION", "eu-x-1", 1);
+    unsetenv("AWS_ENDPOINT_URL");
+    json_t *o = docker_create_body(*state, &what);
+    const json_t *env = json_object_get(o, "Env");
+    assert_true(has_string(env, "CLEAT_ARTIFACTS=s3://b.u/p/q"));
+    assert_true(has_string(env, "S3_BUCKET_NAME=b.u"));
+    assert_true(has_string(env, "AWS_REGION=eu-x-1"));
+    assert_false(has_string(env, "AWS_ENDPOINT_URL="));
+    assert_null(json_object_get(json_object_get(o, "HostConfig"), "Mounts"));
+    assert_null(docker_artifacts_of(*state, "s"));
+    json_decref(o);
+}
+
 static void check_pull(const char *image, const char *path)
 {
     char *is = docker_pull_path(image);
@@ -336,6 +352,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(body_by_default, open_class, close_class),
         cmocka_unit_test_setup_teardown(body_with_everything, open_class, close_class),
+        cmocka_unit_test_setup_teardown(body_with_bucket, open_class, close_class),
         cmocka_unit_test(pull_paths),
         cmocka_unit_test(inspected),
         cmocka_unit_test(odd_ports),
