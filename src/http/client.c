@@ -18,6 +18,7 @@
 #include "http/ledger.h"
 #include "http/message.h"
 #include "http/names.h"
+#include "http/wipe.h"
 #include "loop/resolve.h"
 
 struct http_client {
@@ -682,7 +683,9 @@ struct http_client *http_client_new(struct loop *loop)
     c->names = names_new(loop);
     c->ca_file = mem_strdup(find_ca_file());
     ledger_init(&c->ledger);
-    must(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK, "library");
+    must(curl_global_init_mem(CURL_GLOBAL_DEFAULT, wipe_malloc, wipe_free, wipe_realloc,
+                              wipe_strdup, wipe_calloc) == CURLE_OK,
+         "library");
     must(curl_loop_open(&c->curl, loop, conclude), "multi handle");
     return c;
 }

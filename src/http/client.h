@@ -45,7 +45,11 @@ struct http_header {
  * other's ("x-amz-copy-source" and "x-amz-copy-source-range"). So are Authorization, Date,
  * X-Amz-Date and X-Amz-Security-Token among the headers. A body without a Content-Type gets
  * application/octet-stream. A body above 1 MiB is sent when the peer said 100, or after a
- * second. */
+ * second.
+ *
+ * The key's copies are erased when the exchange is over and its connection closed (libcurl
+ * keeps one with an idle connection), unless the process had set up libcurl with another
+ * allocator before. */
 struct http_sign {
     const char *region, *service; /* "eu-central-1", "ecs" */
     const char *access_key, *secret_key;
