@@ -165,6 +165,35 @@ static void test_waiting_request_is_a_copy(void **state)
     assert_memory_equal(b->got[1].body + b->got[1].answer.body_len - 4, "a\0b", 4);
 }
 
+/* The key, too; and one without a token, which nobody asks for any more. */
+static void test_waiting_signature_is_a_copy(void **state)
+{
+    struct bench *b = *state;
+    use_limits(b, 1, 2, 10000);
+    send_url(b, 0, URL("/port"));
+    char region[] = "eu-west-1", service[] = "ecs", access[] = "AKID", secret[] = "key",
+         token[] = "token";
+    struct http_sign sign = {region, service, access, secret, token};
+    struct http_request r = request_to(URL("/echo"));
+    r.sign = &sign;
+    pool_send(b->pool, &r, keep_answer, &b->got[1]);
+    sign.session_token = NULL;
+    struct pool_request *cancelled = pool_send(b->pool, &r, keep_answer, &b->got[2]);
+    memset(region, '?', sizeof region - 1);
+    memset(service, '?', sizeof service - 1);
+    memset(access, '?', sizeof access - 1);
+    memset(secret, '?', sizeof secret - 1);
+    memset(token, '?', sizeof token - 1);
+    sign = (struct http_sign){0};
+    pool_cancel(cancelled);
+    wait_got(b, 1);
+    expect(b, 1, ERR_NONE);
+    assert_non_null(strstr(b->got[1].body, "Credential=AKID/"));
+    assert_non_null(strstr(b->got[1].body, "/eu-west-1/ecs/aws4_request"));
+    assert_non_null(strstr(b->got[1].body, "\r\nX-Amz-Security-Token: token\r\n"));
+    assert_int_equal(b->got[2].calls, 0);
+}
+
 static void test_deadline_while_queued(void **state)
 {
     struct bench *b = *state;
@@ -376,6 +405,7 @@ int main(void)
         CASE(test_cap),
         CASE(test_full),
         CASE(test_waiting_request_is_a_copy),
+        CASE(test_waiting_signature_is_a_copy),
         CASE(test_deadline_while_queued),
         CASE(test_total_includes_queue),
         CASE(test_idle),
