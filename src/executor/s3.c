@@ -134,7 +134,7 @@ struct single {
     struct s3 *s3;
     struct aws_request *request;
     struct s3_call call;
-    bool started, missing_is_fine;
+    bool started;
 };
 
 static bool step_single(struct s3_job *job)
@@ -146,8 +146,7 @@ static bool step_single(struct s3_job *job)
     }
     if (!o->call.answered)
         return false;
-    bool fine = o->missing_is_fine && o->call.status == 404;
-    if (o->call.error.code && !fine)
+    if (o->call.error.code)
         s3_fail(o->s3, o->request->key, &o->call.error);
     return true;
 }
@@ -167,13 +166,11 @@ static struct s3_job *next_single(void *arg)
     return &o->job;
 }
 
-enum error_code s3_do(struct s3 *s, struct aws_request *r, bool missing_is_fine,
-                      struct error *e)
+enum error_code s3_do(struct s3 *s, struct aws_request *r, struct error *e)
 {
     struct single one = {.job = {.step = step_single, .release = release_single},
                          .s3 = s,
-                         .request = r,
-                         .missing_is_fine = missing_is_fine};
+                         .request = r};
     return s3_run(s, 1, next_single, &one, e);
 }
 

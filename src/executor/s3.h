@@ -85,8 +85,8 @@ void s3_call_start(struct s3_call *, struct s3 *, struct aws_request *, int64_t 
                    s3_take_fn *take, void *arg);
 void s3_call_drop(struct s3_call *); /* cancels it; also one that was never started */
 
-/* One call, run to its end. missing_is_fine: 404 is no error. */
-enum error_code s3_do(struct s3 *, struct aws_request *, bool missing_is_fine, struct error *e);
+/* One call, run to its end. */
+enum error_code s3_do(struct s3 *, struct aws_request *, struct error *e);
 
 /* A header of an answer, NULL: it has none. */
 const char *s3_header(const struct aws_answer *, const char *name);
