@@ -64,8 +64,8 @@ class Aws:
     behind a HAProxy, a bucket. layout, nodes, balance: the load balancer's. Other words are KNOBS."""
 
     def __init__(self, root, groups=1, layout="listeners", nodes=1, balance="round_robin", addresses=96,
-                 role_policy=None, coordinator_policy=None, stop_timeout=10, certificate=None, **knobs):
-        self.root = pathlib.Path(root)
+                 role_policy=None, coordinator_policy=None, stop_timeout=10, certificate=None, clean=False, **knobs):
+        self.root, self.clean = pathlib.Path(root), clean
         self.root.mkdir(parents=True, exist_ok=True)
         self.knobs = types.SimpleNamespace(**{**KNOBS, **knobs})
         assert set(vars(self.knobs)) == set(KNOBS), f"no such knobs: {set(knobs) - set(KNOBS)}"
@@ -120,14 +120,17 @@ class Aws:
         return self
 
     def stop(self):
-        """Ends what is there; that nothing should have been is for a test to say (assert_clean)."""
+        """Ends what is there; with `clean` nothing may be."""
         try:
+            if self.clean:
+                self.assert_clean()
+        finally:
             self.ecs.close()
             self.alb.stop()
             self.endpoint.close()
-            self.check_sanitizers()
-        finally:
             self.slot.close()
+        self.check_sanitizers()
+        assert not self.alb.complaints, self.alb.complaints
 
     # ---- what cleatd is told
 

@@ -215,7 +215,8 @@ class Cleatd:
 
     everyone = []
 
-    def __init__(self, root, classes=None, program=None, executor=None, asan="", **options):
+    def __init__(self, root, classes=None, program=None, executor=None, asan="",
+                 environment=None, **options):
         self.root = pathlib.Path(root)
         self.root.mkdir(parents=True, exist_ok=True)
         self.slot, self.range = address_range()
@@ -228,6 +229,7 @@ class Cleatd:
         self.artifacts.mkdir(exist_ok=True)
         self.config_path = self.root / "cleatd.conf"
         self.process = None
+        self.environment = environment or {}
         self.asan = f"detect_leaks=1{asan and ':' + asan}"
         self.api = Api(self.socket)
         self.options = {"state_dir": self.root / "state", "socket": self.socket, "log": "stderr",
@@ -281,7 +283,8 @@ class Cleatd:
             self.process = subprocess.Popen(
                 [self.program, "--config", self.config_path], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log,
-                env={**os.environ, "ASAN_OPTIONS": self.asan, "UBSAN_OPTIONS": "print_stacktrace=1"})
+                env={**os.environ, **self.environment, "ASAN_OPTIONS": self.asan,
+                     "UBSAN_OPTIONS": "print_stacktrace=1"})
         poll(self._answers, 30, "cleatd's /healthz")
         return self
 

@@ -30,8 +30,12 @@ def aws(module_start):
 
 
 @pytest.fixture(autouse=True)
-def no_faults_left(aws):
+def as_it_was(aws):
     yield
+    for task in aws.ecs.alive():
+        task.stop("UserInitiated", "a test is over")
+    poll(lambda: not aws.ecs.alive(), 20, "the end of a test's tasks")
+    aws.knobs.missing_s = 0.05
     left = [(f.action, f.kind) for f in aws.faults.waiting if f.left]
     aws.faults.clear()
     assert not left, f"these never went off: {left}"
@@ -148,8 +152,10 @@ def test_forms_are_checked(aws):
 
 
 def test_a_task_walks_through_its_states(aws):
+    aws.knobs.missing_s = 60
     arn = run(aws)["taskArn"]
     assert describe(aws, arn) is None, "eventual consistency"
+    aws.knobs.missing_s = 0.05
     task = state(aws, arn, "RUNNING")
     details = {d["name"]: d["value"] for d in task["attachments"][0]["details"]}
     address = details["privateIPv4Address"]
@@ -342,6 +348,27 @@ def test_a_header_leads_to_its_group(start):
         assert failed.value.code == 503
 
 
+def test_an_answer_that_takes_longer_than_the_idle_time(start):
+    aws = start.add(Aws(start.root / "aws", idle_s=0.4).start())
+    tasks, _ = two_targets(aws, aws.groups[0])
+    for t in tasks:
+        os.kill(t.process.pid, signal.SIGSTOP)
+    with pytest.raises(urllib.error.HTTPError) as failed:
+        ask(aws.alb.urls[0])
+    assert (failed.value.code, failed.value.headers["Server"]) == (504, "awselb/2.0")
+    for t in tasks:
+        t.kill()
+    poll(lambda: status_of(aws.alb.urls[0]) == 502, 5, "a refused connection")
+
+
+def status_of(url):
+    try:
+        ask(url)
+        return 200
+    except urllib.error.HTTPError as e:
+        return e.code
+
+
 def test_writes_to_elbv2_are_throttled_early(start):
     aws = start.add(Aws(start.root / "aws", elb_rates={"write": (0.1, 2)}).start())
     client, target = aws.client("elbv2"), [{"Id": aws.subnets[0]["CidrBlock"].split("/")[0][:-1] + "9"}]
@@ -392,7 +419,7 @@ def test_multipart_uploads(aws):
     assert code_of(s3.complete_multipart_upload, **where, UploadId=number, MultipartUpload={
         "Parts": parts["Parts"][::-1]}) == "InvalidPartOrder"
     aws.faults.add("CompleteMultipartUpload", "error_in_200")
-    with pytest.raises(ERROR):
+    with pytest.raises(ERROR):  # though the status is 200
         s3.complete_multipart_upload(**where, UploadId=number, MultipartUpload=parts)
     assert [u["Key"] for u in s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]] == ["big"]
     done = s3.complete_multipart_upload(**where, UploadId=number, MultipartUpload=parts)

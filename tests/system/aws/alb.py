@@ -36,6 +36,9 @@ frontend {name}
     capture request header Cookie len 400
     http-request set-var(txn.at) date(0,ms)
     http-request set-var(txn.alb) uuid()
+    http-after-response set-status 502 reason "Bad Gateway" if {{ status 503 }} \
+{{ var(txn.tried) -m found }} !{{ var(txn.answered) -m found }}
+    http-after-response set-header Server awselb/2.0 if !{{ var(txn.answered) -m found }}
     log-format "%ci:%cp|%[var(txn.at)]|%s|%ST|%HM|%HU|%[capture.req.hdr(0)]|%[capture.req.hdr(1)]|%[var(txn.alb)]"
 """
 STICKY = """    stick match req.cook(AWSALB) table {table}
@@ -133,6 +136,7 @@ class Alb(HAProxy):
         self.hosts = [str(ipaddress.ip_address(host) + n) for n in range(nodes)]
         self.process, self.serial, self.lock = None, 0, threading.RLock()
         self.removed = []  # servers that may still have connections
+        self.complaints = []  # what HAProxy did not like
         self.listeners = self._listeners(layout, header)
         self.config_path.write_text(self._text())
         self.end = threading.Event()
@@ -174,7 +178,10 @@ class Alb(HAProxy):
         return f"g{group.number}-n{node}"
 
     def _backend_text(self, group, node):
-        text = f"\nbackend {self._backend(group, node)}\n    balance {'random' if group.random else 'roundrobin'}\n"
+        text = (f"\nbackend {self._backend(group, node)}\n"
+                f"    balance {'random' if group.random else 'roundrobin'}\n"
+                "    http-request set-var(txn.tried) int(1) if { nbsrv gt 0 }\n"
+                "    http-response set-var(txn.answered) int(1)\n")
         life = int(group.attributes["stickiness.lb_cookie.duration_seconds"])
         if group.sticky:
             if node == 0:
@@ -203,7 +210,7 @@ class Alb(HAProxy):
                 self._drop(known)
             self.serial += 1
             target = group.targets[key] = Target(self.serial, group, key, self.knobs)
-            self._each(target, f"add server {{}} {key[0]}:{key[1]}")
+            self._each(target, f"add server {{}} {key[0]}:{key[1]}", "New server registered.")
 
     def deregister(self, group, key):
         with self.lock:
@@ -215,9 +222,18 @@ class Alb(HAProxy):
         with self.lock:
             return [t for g in self.groups for t in g.targets.values() if not states or t.state in states]
 
-    def _each(self, target, command):
+    def _each(self, target, command, wanted=""):
+        """The command at all nodes; whether each answered as wanted. Else it is a complaint, unless
+        it was about a server that is to go, which may take a while."""
+        fine = True
         for node in range(len(self.hosts)):
-            self.admin(command.format(f"{self._backend(target.group, node)}/{target.name}"))
+            command_here = command.format(f"{self._backend(target.group, node)}/{target.name}")
+            answer = self.admin(command_here).strip()
+            if answer != wanted:
+                fine = False
+                if target not in self.removed:
+                    self.complaints.append(f"{command_here}: {answer}")
+        return fine
 
     def _drop(self, target):
         """It is gone: what is still in flight is cut."""
@@ -245,8 +261,8 @@ class Alb(HAProxy):
         for group in self.groups:
             self._rotate(group, now)
         for target in self.removed[:]:
-            self._each(target, "del server {}")
-            self.removed.remove(target)
+            if self._each(target, "del server {}", "Server deleted."):
+                self.removed.remove(target)
 
     def _rotate(self, group, now):
         """Puts HAProxy's servers in and out; with no healthy target all of them are as good."""

@@ -27,8 +27,9 @@ class Metadata:
         else:
             return None
         self.books.note("metadata", f"{request.method} {request.path.split('/')[1]}", str(found[0]))
-        if self.faults.take("metadata", "500"):
-            return 500, {}, b""
+        fault = self.faults.take("metadata", "500", "malformed")
+        if fault:
+            return (500, {}, b"") if fault.kind == "500" else (200, {}, b"<<{")
         return found
 
     def _instance(self, request):

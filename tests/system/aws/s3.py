@@ -30,11 +30,16 @@ class S3:
     # ---- which operation
 
     def operation(self, request):
-        bucket, slash, key = request.path.lstrip("/").partition("/")
+        if "Transfer-Encoding" in request.headers:
+            raise AwsError("NotImplemented", "A header you provided implies functionality that is not implemented",
+                           501)
+        bucket, _, key = request.path.lstrip("/").partition("/")
         query = dict(urllib.parse.parse_qsl(request.query, keep_blank_values=True))
         params = {"Bucket": urllib.parse.unquote(bucket)}
         if key:
             params["Key"] = urllib.parse.unquote(key)
+            if len(params["Key"].encode()) > 1024:
+                raise AwsError("KeyTooLongError", "Your key is too long")
         name, taken = self._name(request, key, query)
         for word in taken:
             query.pop(word)
@@ -169,7 +174,8 @@ class S3:
         keys = [k for k in keys if k.encode() > after.encode()]
         limit = min(p.get("MaxKeys", 1000), self.knobs.s3_page)
         entries, last = self._group(keys, p.get("Prefix", ""), p.get("Delimiter"), limit)
-        encode = urllib.parse.quote if p.get("EncodingType") == "url" else str
+        url = p.get("EncodingType") == "url"
+        encode = (lambda text: urllib.parse.quote_plus(text, safe="/")) if url else str
         members = {
             "Name": b.name, "Prefix": encode(p.get("Prefix", "")), "MaxKeys": p.get("MaxKeys", 1000),
             "KeyCount": len(entries), "IsTruncated": last is not None,

@@ -111,8 +111,9 @@ class Task:
             with self.changed:
                 self.changed.wait_for(lambda: self.desired == "STOPPED" or self.process.poll() is not None)
             self.stop("EssentialContainerExited", "Essential container in task exited")
-        self._go("DEACTIVATING")
-        self._end_process()
+        if self.process:
+            self._go("DEACTIVATING")
+            self._end_process()
         self._go("DEPROVISIONING")
         self.platform.closing.wait(step)
         if self.address:
@@ -177,8 +178,6 @@ class Task:
 
     def _end_process(self):
         self._go("STOPPING")
-        if not self.process:
-            return
         if self.process.poll() is None:
             self.process.terminate()
             limit = self.definition["containerDefinitions"][0].get("stopTimeout", 30)
