@@ -1,0 +1,785 @@
+/* What is said to ECS, what its answers mean, and what is found in an account. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+#include "driver/ecs_answer.h"
+#include "driver/ecs_fields.h"
+#include "driver/ecs_findings.h"
+#include "driver_help.h"
+#include "http/json.h"
+
+#define NETWORK                                                                                \
+    "\"networkConfiguration\":{\"awsvpcConfiguration\":{\"subnets\":[\"subnet-1\"]}}"
+#define MINIMAL "{\"taskDefinition\":\"agent:3\"," NETWORK "}"
+#define SECRET "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static const struct launch what = {.key = "o.s.2",
+                                   .owner = "o",
+                                   .session = "s",
+                                   .attempt = 2,
+                                   .secret = SECRET,
+                                   .idle_timeout_s = 5,
+                                   .lifetime_s = 6};
+
+static int open_class(void **state)
+{
+    struct class *c = class_new();
+    class_set(c, "runtime", "ecs");
+    class_set(c, "ecs_container", "main");
+    *state = c;
+    return 0;
+}
+
+static int close_class(void **state)
+{
+    class_free(*state);
+    return 0;
+}
+
+/* ---- the template ---- */
+
+static json_t *template_of(const struct class *c, const char *text)
+{
+    struct error e = {0};
+    json_t *t = ecs_read_template(text, strlen(text), c, &e);
+    if (t == NULL)
+        fail_msg("%s", e.message);
+    return t;
+}
+
+static void check_refused(const struct class *c, const char *text, const char *word)
+{
+    struct error e = {0};
+    json_t *t = ecs_read_template(text, strlen(text), c, &e);
+    if (t != NULL)
+        fail_msg("not refused: %s", text);
+    assert_int_equal(e.code, ERR_CONFIG);
+    if (strstr(e.message, word) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", e.message, word);
+}
+
+static void templates_that_are_wrong(void **state)
+{
+    const struct class *c = *state;
+    check_refused(c, "", "JSON");
+    check_refused(c, "[]", "object");
+    check_refused(c, "{\"taskDefinition\":\"a\",\"taskDefinition\":\"b\"}", "twice");
+    check_refused(c, "{" NETWORK "}", "taskDefinition");
+    check_refused(c, "{\"taskDefinition\":3," NETWORK "}", "taskDefinition");
+    check_refused(c, "{\"taskDefinition\":\"a\"}", "awsvpc");
+    check_refused(c,
+                  "{\"taskDefinition\":\"a\",\"networkConfiguration\":{"
+                  "\"awsvpcConfiguration\":{\"subnets\":[3]}}}",
+                  "subnets");
+    check_refused(c, "{\"taskDefinition\":\"a\",\"subnets\":[]," NETWORK "}",
+                  "no member \"subnets\"");
+    check_refused(c, "{\"taskDefinition\":\"a\",\"count\":2," NETWORK "}", "count");
+    check_refused(c, "{\"taskDefinition\":\"a\",\"startedBy\":\"x\"," NETWORK "}", "startedBy");
+    check_refused(c, "{\"taskDefinition\":\"a\",\"clientToken\":\"x\"," NETWORK "}",
+                  "clientToken");
+    check_refused(c, "{\"taskDefinition\":\"a\",\"cluster\":4," NETWORK "}", "cluster");
+    check_refused(c, "{\"taskDefinition\":\"a\",\"tags\":{}," NETWORK "}", "tags");
+    check_refused(c, "{\"taskDefinition\":\"a\",\"tags\":[{\"value\":\"x\"}]," NETWORK "}",
+                  "tags");
+    check_refused(c,
+                  "{\"taskDefinition\":\"a\",\"tags\":[{\"key\":\"cleat:owner\"}]," NETWORK "}",
+                  "cleat:owner");
+}
+
+static void overrides_that_are_wrong(void **state)
+{
+#define WITH(overrides) "{\"taskDefinition\":\"a\",\"overrides\":" overrides "," NETWORK "}"
+#define OF_MAIN(rest) WITH("{\"containerOverrides\":[{\"name\":\"main\"," rest "}]}")
+    const struct class *c = *state;
+    check_refused(c, WITH("[]"), "overrides");
+    check_refused(c, WITH("{\"containerOverrides\":{}}"), "containerOverrides");
+    check_refused(c, WITH("{\"containerOverrides\":[{\"cpu\":3}]}"), "name");
+    check_refused(c, WITH("{\"containerOverrides\":[{\"name\":\"main\"},{\"name\":\"main\"}]}"),
+                  "twice");
+    check_refused(c, OF_MAIN("\"environment\":{}"), "environment");
+    check_refused(c, OF_MAIN("\"environment\":[{\"value\":\"x\"}]"), "without name");
+    check_refused(c, OF_MAIN("\"environment\":[{\"name\":\"CLEAT_SECRET\",\"value\":\"x\"}]"),
+                  "CLEAT_SECRET is set by cleat");
+    check_refused(c, OF_MAIN("\"environment\":[{\"name\":\"SESSION_ID\",\"value\":\"x\"}]"),
+                  "SESSION_ID");
+#undef OF_MAIN
+#undef WITH
+}
+
+static void too_many_tags(void **state)
+{
+    json_t *t = json_loads(MINIMAL, 0, NULL), *tags = json_array();
+    for (int i = 0; i < 48; i++)
+        json_array_append_new(
+            tags, json_pack("{s:o, s:s}", "key", json_sprintf("k%d", i), "value", "v"));
+    json_object_set_new(t, "tags", tags);
+    char *text = js_text(t);
+    check_refused(*state, text, "48 tags");
+    free(text);
+    json_array_remove(tags, 0);
+    text = js_text(t);
+    json_decref(template_of(*state, text));
+    free(text);
+    json_decref(t);
+}
+
+/* ---- a launch ---- */
+
+static json_t *request_of(const struct class *c, const char *template, const char *region)
+{
+    struct error e = {0};
+    json_t *t = template_of(c, template);
+    char *text = ecs_run_request(t, c, &what, region, &e);
+    if (text == NULL)
+        fail_msg("%s", e.message);
+    char *again = ecs_run_request(t, c, &what, region, &e);
+    assert_string_equal(text, again);
+    json_t *o = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(o);
+    free(text);
+    free(again);
+    json_decref(t);
+    return o;
+}
+
+static const char *at(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text != NULL ? text : "(none)";
+}
+
+static const char *variable(const json_t *request, const char *name)
+{
+    const json_t *v, *found = NULL;
+    size_t i;
+    json_array_foreach (json_object_get(ecs_override_of(request, "main"), "environment"), i, v)
+        if (strcmp(at(v, "name"), name) == 0) {
+            assert_null(found); /* never twice: which one would hold? */
+            found = v;
+        }
+    return at(found, "value");
+}
+
+static void a_launch(void **state)
+{
+    struct class *c = *state;
+    class_set(c, "artifacts", "s3://box/of/things");
+    class_set(c, "port", "9000");
+    json_t *o = request_of(c, MINIMAL, "eu-central-1");
+    assert_string_equal(at(o, "cluster"), "default");
+    assert_string_equal(at(o, "taskDefinition"), "agent:3");
+    assert_string_equal(at(o, "clientToken"), "o.s.2");
+    assert_string_equal(at(o, "startedBy"), "o");
+    assert_int_equal(json_integer_value(json_object_get(o, "count")), 1);
+    assert_string_equal(variable(o, "SESSION_ID"), "s");
+    assert_string_equal(variable(o, "CLEAT_ATTEMPT"), "2");
+    assert_string_equal(variable(o, "CLEAT_OWNER"), "o");
+    assert_string_equal(variable(o, "CLEAT_SECRET"), SECRET);
+    assert_string_equal(variable(o, "CLEAT_LISTEN"), "0.0.0.0:9000");
+    assert_string_equal(variable(o, "CLEAT_ARTIFACTS"), "s3://box/of/things");
+    assert_string_equal(variable(o, "CLEAT_IDLE_TIMEOUT_S"), "5");
+    assert_string_equal(variable(o, "CLEAT_LIFETIME_S"), "6");
+    assert_string_equal(variable(o, "CLEAT_FILE_SIZE_MB"), "4096");
+    assert_string_equal(variable(o, "CLEAT_SANDBOX"), "(none)"); /* as the image says */
+    assert_string_equal(variable(o, "AWS_REGION"), "eu-central-1");
+    assert_string_equal(variable(o, "S3_BUCKET_NAME"), "box");
+    json_t *tags =
+        json_pack("[{s:s, s:s}, {s:s, s:s}, {s:s, s:s}]", "key", "cleat:owner", "value", "o",
+                  "key", "cleat:session", "value", "s", "key", "cleat:attempt", "value", "2");
+    assert_true(json_equal(json_object_get(o, "tags"), tags));
+    json_decref(tags);
+    json_decref(o);
+}
+
+static void the_template_stays(void **state)
+{
+    struct class *c = *state;
+    class_set(c, "sandbox", "none");
+    json_t *o = request_of(
+        c,
+        "{\"cluster\":\"mine\",\"taskDefinition\":\"a\",\"enableExecuteCommand\":true,"
+        "\"capacityProviderStrategy\":[{\"capacityProvider\":\"FARGATE_SPOT\"}],"
+        "\"volumeConfigurations\":[],\"tags\":[{\"key\":\"team\",\"value\":\"x\"}],"
+        "\"overrides\":{\"cpu\":\"512\",\"containerOverrides\":[{\"name\":\"side\"},"
+        "{\"name\":\"main\",\"memory\":99,\"environment\":["
+        "{\"name\":\"AWS_REGION\",\"value\":\"theirs\"},{\"name\":\"A\",\"value\":\"b\"}]}]}"
+        "," NETWORK "}",
+        "ours");
+    assert_string_equal(at(o, "cluster"), "mine");
+    assert_true(json_is_true(json_object_get(o, "enableExecuteCommand")));
+    assert_int_equal(json_array_size(json_object_get(o, "capacityProviderStrategy")), 1);
+    assert_int_equal(json_array_size(json_object_get(o, "tags")), 4);
+    assert_string_equal(at(json_object_get(o, "overrides"), "cpu"), "512");
+    assert_non_null(ecs_override_of(o, "side"));
+    assert_int_equal(json_integer_value(json_object_get(ecs_override_of(o, "main"), "memory")),
+                     99);
+    assert_string_equal(variable(o, "A"), "b");
+    assert_string_equal(variable(o, "AWS_REGION"), "theirs");
+    assert_string_equal(variable(o, "S3_BUCKET_NAME"), "(none)");
+    assert_string_equal(variable(o, "CLEAT_SANDBOX"), "none");
+    json_decref(o);
+}
+
+/* They are told what the plain contract says, and no secret that they could lose. */
+static void plain_containers(void **state)
+{
+    struct class *c = *state;
+    class_set(c, "proof", "none");
+    class_set(c, "artifacts", "s3://box");
+    json_t *o = request_of(c, MINIMAL, "r");
+    assert_string_equal(variable(o, "SESSION_ID"), "s");
+    assert_string_equal(variable(o, "S3_BUCKET_NAME"), "box");
+    assert_int_equal(
+        json_array_size(json_object_get(ecs_override_of(o, "main"), "environment")), 3);
+    json_decref(o);
+}
+
+static json_t *template_with_value(size_t len)
+{
+    char *value = mem_alloc(len + 1);
+    memset(value, 'x', len);
+    json_t *t = json_loads(MINIMAL, 0, NULL);
+    json_object_set_new(t, "overrides",
+                        json_pack("{s:[{s:s, s:[{s:s, s:s}]}]}", "containerOverrides", "name",
+                                  "main", "environment", "name", "BIG", "value", value));
+    free(value);
+    return t;
+}
+
+static size_t overrides_size(const struct class *c, const json_t *t)
+{
+    struct error e = {0};
+    char *text = ecs_run_request(t, c, &what, "", &e);
+    json_t *o = text != NULL ? json_loads(text, 0, NULL) : NULL;
+    char *overrides = o != NULL ? js_text(json_object_get(o, "overrides")) : mem_strdup("");
+    size_t size = strlen(overrides);
+    if (text == NULL)
+        assert_int_equal(e.code, ERR_TOO_LARGE);
+    free(text);
+    free(overrides);
+    json_decref(o);
+    return size;
+}
+
+/* To the very character, which for ECS is not a byte. */
+static void overrides_limit(void **state)
+{
+    struct error e = {0};
+    json_t *t = template_with_value(0);
+    size_t rest = overrides_size(*state, t);
+    json_decref(t);
+    t = template_with_value(8192 - rest);
+    assert_int_equal(overrides_size(*state, t), 8192);
+    json_decref(t);
+    t = template_with_value(8192 - rest + 7);
+    assert_null(ecs_run_request(t, *state, &what, "", &e));
+    assert_int_equal(e.code, ERR_TOO_LARGE);
+    assert_non_null(strstr(e.message, "7 more than the 8192"));
+    json_decref(t);
+    t = template_with_value(8192 - rest - 1);
+    json_t *v = json_array_get(json_object_get(ecs_override_of(t, "main"), "environment"), 0);
+    char *longer = mem_printf("%s\xc3\xa9", at(v, "value"));
+    json_object_set_new(v, "value", json_string(longer));
+    assert_int_equal(overrides_size(*state, t), 8193); /* bytes */
+    free(longer);
+    json_decref(t);
+}
+
+static void launches_that_cannot_be(void **state)
+{
+    struct error e = {0};
+    struct launch l = what;
+    json_t *t = template_of(*state, MINIMAL);
+    l.owner = "a.b";
+    assert_null(ecs_run_request(t, *state, &l, "", &e));
+    assert_int_equal(e.code, ERR_PERMANENT);
+    assert_non_null(strstr(e.message, "a.b"));
+    l.owner = "0123456789012345678901234567890123456";
+    assert_null(ecs_run_request(t, *state, &l, "", &e));
+    l.owner = "o";
+    l.key = "0123456789012345678901234567890123456789012345678901234567890123x";
+    assert_null(ecs_run_request(t, *state, &l, "", &e));
+    assert_non_null(strstr(e.message, "token"));
+    json_decref(t);
+}
+
+static void requests_about_tasks(void **state)
+{
+    (void)state;
+    char *text = ecs_describe_request("c", (const char *const[]){"a", "b"}, 2, false);
+    assert_string_equal(text, "{\"cluster\":\"c\",\"tasks\":[\"a\",\"b\"]}");
+    free(text);
+    text = ecs_describe_request("c", (const char *const[]){"a"}, 1, true);
+    assert_string_equal(text, "{\"cluster\":\"c\",\"tasks\":[\"a\"],\"include\":[\"TAGS\"]}");
+    free(text);
+    text = ecs_list_request("c", "o", "");
+    assert_string_equal(text, "{\"cluster\":\"c\",\"startedBy\":\"o\"}");
+    free(text);
+    text = ecs_list_request("c", "o", "n\"");
+    assert_string_equal(text,
+                        "{\"cluster\":\"c\",\"startedBy\":\"o\",\"nextToken\":\"n\\\"\"}");
+    free(text);
+    text = ecs_stop_request("c", "t", "why");
+    assert_string_equal(text, "{\"cluster\":\"c\",\"task\":\"t\",\"reason\":\"why\"}");
+    free(text);
+}
+
+/* ---- answers ---- */
+
+#define ARN "arn:aws:ecs:eu-central-1:123456789012:task/mine/"
+#define ENI                                                                                    \
+    "\"attachments\":[{\"type\":\"Other\",\"details\":[{\"name\":\"privateIPv4Address\","      \
+    "\"value\":\"9.9.9.9\"}]},{\"type\":\"ElasticNetworkInterface\",\"details\":["             \
+    "{\"name\":\"subnetId\",\"value\":\"s\"},{\"name\":\"privateIPv4Address\","                \
+    "\"value\":\"10.0.0.7\"}]}]"
+#define OURS                                                                                   \
+    "\"startedBy\":\"o\",\"overrides\":{\"containerOverrides\":[{\"name\":\"main\","           \
+    "\"environment\":[{\"name\":\"SESSION_ID\",\"value\":\"s\"},"                              \
+    "{\"name\":\"CLEAT_ATTEMPT\",\"value\":\"2\"}]}]}"
+
+struct seen {
+    int tasks, missing;
+    struct ecs_view view;
+    char id[ECS_ID_SIZE];
+};
+
+static void see(void *arg, const struct ecs_view *v)
+{
+    struct seen *s = arg;
+    s->tasks++;
+    s->view = *v;
+}
+
+static void miss(void *arg, const char *id)
+{
+    struct seen *s = arg;
+    s->missing++;
+    mem_copy_string(s->id, sizeof(s->id), id);
+}
+
+static bool read_all(const char *text, struct seen *s)
+{
+    *s = (struct seen){0};
+    return ecs_read_tasks(text, strlen(text), "main", "o", see, miss, s);
+}
+
+static struct ecs_view task_of(const char *members)
+{
+    struct seen s;
+    char *text = mem_printf("{\"tasks\":[{\"taskArn\":\"" ARN "abc\",%s}]}", members);
+    if (!read_all(text, &s) || s.tasks != 1)
+        fail_msg("not read: %s", text);
+    free(text);
+    return s.view;
+}
+
+static enum ecs_phase phase_of(const char *last, const char *desired, const char *more)
+{
+    char *text =
+        mem_printf("\"lastStatus\":\"%s\",\"desiredStatus\":\"%s\"%s", last, desired, more);
+    enum ecs_phase phase = task_of(text).phase;
+    free(text);
+    return phase;
+}
+
+static void phases(void **state)
+{
+    (void)state;
+    assert_int_equal(phase_of("PROVISIONING", "RUNNING", ""), ECS_RISING);
+    assert_int_equal(phase_of("PENDING", "RUNNING", ""), ECS_RISING);
+    assert_int_equal(phase_of("ACTIVATING", "RUNNING", ""), ECS_RISING);
+    assert_int_equal(phase_of("RUNNING", "RUNNING", ""), ECS_RUNNING);
+    assert_int_equal(phase_of("PENDING", "STOPPED", ""), ECS_FALLING);
+    assert_int_equal(phase_of("RUNNING", "STOPPED", ""), ECS_FALLING);
+    assert_int_equal(phase_of("DEACTIVATING", "STOPPED", ""), ECS_FALLING);
+    assert_int_equal(phase_of("STOPPING", "STOPPED", ""), ECS_FALLING);
+    assert_int_equal(phase_of("STOPPING", "STOPPED", ",\"executionStoppedAt\":1.6e9"),
+                     ECS_GONE);
+    assert_int_equal(phase_of("STOPPING", "STOPPED", ",\"executionStoppedAt\":null"),
+                     ECS_FALLING);
+    assert_int_equal(phase_of("DEPROVISIONING", "STOPPED", ""), ECS_GONE);
+    assert_int_equal(phase_of("STOPPED", "STOPPED", ",\"stoppedAt\":1.6e9"), ECS_GONE);
+}
+
+static void whose_and_where(void **state)
+{
+    (void)state;
+    struct ecs_view v = task_of("\"lastStatus\":\"PENDING\"," OURS "," ENI);
+    assert_string_equal(v.id, "abc");
+    assert_string_equal(v.key, "o.s.2");
+    assert_string_equal(v.ip, "10.0.0.7");
+    v = task_of("\"lastStatus\":\"PENDING\"," OURS);
+    assert_string_equal(v.ip, "");
+    v = task_of("\"lastStatus\":\"PENDING\",\"startedBy\":\"p\"");
+    assert_string_equal(v.key, "");
+    /* of a plain container the attempt is in a tag */
+    v = task_of("\"lastStatus\":\"PENDING\",\"startedBy\":\"o\",\"tags\":["
+                "{\"key\":\"cleat:attempt\",\"value\":\"3\"}],\"overrides\":{"
+                "\"containerOverrides\":[{\"name\":\"main\",\"environment\":["
+                "{\"name\":\"SESSION_ID\",\"value\":\"s\"}]}]}");
+    assert_string_equal(v.key, "o.s.3");
+    v = task_of("\"lastStatus\":\"RUNNING\",\"attachments\":[{\"type\":"
+                "\"ElasticNetworkInterface\",\"details\":[{\"name\":\"privateIPv4Address\","
+                "\"value\":\"10.0.0.7; DROP\"}]}]");
+    assert_string_equal(v.ip, "");
+}
+
+static void check_end(const char *members, enum error_code code, const char *words)
+{
+    char *text = mem_printf("\"lastStatus\":\"STOPPED\",%s", members);
+    struct ecs_view v = task_of(text);
+    if (v.end.code != code || strstr(v.end.message, words) == NULL)
+        fail_msg("%s: %s: %s", members, error_name(v.end.code), v.end.message);
+    free(text);
+}
+
+static void reasons(void **state)
+{
+    (void)state;
+#define STOPPED(code, reason) "\"stopCode\":\"" code "\",\"stoppedReason\":\"" reason "\""
+#define ENDED(container)                                                                       \
+    STOPPED("EssentialContainerExited", "Essential container in task "                         \
+                                        "exited")                                              \
+    ",\"containers\":[" container "]"
+    check_end(STOPPED("TaskFailedToStart",
+                      "CannotPullContainerError: pull image manifest has been retried 1 "
+                      "time(s): x:1: not found"),
+              ERR_PERMANENT, "the task did not start: CannotPullContainerError");
+    check_end(STOPPED("TaskFailedToStart",
+                      "CannotPullContainerError: failed to do request: dial tcp: i/o timeout"),
+              ERR_LAUNCH, "i/o timeout");
+    check_end(STOPPED("TaskFailedToStart",
+                      "ResourceInitializationError: failed to validate logger args"),
+              ERR_LAUNCH, "ResourceInitializationError");
+    check_end(STOPPED("TaskFailedToStart", "Capacity is unavailable at this time. Please try "
+                                           "again later or in a different availability zone"),
+              ERR_CAPACITY, "Capacity is unavailable");
+    check_end(STOPPED("TaskFailedToStart",
+                      "Unexpected EC2 error while attempting to Create "
+                      "Network Interface: InsufficientFreeAddressesInSubnet"),
+              ERR_CAPACITY, "InsufficientFreeAddresses");
+    check_end(STOPPED("TaskFailedToStart", "Timeout waiting for network interface "
+                                           "provisioning to complete."),
+              ERR_LAUNCH, "network interface");
+    check_end(STOPPED("SpotInterruption", "Your Spot Task was interrupted."), ERR_CAPACITY,
+              "Spot capacity back");
+    check_end(STOPPED("TerminationNotice", ""), ERR_CAPACITY, "about to be terminated");
+    check_end(STOPPED("UserInitiated", "by hand"), ERR_LAUNCH,
+              "somebody stopped the task: by hand");
+    check_end(STOPPED("ServiceSchedulerInitiated", "Scaling"), ERR_LAUNCH, "scheduler");
+    check_end(STOPPED("SomethingNew", "odd"), ERR_LAUNCH, "the task stopped: odd");
+    check_end("\"x\":0", ERR_LAUNCH, "the task stopped");
+    check_end(ENDED("{\"name\":\"main\",\"exitCode\":3}"), ERR_LAUNCH,
+              "the container exited with status 3");
+    check_end(ENDED("{\"name\":\"main\",\"exitCode\":139}"), ERR_LAUNCH, "killed by signal 11");
+    check_end(ENDED("{\"name\":\"main\",\"exitCode\":137,\"reason\":\"OutOfMemoryError: "
+                    "Container killed due to memory usage\"}"),
+              ERR_LAUNCH, "more memory than it may");
+    check_end(ENDED("{\"name\":\"main\",\"exitCode\":0},{\"name\":\"side\",\"exitCode\":1}"),
+              ERR_LAUNCH, "container side of the task exited with status 1");
+    check_end(STOPPED("TaskFailedToStart",
+                      "Task failed to start") ",\"containers\":[{\"name\":\"main\",\"reason\":"
+                                              "\"CannotPullContainerError: "
+                                              "access denied\"}]",
+              ERR_PERMANENT, "access denied");
+}
+
+static void ends_in_order(void **state)
+{
+    (void)state;
+    assert_true(
+        task_of("\"lastStatus\":\"STOPPED\"," ENDED("{\"name\":\"side\",\"exitCode\":1},"
+                                                    "{\"name\":\"main\",\"exitCode\":0}"))
+            .in_order);
+    assert_false(
+        task_of("\"lastStatus\":\"STOPPED\"," ENDED("{\"name\":\"side\",\"exitCode\":0},"
+                                                    "{\"name\":\"main\",\"exitCode\":1}"))
+            .in_order);
+    assert_false(task_of("\"lastStatus\":\"STOPPED\"," ENDED("{\"name\":\"main\"}")).in_order);
+#undef ENDED
+#undef STOPPED
+}
+
+static void many_tasks(void **state)
+{
+    struct seen s;
+    (void)state;
+    assert_true(read_all("{\"tasks\":[{\"taskArn\":\"" ARN "a\",\"lastStatus\":\"RUNNING\"},"
+                         "{\"taskArn\":\"arn:aws:ecs:r:1:task/b\",\"lastStatus\":\"RUNNING\"}],"
+                         "\"failures\":[{\"arn\":\"" ARN "c\",\"reason\":\"MISSING\"},"
+                         "{\"arn\":\"" ARN "d\",\"reason\":\"ELSE\"}]}",
+                         &s));
+    assert_int_equal(s.tasks, 2);
+    assert_string_equal(s.view.id, "b");
+    assert_int_equal(s.missing, 1);
+    assert_string_equal(s.id, "c");
+}
+
+static void nonsense(void **state)
+{
+    static const char *const texts[] = {
+        "",
+        "{}",
+        "[]",
+        "{\"tasks\":{}}",
+        "{\"tasks\":[3]}",
+        "{\"tasks\":[{}]}",
+        "{\"tasks\":[{\"taskArn\":\"" ARN "a\"}]}",
+        "{\"tasks\":[{\"taskArn\":\"" ARN
+        "a\",\"lastStatus\":\"RUNNING\"},{\"taskArn\":\"\"}]}",
+        "{\"tasks\":[{\"taskArn\":\"" ARN "\",\"lastStatus\":\"RUNNING\"}]}",
+        "{\"tasks\":[{\"taskArn\":\"x/a b\",\"lastStatus\":\"RUNNING\"}]}"};
+    struct seen s;
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        assert_false(read_all(texts[i], &s));
+        assert_int_equal(s.tasks, 0);
+    }
+}
+
+static enum ecs_ran run_of(const char *text, struct ecs_view *v, struct error *e)
+{
+    return ecs_read_run(text, strlen(text), "main", "o", v, e);
+}
+
+static void launches_answered(void **state)
+{
+    struct ecs_view v;
+    struct error e = {0};
+    (void)state;
+    assert_int_equal(run_of("{\"tasks\":[{\"taskArn\":\"" ARN
+                            "a\",\"lastStatus\":\"PROVISIONING\"}],\"failures\":[]}",
+                            &v, &e),
+                     ECS_RAN);
+    assert_string_equal(v.id, "a");
+    assert_int_equal(run_of("{\"tasks\":[],\"failures\":[{\"reason\":\"RESOURCE:ENI\","
+                            "\"detail\":\"all used\"}]}",
+                            &v, &e),
+                     ECS_REFUSED);
+    assert_int_equal(e.code, ERR_CAPACITY);
+    assert_non_null(strstr(e.message, "RESOURCE:ENI: all used"));
+    assert_int_equal(run_of("{\"failures\":[{\"reason\":\"AGENT\"}]}", &v, &e), ECS_REFUSED);
+    assert_int_equal(e.code, ERR_CAPACITY);
+    assert_int_equal(run_of("{\"failures\":[{\"reason\":\"ATTRIBUTE\"}]}", &v, &e),
+                     ECS_REFUSED);
+    assert_int_equal(e.code, ERR_LAUNCH);
+    assert_int_equal(run_of("{\"tasks\":[],\"failures\":[]}", &v, &e), ECS_NONSENSE);
+    assert_int_equal(run_of("{\"tasks\":[{\"taskArn\":\"\"}]}", &v, &e), ECS_NONSENSE);
+    assert_int_equal(run_of("<html>", &v, &e), ECS_NONSENSE);
+}
+
+static void conflicts(void **state)
+{
+    char id[ECS_ID_SIZE];
+    const char *text = "{\"__type\":\"ConflictException\",\"resourceIds\":[\"" ARN "x9\"]}";
+    (void)state;
+    assert_true(ecs_read_conflict(text, strlen(text), id));
+    assert_string_equal(id, "x9");
+    assert_false(ecs_read_conflict("{\"resourceIds\":[]}", 18, id));
+    assert_false(ecs_read_conflict("", 0, id));
+}
+
+static void count_id(void *arg, const char *id)
+{
+    (void)id;
+    ++*(int *)arg;
+}
+
+static void lists(void **state)
+{
+    int n = 0;
+    char *next;
+    const char *page = "{\"taskArns\":[\"" ARN "a\",\"" ARN "b\"],\"nextToken\":\"n\"}";
+    (void)state;
+    assert_true(ecs_read_list(page, strlen(page), count_id, &n, &next));
+    assert_int_equal(n, 2);
+    assert_string_equal(next, "n");
+    free(next);
+    assert_true(ecs_read_list("{\"taskArns\":[]}", 15, count_id, &n, &next));
+    assert_string_equal(next, "");
+    free(next);
+    assert_false(ecs_read_list("{\"taskArns\":[3]}", 16, count_id, &n, &next));
+    free(next);
+    assert_false(ecs_read_list("{}", 2, count_id, &n, &next));
+    free(next);
+    assert_int_equal(n, 2);
+}
+
+/* ---- findings ---- */
+
+struct findings {
+    int errors, warnings;
+    char text[2048];
+};
+
+static void find(void *arg, enum finding_level level, const char *problem, const char *cure)
+{
+    struct findings *f = arg;
+    size_t used = strlen(f->text);
+    f->errors += level == FINDING_ERROR;
+    f->warnings += level == FINDING_WARNING;
+    assert_true(*problem && *cure);
+    snprintf(f->text + used, sizeof(f->text) - used, "%s\n", problem);
+}
+
+typedef void find_fn(const struct ecs_found *, const char *text, size_t len);
+
+static void check_found(const struct class *c, const char *template, find_fn *fn,
+                        const char *answer, int errors, int warnings, const char *words)
+{
+    struct findings f = {0};
+    json_t *t = template_of(c, template);
+    fn(&(struct ecs_found){.class = c, .template = t, .tell = find, .arg = &f}, answer,
+       strlen(answer));
+    if (f.errors != errors || f.warnings != warnings || strstr(f.text, words) == NULL)
+        fail_msg("%s\n%d errors, %d warnings: %s", answer, f.errors, f.warnings, f.text);
+    json_decref(t);
+}
+
+static void clusters(void **state)
+{
+#define CLUSTER(status)                                                                        \
+    "{\"clusters\":[{\"status\":\"" status "\",\"capacityProviders\":["                        \
+    "\"FARGATE\"]}]}"
+    const char *spot = "{\"taskDefinition\":\"a\",\"capacityProviderStrategy\":["
+                       "{\"capacityProvider\":\"FARGATE_SPOT\"}]," NETWORK "}";
+    check_found(*state, MINIMAL, ecs_find_cluster, CLUSTER("ACTIVE"), 0, 0, "");
+    check_found(*state, MINIMAL, ecs_find_cluster, CLUSTER("INACTIVE"), 1, 0, "INACTIVE");
+    check_found(*state, spot, ecs_find_cluster, CLUSTER("ACTIVE"), 1, 0, "FARGATE_SPOT");
+    check_found(*state, MINIMAL, ecs_find_cluster,
+                "{\"clusters\":[],\"failures\":[{\"reason\":\"MISSING\"}]}", 1, 0,
+                "cluster default does not exist");
+#undef CLUSTER
+}
+
+#define DEFINITION(members, container)                                                         \
+    "{\"taskDefinition\":{\"status\":\"ACTIVE\",\"requiresCompatibilities\":[\"FARGATE\"]"     \
+    "," members ",\"containerDefinitions\":[{\"name\":\"main\"," container "}]}}"
+#define VPC "\"networkMode\":\"awsvpc\""
+#define PORT "\"portMappings\":[{\"containerPort\":8080}]"
+
+static void definitions(void **state)
+{
+    struct class *c = *state;
+    find_fn *fn = ecs_find_definition;
+    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT), 0, 0, "");
+    check_found(c, MINIMAL, fn, DEFINITION("\"networkMode\":\"bridge\"", PORT), 1, 0,
+                "address");
+    check_found(c, MINIMAL, fn, DEFINITION(VPC, "\"portMappings\":[]"), 0, 1, "port 8080");
+    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT ",\"essential\":false"), 1, 0,
+                "not essential");
+    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT ",\"readonlyRootFilesystem\":true"), 0, 1,
+                "workspace");
+    check_found(c, MINIMAL, fn,
+                DEFINITION(VPC, PORT ",\"environment\":[{\"name\":\"CLEAT_SECRET\"}]"), 1, 0,
+                "CLEAT_SECRET");
+    check_found(c, MINIMAL, fn, "{\"taskDefinition\":{" VPC ",\"status\":\"INACTIVE\"}}", 2, 0,
+                "INACTIVE");
+    class_set(c, "sandbox", "bwrap");
+    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT), 1, 0, "bwrap");
+    class_set(c, "sandbox", "none");
+    class_set(c, "ecs_container", "other");
+    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT), 1, 0, "no container other");
+}
+
+static void uploads_of_a_definition(void **state)
+{
+    struct class *c = *state;
+    find_fn *fn = ecs_find_definition;
+    class_set(c, "artifacts", "s3://box/x");
+    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT ",\"stopTimeout\":120"), 1, 0,
+                "credentials for s3://box/x");
+    check_found(c, MINIMAL, fn, DEFINITION(VPC ",\"taskRoleArn\":\"r\"", PORT), 0, 1, "30 s");
+    check_found(c, MINIMAL, fn,
+                DEFINITION(VPC ",\"taskRoleArn\":\"r\"", PORT ",\"stopTimeout\":60"), 0, 1,
+                "60 s");
+    check_found(c,
+                "{\"taskDefinition\":\"a\",\"overrides\":{\"taskRoleArn\":\"r\"}," NETWORK "}",
+                fn, DEFINITION(VPC, PORT ",\"stopTimeout\":120"), 0, 0, "");
+    class_set(c, "s3_role", "arn:aws:iam::1:role/r");
+    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT ",\"stopTimeout\":120"), 0, 0, "");
+}
+
+#define SUBNET(zone, vpc, free)                                                                \
+    "<item><availabilityZone>" zone "</availabilityZone><vpcId>" vpc                           \
+    "</vpcId><availableIpAddressCount>" free "</availableIpAddressCount></item>"
+#define SUBNETS(items)                                                                         \
+    "<DescribeSubnetsResponse><subnetSet>" items "</subnetSet></DescribeSubnetsResponse>"
+
+static void subnets(void **state)
+{
+    find_fn *fn = ecs_find_subnets;
+    struct class *c = *state;
+    check_found(c, MINIMAL, fn, SUBNETS(SUBNET("a", "v", "200") SUBNET("b", "v", "3")), 0, 0,
+                "");
+    check_found(c, MINIMAL, fn, SUBNETS(SUBNET("a", "v", "200")), 0, 1, "zone a");
+    check_found(c, MINIMAL, fn, SUBNETS(SUBNET("a", "v", "2") SUBNET("b", "v", "3")), 0, 1,
+                "5 free addresses");
+    check_found(c, MINIMAL, fn, SUBNETS(SUBNET("a", "v", "0") SUBNET("b", "v", "0")), 1, 0,
+                "0 free");
+    check_found(c, MINIMAL, fn, SUBNETS(SUBNET("a", "v", "99") SUBNET("b", "w", "99")), 1, 0,
+                "several VPCs");
+    check_found(c, MINIMAL, fn, SUBNETS(""), 1, 0, "none of the subnets");
+    json_t *t = json_loads("{\"networkConfiguration\":{\"awsvpcConfiguration\":{\"subnets\":["
+                           "\"s-1\",\"a b\"]}}}",
+                           0, NULL);
+    char *form = ecs_subnets_request(t);
+    assert_string_equal(form, "SubnetId.1=s-1&SubnetId.2=a%20b");
+    free(form);
+    json_decref(t);
+}
+
+static void the_request_itself(void **state)
+{
+    struct findings f = {0};
+    json_t *t = template_with_value(8000);
+    struct ecs_found found = {.class = *state, .template = t, .tell = find, .arg = &f};
+    ecs_find_request(&found, "o", "");
+    assert_int_equal(f.errors, 1);
+    assert_non_null(strstr(f.text, "8192"));
+    json_decref(t);
+    t = template_with_value(10);
+    f = (struct findings){0};
+    found.template = t;
+    ecs_find_request(&found, "o", "");
+    assert_int_equal(f.errors + f.warnings, 0);
+    json_decref(t);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_class, close_class)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(templates_that_are_wrong),
+        TEST(overrides_that_are_wrong),
+        TEST(too_many_tags),
+        TEST(a_launch),
+        TEST(the_template_stays),
+        TEST(plain_containers),
+        TEST(overrides_limit),
+        TEST(launches_that_cannot_be),
+        TEST(requests_about_tasks),
+        TEST(phases),
+        TEST(whose_and_where),
+        TEST(reasons),
+        TEST(ends_in_order),
+        TEST(many_tasks),
+        TEST(nonsense),
+        TEST(launches_answered),
+        TEST(conflicts),
+        TEST(lists),
+        TEST(clusters),
+        TEST(definitions),
+        TEST(uploads_of_a_definition),
+        TEST(subnets),
+        TEST(the_request_itself),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
