@@ -102,8 +102,14 @@ typedef void http_done_fn(void *arg, const struct http_answer *);
 
 /* A host name in a URL is resolved without blocking the loop. A share keeps to one of the
  * name's addresses, another share takes the next; after a failed connect its next exchange
- * takes the next one, and an address that the name no longer has is left. The certificate of
- * https is verified by the name. A name that does not resolve is ERR_CONNECT.
+ * takes the next one, and an address that the name no longer has is left. IPv6
+ * addresses come last. A name that does not resolve is ERR_CONNECT; the deadline for the
+ * connection begins before the name is looked up.
+ *
+ * The certificate of https is verified by the name, against the CA certificates in the one file
+ * that AWS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE named when the client was made, the first
+ * of them that is set, else /etc/ssl/certs/ca-certificates.crt. A peer that is not verified is
+ * ERR_CONNECT.
  *
  * Never fails synchronously; done is called exactly once, from the loop, unless cancelled; by
  * then the exchange no longer counts as under way, so that done may free the share. Redirects

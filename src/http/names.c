@@ -97,6 +97,16 @@ static size_t place_of(const struct name *n, const char *address)
     return i;
 }
 
+/* IPv6 only where there is nothing else, or nothing else works: not every machine has a way out
+ * by it. */
+static size_t first_turns(const struct name *n)
+{
+    size_t ipv4 = 0;
+    while (ipv4 < n->count && !strchr(n->addresses[ipv4], ':'))
+        ipv4++;
+    return ipv4 > 0 ? ipv4 : n->count;
+}
+
 static const char *choose(struct name *n, struct names_user *user)
 {
     struct names_choice *c = find_choice(user, n->host);
@@ -104,7 +114,7 @@ static const char *choose(struct name *n, struct names_user *user)
         c = add_choice(user, n->host);
     size_t place = place_of(n, c->address);
     if (place == n->count)
-        place = n->turn++ % n->count;
+        place = n->turn++ % first_turns(n);
     else if (c->failed)
         place = (place + 1) % n->count;
     c->failed = false;

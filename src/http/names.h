@@ -26,8 +26,9 @@ void names_free(struct names *); /* nobody waits any more; before loop_free */
 void names_user_free(struct names_user *);
 
 /* address: where the user's connections to host go, numeric. A user keeps to one address for as
- * long as the name has it; another user gets the next. Or NULL and *e (see resolve_fn). Called
- * once, from the loop; user must live until then. */
+ * long as the name has it; another user gets the next (an IPv6 address only when there is no
+ * other). Or NULL and *e (see resolve_fn). Called once, from the loop; user must live until
+ * then. */
 typedef void names_fn(void *arg, const struct error *e, const char *address);
 struct names_wait *names_ask(struct names *, struct names_user *user, const char *host,
                              names_fn *done, void *arg);

@@ -125,6 +125,23 @@ static void test_shares_rotate(void **state)
         http_share_free(shares[i]);
 }
 
+/* IPv6 is for when nothing else is left. */
+static void test_ipv4_first(void **state)
+{
+    struct bench *b = *state;
+    struct http_share *others[2] = {new_share(b), new_share(b)};
+    dns_say(b->dns, "alb.test", DNS_TRUTH, "::1 " IP(2) " " IP(9), 60);
+    assert_int_equal(who(b, others[0]), '2');
+    assert_int_equal(who(b, b->share), '-');
+    expect_failure(b, ERR_CONNECT, IP(9));
+    assert_int_equal(who(b, others[1]), '2');
+    assert_int_equal(who(b, b->share), '-');
+    expect_failure(b, ERR_CONNECT, "::1");
+    assert_int_equal(who(b, b->share), '2');
+    http_share_free(others[0]);
+    http_share_free(others[1]);
+}
+
 /* The answer's order changes from query to query; a share stays, and so does its connection. */
 static void test_share_stays(void **state)
 {
@@ -432,6 +449,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_shares_rotate),
+        CASE(test_ipv4_first),
         CASE(test_share_stays),
         CASE(test_name_moves),
         CASE(test_refused),

@@ -362,7 +362,15 @@ static void test_refused(void **state)
 
 /* ---- the key's traces */
 
-/* How often the secret, given with every byte inverted, is in our writable memory. */
+/* AddressSanitizer by itself overwrites what is freed. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "max_free_fill_size=0";
+}
+
+/* How often the secret's end, given with every byte inverted, is in our writable memory. An
+ * allocator writes over the beginning of what is freed. */
 static size_t traces_of(const unsigned char *inverted, size_t len)
 {
     FILE *maps = fopen("/proc/self/maps", "re"), *mem = fopen("/proc/self/mem", "re");
@@ -402,15 +410,15 @@ static void test_key_is_wiped(void **state)
     struct http_sign with_key = ecs;
     with_key.secret_key = key;
     struct http_request r = signed_request("GET", "/", &with_key);
-    assert_true(traces_of(inverted, sizeof inverted) >= 1);
+    assert_true(traces_of(inverted + 20, sizeof inverted - 20) >= 1);
     http_start(b->share, &r, keep_answer, &b->got);
     mem_wipe(key, sizeof inverted);
-    assert_true(traces_of(inverted, sizeof inverted) >= 1); /* a copy */
+    assert_true(traces_of(inverted + 20, sizeof inverted - 20) >= 1); /* a copy */
     wait_calls(&b->world, &b->got.calls, 1);
     assert_int_equal(b->got.answer.error.code, ERR_NONE);
     http_share_free(b->share); /* libcurl keeps it with the connection */
     b->share = NULL;
-    assert_int_equal(traces_of(inverted, sizeof inverted), 0);
+    assert_int_equal(traces_of(inverted + 20, sizeof inverted - 20), 0);
     free(key);
 }
 
