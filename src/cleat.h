@@ -55,6 +55,20 @@ typedef void cleat_option_fn(void *arg, const char *section, const char *key, co
                              const char *range, const char *fallback, const char *help);
 void cleat_config_options(cleat_option_fn *fn, void *arg);
 
+/* Reads what the configuration names at its engines (an AWS account: target groups, load
+ * balancer, task definition, bucket, role) and tells what would hurt and what cures it. level:
+ * 0 error, 1 warning. config is borrowed and was checked. done is called once, within about a
+ * minute, also when nobody answers; classes without such engines need no network and no time.
+ * Free it afterwards, or earlier, which cancels it; not from within a callback. */
+struct cleat_examination;
+typedef void cleat_finding_fn(void *arg, const char *class_name, int level, const char *problem,
+                              const char *cure);
+struct cleat_examination *cleat_config_examine(struct event_base *base,
+                                               const struct cleat_config *config,
+                                               cleat_finding_fn *finding,
+                                               void (*done)(void *arg), void *arg);
+void cleat_examination_free(struct cleat_examination *);
+
 /* ---- the coordinator ---- */
 
 void cleat_set_log(cleat_log_fn *fn, void *arg, int level); /* process-wide; NULL: stderr */
@@ -75,7 +89,7 @@ void cleat_free(struct cleat *);
  * (404). */
 
 /* request: {"request_id","tenant","user","thread","run","parent","class","env":{…},
- *           "create_timeout_s","idle_timeout_s","max_lifetime_s","exec_timeout_s"}.
+ *           "create_timeout_s","idle_timeout_s","max_lifetime_s","exec_timeout_s","input"}.
  * Done when the session is committed, not when it is ready. The document is the session.
  * created in it tells a new session from one that this request id already had. */
 struct cleat_call *cleat_create(struct cleat *, const char *tenant, const char *request,

@@ -32,14 +32,14 @@ _cleat() {
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
-    --class | --request-id | --tenant | --user | --env | --count | --timeout)
+    --class | --request-id | --tenant | --user | --env | --input | --count | --timeout)
         return
         ;;
     esac
     local words
     case $command in
     "") words="$commands --socket --json --version --help" ;;
-    create) words="--class --request-id --tenant --user --env --count --timeout --wait --json" ;;
+    create) words="--class --request-id --tenant --user --env --input --count --timeout --wait --json" ;;
     exec) words="--timeout --bash --json $(_cleat_ids "${socket[@]}")" ;;
     ps) words="--all --json" ;;
     show) words="--json $(_cleat_ids "${socket[@]}")" ;;

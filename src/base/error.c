@@ -28,6 +28,7 @@ static const struct {
     [ERR_REGISTER] = {"register_failed", 502, true},
     [ERR_MISROUTE] = {"misroute", 502, true},
     [ERR_EXEC_TIMEOUT] = {"exec_timeout", 504, false},
+    [ERR_INPUT] = {"input_failed", 502, true},
     [ERR_CANCELLED] = {"cancelled", 409, false},
     [ERR_CONNECT] = {"connect_failed", 502, true},
     [ERR_TIMEOUT] = {"timeout", 504, true},

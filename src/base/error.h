@@ -27,6 +27,7 @@ enum error_code {
     ERR_REGISTER,       /* register_failed 502, retryable */
     ERR_MISROUTE,       /* misroute 502, retryable */
     ERR_EXEC_TIMEOUT,   /* exec_timeout 504 */
+    ERR_INPUT,          /* input_failed 502, retryable: it did not reach its container */
     ERR_CANCELLED,      /* cancelled 409 */
     /* what went wrong on a connection */
     ERR_CONNECT,  /* connect_failed 502, retryable: nothing was sent */

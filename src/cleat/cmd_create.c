@@ -47,6 +47,7 @@ static int read_options(struct plan *plan, int argc, char **argv)
         {"tenant", required_argument, NULL, 't'},
         {"user", required_argument, NULL, 'u'},
         {"env", required_argument, NULL, 'e'},
+        {"input", required_argument, NULL, 'i'},
         {"count", required_argument, NULL, 'n'},
         {"timeout", required_argument, NULL, 's'},
         {"wait", no_argument, NULL, 'w'},
@@ -62,6 +63,8 @@ static int read_options(struct plan *plan, int argc, char **argv)
             status = set_text(plan->request, "user", optarg);
         else if (o == 'e')
             status = add_env(plan->request, optarg);
+        else if (o == 'i')
+            status = set_text(plan->request, "input", optarg);
         else if (o == 'r')
             plan->request_id = optarg;
         else if (o == 'w')

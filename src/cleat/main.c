@@ -18,7 +18,8 @@
 
 static const struct command commands[] = {
     {"create",
-     "[--class C] [--request-id R] [--tenant T] [--user U] [--env K=V]… [--count N] [--wait]",
+     "[--class C] [--request-id R] [--tenant T] [--user U] [--env K=V]… [--input URL]\n"
+     "    [--count N] [--wait]",
      "open sessions and print their ids", cmd_create},
     {"exec", "[--timeout S] [--bash] ID CODE | - | -- ARGV…", "run code in a session",
      cmd_exec},

@@ -66,6 +66,15 @@ static void describe_phases(struct buf *line, const json_t *session)
     }
 }
 
+/* What it waits for out of the ordinary, or what its launch is at. */
+static void describe_wait(struct buf *line, const json_t *session)
+{
+    const char *wait = json_string_value(json_object_get(session, "waiting_for"));
+    const char *progress = json_string_value(json_object_get(session, "progress"));
+    if (wait || progress)
+        buf_printf(line, "  %s%s", wait ? "waiting for " : "", wait ? wait : progress);
+}
+
 static void draw_session(const char *id, const json_t *session)
 {
     struct buf line = {0};
@@ -81,6 +90,7 @@ static void draw_session(const char *id, const json_t *session)
     if (attempt > 1)
         buf_printf(&line, "  attempt %d:", (int)attempt);
     describe_phases(&line, session);
+    describe_wait(&line, session);
     fprintf(stderr, "\r\033[K%s\n", line.data);
     buf_free(&line);
 }

@@ -10,7 +10,8 @@ const struct kind phase_kinds[] = {
     {"queue", "#c3cad5", 'q', 250}, {"launch", "#2f6db5", 'l', 25},
     {"start", "#74b3e0", 's', 74},  {"register", "#6a51a3", 'g', 97},
     {"check", "#b39ddb", 'c', 140}, {"route", "#f0a33a", 'r', 214},
-    {"stage", "#e5734a", 'i', 203}, {NULL, NULL, 0, 0},
+    {"stage", "#e5734a", 'i', 203}, {"capacity", "#8d99a8", 'w', 246},
+    {"input", "#c98bb9", 'n', 175}, {NULL, NULL, 0, 0},
 };
 const struct kind cleanup_kinds[] = {
     {"local", "#7b8794", 'L', 244},      {"upload", "#159a8c", 'U', 36},

@@ -201,6 +201,46 @@ static void run(struct loop *loop, const struct configuration *c)
     signal_watch_free(interrupt);
 }
 
+/* ---- the account ---- */
+
+struct look {
+    struct loop *loop;
+    unsigned errors, warnings;
+};
+
+static void on_finding(void *arg, const char *class_name, int level, const char *problem,
+                       const char *cure)
+{
+    struct look *look = arg;
+    bool is_error = level == 0;
+    look->errors += is_error;
+    look->warnings += !is_error;
+    printf("class %s: %s: %s; cure: %s\n", class_name, is_error ? "error" : "warning", problem,
+           cure);
+}
+
+static void on_looked(void *arg)
+{
+    struct look *look = arg;
+    loop_stop(look->loop);
+}
+
+/* What the file says is fine; is what it names? */
+static int examine(const struct configuration *c)
+{
+    struct look look = {.loop = loop_new(NULL)};
+    log_set_level(LOG_LEVEL_ERROR);
+    cleat_set_log(NULL, NULL, LOG_LEVEL_ERROR);
+    struct cleat_examination *x = cleat_config_examine(loop_base(look.loop), c->coordinator,
+                                                       on_finding, on_looked, &look);
+    loop_run(look.loop);
+    cleat_examination_free(x);
+    loop_free(look.loop);
+    if (look.errors == 0)
+        puts(look.warnings ? "the configuration works" : "the configuration is fine");
+    return look.errors ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 /* The coordinator comes before the socket: its lock on the state directory is what keeps a
  * second cleatd away from the first one's socket. */
 static int serve(struct configuration *c)
@@ -244,7 +284,7 @@ int main(int argc, char **argv)
     if (configure(&c, &line)) {
         status = EXIT_SUCCESS;
         if (line.check) {
-            puts("the configuration is fine");
+            status = examine(&c);
         } else {
             start_log(&c.own);
             status = serve(&c);

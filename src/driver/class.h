@@ -64,6 +64,8 @@ struct class
 
 extern const struct option class_options[];
 
+bool class_uses_aws(const struct class *); /* runtime, balancer or artifacts */
+
 /* Something that an engine's or account's settings would break. */
 enum finding_level { FINDING_ERROR, FINDING_WARNING };
 typedef void finding_fn(void *arg, enum finding_level, const char *problem, const char *cure);

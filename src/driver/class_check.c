@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "driver/addresses.h"
 #include "driver/class.h"
+#include "driver/s3_url.h"
 
 static size_t list_length(char *const *list)
 {
@@ -26,6 +27,13 @@ static bool is_word(const char *text)
 {
     return *text && text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                       "0123456789._:-")] == '\0';
+}
+
+/* "" is fine; else a token of RFC 9110, in what ALB rules take. */
+static bool is_header_name(const char *text)
+{
+    return text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                             "0123456789_-")] == '\0';
 }
 
 static const char *haproxy_problem(const struct class *c)
@@ -66,10 +74,113 @@ static const char *docker_problem(const struct class *c)
     return NULL;
 }
 
+static bool is_in_s3(const char *url)
+{
+    return strncmp(url, S3_SCHEME, strlen(S3_SCHEME)) == 0;
+}
+
+static bool is_directory_url(const char *url)
+{
+    return strncmp(url, "file:///", 8) == 0 && url[8];
+}
+
+bool class_uses_aws(const struct class *c)
+{
+    return c->runtime == RUNTIME_ECS || c->balancer == BALANCER_ALB || is_in_s3(c->artifacts);
+}
+
+static const char *artifacts_problem(const struct class *c)
+{
+    struct s3_url url;
+    bool in_s3 = s3_url_parse(&url, c->artifacts);
+    if (*c->artifacts && !in_s3 && !is_directory_url(c->artifacts))
+        return "artifacts is \"file:///DIRECTORY\", \"s3://BUCKET/PREFIX\" or empty";
+    if (*c->artifacts && !in_s3 && c->runtime == RUNTIME_ECS)
+        return "artifacts of runtime ecs are in S3: a task sees no directory of this machine";
+    if (!*c->s3_role)
+        return NULL;
+    if (strncmp(c->s3_role, "arn:", 4) != 0 || !strstr(c->s3_role, ":role/"))
+        return "s3_role is the ARN of a role";
+    if (!in_s3)
+        return "s3_role needs artifacts in S3";
+    return c->proof == PROOF_NONE
+               ? "s3_role needs proof: a container without it takes no credentials"
+               : NULL;
+}
+
+/* "TENANT=URL" */
+static bool is_source(const char *text)
+{
+    struct s3_url url;
+    size_t name = strcspn(text, "=");
+    if (name == 0 || !text[name])
+        return false;
+    const char *from = text + name + 1;
+    return is_directory_url(from) || s3_url_parse(&url, from);
+}
+
+static const char *input_problem(const struct class *c)
+{
+    size_t count = list_length(c->input_sources);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_source(c->input_sources[i]))
+            return "input_sources takes TENANT=file:///DIRECTORY or TENANT=s3://BUCKET/PREFIX";
+        if (!is_in_s3(c->artifacts) && strstr(c->input_sources[i], "=" S3_SCHEME))
+            return "input_sources in S3 need artifacts in S3";
+    }
+    if (count > 0 && !*c->artifacts)
+        return "input_sources need artifacts: input reaches its container through them";
+    if (c->input_path[0] != '/' || strstr(c->input_path, ".."))
+        return "input_path is not an absolute path without \"..\"";
+    return NULL;
+}
+
+static const char *ecs_problem(const struct class *c)
+{
+    if (c->ecs_task[0] != '/')
+        return "ecs_task is not the absolute path of a RunTask template";
+    if (!*c->ecs_cluster)
+        return "ecs_cluster is not set";
+    return *c->ecs_container ? NULL : "ecs_container is not set";
+}
+
+static const char *alb_problem(const struct class *c)
+{
+    size_t groups = list_length(c->alb_target_groups), urls = list_length(c->alb_urls);
+    if (groups == 0)
+        return "alb_target_groups names no target group";
+    for (size_t i = 0; i < groups; i++) {
+        if (strncmp(c->alb_target_groups[i], "arn:", 4) != 0 ||
+            !strstr(c->alb_target_groups[i], ":targetgroup/"))
+            return "alb_target_groups takes ARNs of target groups";
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(c->alb_target_groups[i], c->alb_target_groups[j]) == 0)
+                return "alb_target_groups names a target group twice";
+    }
+    if (urls != 1 && urls != groups)
+        return "alb_urls needs one URL, or one for each of alb_target_groups";
+    for (size_t i = 0; i < urls; i++)
+        if (!is_url(c->alb_urls[i]))
+            return "alb_urls takes http://HOST:PORT or https://HOST:PORT, without a path";
+    if (urls < groups && !*c->alb_header)
+        return "several alb_target_groups behind one URL need alb_header";
+    if (!is_header_name(c->alb_header))
+        return "alb_header is no name of a header";
+    if (c->alb_mode == ALB_SHARED && list_length(c->cookies) == 0)
+        return "cookies names no cookie";
+    return NULL;
+}
+
 static const char *problem(const struct class *c)
 {
-    if (*c->artifacts && strncmp(c->artifacts, "file:///", 8) != 0)
-        return "artifacts is \"file:///DIRECTORY\" or empty";
+    if (artifacts_problem(c))
+        return artifacts_problem(c);
+    if (input_problem(c))
+        return input_problem(c);
+    if (c->runtime == RUNTIME_ECS && ecs_problem(c))
+        return ecs_problem(c);
+    if (c->balancer == BALANCER_ALB && alb_problem(c))
+        return alb_problem(c);
     if (c->gather_max_ms < c->gather_ms)
         return "gather_max_ms is below gather_ms";
     if (c->runtime == RUNTIME_DOCKER && docker_problem(c))

@@ -7,6 +7,9 @@
 #include "driver/class.h"
 #include "http/aws.h"
 
+#define GRANT_LIFE_S 3600 /* what is asked for; a chained role gets no more (IAM User Guide)   \
+                           */
+
 struct grant;
 
 /* keys is NULL when e says why not; owned by the caller of the callback (valid during the
@@ -14,11 +17,16 @@ struct grant;
 typedef void grant_fn(void *arg, const struct error *e, const struct aws_keys *keys);
 
 /* class has an s3_role and artifacts in S3. done is called once, from the loop. */
-struct grant *grant_start(struct aws *, const struct class *, const char *owner,
+struct grant *grant_start(struct loop *, struct aws *, const struct class *, const char *owner,
                           const char *session, grant_fn *done, void *arg);
-void grant_cancel(struct grant *);
+void grant_cancel(struct grant *); /* NULL is fine; never calls back */
 
-/* The session policy; free(). For tests that compare it with contrib/aws. */
-char *grant_policy(const char *bucket, const char *prefix, const char *session);
+/* The session policy, for the partition of the role's ARN ("aws", "aws-cn"); free(). */
+char *grant_policy(const char *role, const char *bucket, const char *prefix,
+                   const char *session);
+
+/* Reads STS's answer; keys: strings to free(). For tests. */
+bool grant_read(const void *body, size_t len, int64_t now_ms, struct aws_keys *keys,
+                struct error *e);
 
 #endif

@@ -19,6 +19,8 @@
 #include "driver/addresses.h"
 #include "driver/later.h"
 #include "driver/runtime.h"
+#include "driver/s3_url.h"
+#include "http/aws.h"
 #include "loop/child.h"
 
 #define WORKSPACE_MODE 0700
@@ -282,7 +284,7 @@ static char **split_command(const struct runtime *rt, char **text)
 static const char *const sandbox_names[] = {"auto", "bwrap", "none"};
 static const char *const network_names[] = {"none", "host"};
 
-#define ENVIRONMENT_MAX 24
+#define ENVIRONMENT_MAX 64
 
 struct environment {
     char *lines[ENVIRONMENT_MAX + 1];
@@ -311,6 +313,27 @@ static unsigned sandbox_uid(const struct process *p)
     return UID_BASE + (a << 16 | b << 8 | c);
 }
 
+/* Of our own environment: how S3 is reached, and, when the session gets no credentials of its
+ * own, how ours are found. */
+static void pass_aws(struct environment *env, const struct runtime *rt)
+{
+    static const char *const places[] = {
+        "AWS_REGION=", "AWS_DEFAULT_REGION=", "AWS_ENDPOINT_URL=", "AWS_ENDPOINT_URL_S3=",
+        "AWS_CA_BUNDLE="};
+    const char *region = rt->env.aws ? aws_region(rt->env.aws) : "";
+    bool all = !*rt->env.class->s3_role;
+    for (char **v = environ; *v; v++) {
+        bool wanted = all && (strncmp(*v, "AWS_", 4) == 0 || strncmp(*v, "HOME=", 5) == 0);
+        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+            wanted = wanted || strncmp(*v, places[i], strlen(places[i])) == 0;
+        if (wanted && !(*region && strncmp(*v, "AWS_REGION=", 11) == 0) &&
+            env->count < ENVIRONMENT_MAX - 1)
+            set(env, "%s", *v);
+    }
+    if (*region)
+        set(env, "AWS_REGION=%s", region);
+}
+
 static void fill_environment(struct environment *env, const struct process *p,
                              const struct launch *l)
 {
@@ -334,6 +357,8 @@ static void fill_environment(struct environment *env, const struct process *p,
     set(env, "CLEAT_PROCESSES=%lld", (long long)c->processes);
     set(env, "CLEAT_IDLE_TIMEOUT_S=%lld", (long long)l->idle_timeout_s);
     set(env, "CLEAT_LIFETIME_S=%lld", (long long)l->lifetime_s);
+    if (strncmp(c->artifacts, S3_SCHEME, strlen(S3_SCHEME)) == 0)
+        pass_aws(env, p->rt);
 }
 
 static void free_environment(struct environment *env)

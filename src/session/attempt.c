@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "session/attempt.h"
 #include "session/journal.h"
+#include "session/grants.h"
 #include "session/launch.h"
 #include "session/message.h"
 #include "session/session.h"
@@ -49,6 +50,7 @@ void attempt_quiet(struct attempt *a)
     sweep_leave(a);
     message_reset(&a->message);
     message_reset(&a->cleanup.message);
+    grants_quiet(a);
 }
 
 void attempt_free(struct attempt *a)

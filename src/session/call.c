@@ -9,6 +9,7 @@
 #include "session/config.h"
 #include "session/document.h"
 #include "session/execution.h"
+#include "session/input.h"
 #include "session/request.h"
 #include "session/session.h"
 
@@ -266,6 +267,13 @@ static enum error_code check_tenant(const struct cleat *core, const struct creat
     return ERR_NONE;
 }
 
+static enum error_code check_input(const struct cleat *core, const struct create_request *r,
+                                   struct error *e)
+{
+    const struct class *class = config_class(core->config, r->class_name);
+    return r->input ? input_allow(class, r->tenant, r->input, e) : ERR_NONE;
+}
+
 /* Whether another session can be taken. */
 static enum error_code check_room(struct cleat *core, struct error *e)
 {
@@ -294,7 +302,8 @@ struct cleat_call *cleat_create(struct cleat *core, const char *tenant, const ch
         error_set(&e, ERR_BLOCKED, "this request id had a session that was closed");
     else if (s && strcmp(s->parameters, r.parameters) != 0)
         error_set(&e, ERR_CONFLICT, "this request id has a session with other parameters");
-    else if (!s && check_tenant(core, &r, &e) == ERR_NONE)
+    else if (!s && check_input(core, &r, &e) == ERR_NONE &&
+             check_tenant(core, &r, &e) == ERR_NONE)
         check_room(core, &e);
     if (e.code != ERR_NONE) {
         call = refuse(core, &e, s != NULL, NULL, done, arg);

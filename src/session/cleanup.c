@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/cleanup.h"
+#include "session/grants.h"
 #include "session/launch.h"
 #include "session/message.h"
 #include "session/route.h"
@@ -227,11 +228,12 @@ static void upload(struct attempt *a)
         return;
     }
     session_at(s, c->upload_deadline);
+    grants_step(a);
     if (c->message.state == OP_RUNNING)
         return;
     if (session_not_before(s, c->upload_retry_at))
         return;
-    if (a->direct || route_step(a))
+    if ((a->direct || route_step(a)) && grants_valid(a))
         send_upload(a);
 }
 

@@ -9,6 +9,7 @@
 #include "loop/child.h"
 #include "session/call.h"
 #include "session/config.h"
+#include "session/drivers.h"
 #include "session/journal.h"
 #include "session/recovery.h"
 #include "session/session.h"
@@ -19,10 +20,22 @@
     0711 /* users' code under other uids passes through to its own workspace */
 
 /* The drivers by the index of their option's choice. */
-static const struct runtime_ops *const runtimes[] = {
-    [RUNTIME_PROCESS] = &runtime_process, [RUNTIME_DOCKER] = &runtime_docker};
-static const struct balancer_ops *const balancers[] = {
-    [BALANCER_DIRECT] = &balancer_direct, [BALANCER_HAPROXY] = &balancer_haproxy};
+static const struct runtime_ops *const runtimes[] = {[RUNTIME_PROCESS] = &runtime_process,
+                                                     [RUNTIME_DOCKER] = &runtime_docker,
+                                                     [RUNTIME_ECS] = &runtime_ecs};
+static const struct balancer_ops *const balancers[] = {[BALANCER_DIRECT] = &balancer_direct,
+                                                       [BALANCER_HAPROXY] = &balancer_haproxy,
+                                                       [BALANCER_ALB] = &balancer_alb};
+
+const struct runtime_ops *runtime_of(const struct class *class)
+{
+    return runtimes[class->runtime];
+}
+
+const struct balancer_ops *balancer_of(const struct class *class)
+{
+    return balancers[class->balancer];
+}
 
 const char *cleat_version(void)
 {
@@ -180,14 +193,15 @@ static bool open_group(struct cleat *core, struct group *g, struct class *class,
     struct settings *set = core->settings;
     g->core = core;
     g->class = class;
-    g->runtime_ops = runtimes[class->runtime];
-    g->balancer_ops = balancers[class->balancer];
+    g->runtime_ops = runtime_of(class);
+    g->balancer_ops = balancer_of(class);
     g->runtime = g->runtime_ops->open(&(struct runtime_env){.loop = core->loop,
                                                             .client = core->client,
                                                             .class = class,
                                                             .owner = set->owner,
                                                             .state_dir = set->state_dir,
                                                             .executor = set->executor,
+                                                            .aws = core->aws,
                                                             .on_exit = on_exit_of,
                                                             .on_progress = on_progress,
                                                             .arg = g},
@@ -198,6 +212,7 @@ static bool open_group(struct cleat *core, struct group *g, struct class *class,
                                                                .client = core->client,
                                                                .class = class,
                                                                .owner = set->owner,
+                                                               .aws = core->aws,
                                                                .on_target = on_target,
                                                                .arg = g},
                                         e);
@@ -251,6 +266,8 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     core->clock_offset = loop_wall_ms(core->loop) - loop_now_ms(core->loop);
     core->started = core_now(core);
     core->client = http_client_new(core->loop);
+    const char *region = core->settings->aws_region;
+    core->aws = aws_new(core->loop, core->client, *region ? region : NULL, NULL);
     TAILQ_INIT(&core->sessions);
     TAILQ_INIT(&core->queue);
     TAILQ_INIT(&core->journal);
@@ -312,6 +329,7 @@ void cleat_free(struct cleat *core)
     if (core->store)
         core->store_ops->close(core->store);
     journal_forget(core);
+    aws_free(core->aws);
     http_client_free(core->client);
     loop_free(core->loop);
     mem_wipe(core->master, sizeof(core->master));

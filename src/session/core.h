@@ -14,6 +14,7 @@
 #include "driver/class.h"
 #include "driver/runtime.h"
 #include "driver/store.h"
+#include "http/aws.h"
 #include "http/client.h"
 #include "http/cookie.h"
 #include "http/pool.h"
@@ -51,7 +52,7 @@ extern const char *const attempt_state_names[ATTEMPT_STATES];
 
 /* Options of the coordinator itself. */
 struct settings {
-    char *state_dir, *owner, *executor;
+    char *state_dir, *owner, *executor, *aws_region;
     int64_t max_sessions, max_queued, queue_timeout_s, retention_s, max_closed;
 };
 extern const struct option settings_options[];
@@ -79,7 +80,7 @@ struct message {
     enum op_state state;
     char nonce[PROOF_NONCE_SIZE];
     bool direct;
-    bool anonymous;
+    bool anonymous, nameless;
     bool stranger; /* another session named itself: what was sent cannot have run here */
     enum verdict verdict;
     struct error error;
@@ -112,6 +113,18 @@ struct cleanup {
     struct op remove_op, stop_op;
 };
 
+/* What a container holds of credentials for the artifact store (core time). */
+struct grants {
+    struct grant *call;
+    char *sealed; /* fetched, not handed over yet */
+    int64_t sealed_expires;
+    int64_t expires, renew_at; /* of what the container has; 0: nothing */
+    int64_t retry_at;
+    unsigned tries;
+    struct error error;
+    struct message message;
+};
+
 struct attempt {
     TAILQ_ENTRY(attempt) entry;
     struct session *session;
@@ -142,6 +155,9 @@ struct attempt {
     struct route route;
     int64_t contact;   /* last answer to a request that named the session */
     int64_t completed; /* executions that the container has finished, as far as we know */
+
+    struct grants grants;
+    bool claimed, synced; /* it has its environment, its input */
 
     struct op launch_op, add_op;
     struct message message; /* of the step under way */
@@ -186,6 +202,18 @@ struct execution {
 };
 TAILQ_HEAD(execution_list, execution);
 
+/* On its way into the artifact store. */
+struct input {
+    char *url; /* NULL: there is none */
+    bool done, shown;
+    struct child *child; /* copies */
+    struct lines *lines;
+    int64_t files;
+    unsigned tries;
+    int64_t retry_at;
+    struct error error; /* why the newest try failed, here or in the container */
+};
+
 struct context {
     char *tenant, *user, *thread, *run, *parent;
 };
@@ -201,6 +229,7 @@ struct session {
     char *
         parameters; /* canonical JSON of what was asked for: another create must ask the same */
     json_t *env;    /* object or NULL */
+    struct input input;
     int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
 
     enum session_state state;
@@ -270,6 +299,8 @@ struct counters {
 struct cleat {
     struct loop *loop;
     struct http_client *client;
+    struct aws *aws;
+    unsigned copies; /* of inputs, under way */
     const struct store_ops *store_ops;
     struct store *store;
     bool store_failing;

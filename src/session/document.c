@@ -120,6 +120,7 @@ json_t *session_document(const struct session *s)
     json_object_set_new(
         o, "proof",
         json_string(s->group->class->proof == PROOF_REQUIRED ? "required" : "none"));
+    json_object_set_new(o, "input", optional(s->input.url));
     add_attempt(o, s);
     json_object_set_new(o, "waiting_for", waiting_for(s));
     json_object_set_new(o, "executions", json_integer((json_int_t)s->executed));
@@ -247,6 +248,14 @@ static json_t *number(uint64_t n)
     return json_integer((json_int_t)n);
 }
 
+static bool uses_aws(const struct cleat *core)
+{
+    for (size_t i = 0; i < core->group_count; i++)
+        if (class_uses_aws(core->groups[i].class))
+            return true;
+    return false;
+}
+
 char *cleat_status(struct cleat *core)
 {
     struct http_client_stats http;
@@ -269,6 +278,7 @@ char *cleat_status(struct cleat *core)
                                   number(http.connections_opened), "connections_open",
                                   number(http.connections_open), "pools", number(http.shares),
                                   "shared_connections", number(http.shared_connections)));
+    json_object_set_new(o, "aws", uses_aws(core) ? aws_status(core->aws) : json_null());
     json_object_set_new(o, "loop",
                         json_pack("{s:o, s:o, s:I}", "turns", number(loop.turns), "long_turns",
                                   number(loop.long_turns), "longest_turn_us",
@@ -316,7 +326,8 @@ static json_t *isolation_walk(const struct cleat *core, const char *tenant, json
     TAILQ_FOREACH (s, &core->sessions, entry)
         TAILQ_FOREACH (a, &s->attempts, entry) {
             char where[64];
-            bool gone = a->died || a->cleanup.stop != STEP_PENDING; /* its address may be in use again */
+            bool gone = a->died ||
+                        a->cleanup.stop != STEP_PENDING; /* its address may be in use again */
             if (!a->launched || attempt_has_ended(a) || gone)
                 continue;
             snprintf(where, sizeof(where), "%s:%u", a->container.ip,

@@ -53,6 +53,8 @@ static enum verdict judge_plain(const struct message *m, int status)
         return strcmp(id, a->session->id) == 0 && (!ip || strcmp(ip, a->container.ip) == 0)
                    ? VERDICT_PROVEN
                    : VERDICT_MISROUTE;
+    if (m->nameless && m->body && status < 500)
+        return VERDICT_PROVEN;
     if (status == 500 && json_is_false(json_object_get(m->body, "upload_completed")))
         return VERDICT_PROVEN;
     return status >= 500 ? VERDICT_BALANCER : VERDICT_MISROUTE;
@@ -104,7 +106,9 @@ static void answered(void *arg, const struct http_answer *answer)
         a->contact = core_now(a->session->core);
     const char *who = http_answer_header(answer, PROOF_HEADER_SESSION);
     m->stranger = who && strcmp(who, a->session->id) != 0;
-    bool may_bring_cookies = m->verdict == VERDICT_PROVEN && !m->direct && answer->status < 500;
+    bool plain = a->session->group->class->proof == PROOF_NONE;
+    bool may_bring_cookies = m->verdict == VERDICT_PROVEN && !m->direct &&
+                             answer->status < 500 && !(plain && m->nameless);
     if (may_bring_cookies &&
         a->session->group->balancer_ops->sweeps(a->session->group->balancer))
         take_cookies(a, answer);
@@ -152,6 +156,7 @@ void message_send(struct message *m, struct attempt *a, const struct message_opt
     m->attempt = a;
     m->direct = o->direct;
     m->anonymous = o->anonymous;
+    m->nameless = o->nameless;
     m->state = OP_RUNNING;
     loop_random(a->session->core->loop, random, sizeof(random));
     proof_nonce(m->nonce, random);

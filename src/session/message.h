@@ -11,6 +11,7 @@ struct message_options {
     bool direct;  /* to its own address instead of the route */
     bool respond_async;
     bool anonymous; /* a nonce only: who is there has not proven itself yet */
+    bool nameless;  /* a plain container answers this without its session id */
     int64_t connect_timeout_ms, timeout_ms;
     size_t max_answer;
 };

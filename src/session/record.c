@@ -10,9 +10,9 @@
 #include "session/request.h"
 #include "session/session.h"
 
-static const char *const span_names[] = {
-    "queue", "capacity", "launch", "start",      "register", "check", "route",
-    "stage", "local",    "upload", "deregister", "drain",    "stop",  NULL};
+static const char *const span_names[] = {"queue",    "capacity",   "input", "launch", "start",
+                                         "register", "check",      "route", "stage",  "local",
+                                         "upload",   "deregister", "drain", "stop",   NULL};
 static const char *const span_results[] = {"running", "ok", "skipped", "lost", NULL};
 
 static const char *known(const char *const *list, const char *text)
@@ -113,6 +113,10 @@ char *attempt_row(const struct attempt *a)
     json_object_set_new(o, "direct", json_boolean(a->direct));
     json_object_set_new(o, "touched", json_boolean(a->touched));
     json_object_set_new(o, "upload", json_integer(a->cleanup.upload));
+    if (a->grants.expires > 0)
+        json_object_set_new(
+            o, "keys",
+            json_pack("[I, I]", (json_int_t)a->grants.expires, (json_int_t)a->grants.renew_at));
     if (c->header)
         json_object_set_new(o, "cookies",
                             json_pack("{s:s, s:I, s:I, s:i}", "header", c->header, "expires",
@@ -287,6 +291,9 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
         a->touched = json_is_true(json_object_get(o, "touched"));
         if (upload >= STEP_OK && upload <= STEP_LOST)
             a->cleanup.upload = (enum step_result)upload;
+        const json_t *keys = json_object_get(o, "keys");
+        a->grants.expires = json_integer_value(json_array_get(keys, 0));
+        a->grants.renew_at = json_integer_value(json_array_get(keys, 1));
         cookies_from_row(a, json_object_get(o, "cookies"));
     }
     json_decref(o);

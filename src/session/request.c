@@ -6,9 +6,11 @@
 #include "base/mem.h"
 #include "http/json.h"
 #include "session/config.h"
+#include "session/input.h"
 #include "session/request.h"
 
 #define MAX_NAME 128
+#define MAX_INPUT 2048
 #define MAX_ENV 256
 #define MAX_ENV_BYTES 65536
 #define MAX_CODE (4 * 1024 * 1024)
@@ -112,10 +114,20 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
                           const char *text, size_t len, struct create_request *r,
                           struct error *e)
 {
-    static const char *const keys[] = {
-        "request_id",     "tenant",         "user", "thread",           "run",
-        "parent",         "class",          "env",  "create_timeout_s", "idle_timeout_s",
-        "max_lifetime_s", "exec_timeout_s", NULL};
+    static const char *const keys[] = {"request_id",
+                                       "tenant",
+                                       "user",
+                                       "thread",
+                                       "run",
+                                       "parent",
+                                       "class",
+                                       "env",
+                                       "create_timeout_s",
+                                       "idle_timeout_s",
+                                       "max_lifetime_s",
+                                       "exec_timeout_s",
+                                       "input",
+                                       NULL};
     *r =
         (struct create_request){.tenant = tenant ? tenant : "default", .class_name = "default"};
     *e = (struct error){0};
@@ -139,6 +151,9 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
         error_set(e, ERR_FORBIDDEN, "tenant: a session of another tenant cannot be made");
     js_object(o, "env", false, &r->env, e);
     check_env(r->env, e);
+    js_string(o, "input", false, MAX_INPUT, &r->input, e);
+    if (r->input && e->code == ERR_NONE)
+        input_check(r->input, e);
     const struct class *class =
         e->code == ERR_NONE ? config_class(config, r->class_name) : NULL;
     if (e->code == ERR_NONE && !class)

@@ -9,6 +9,7 @@ struct create_request {
     json_t *json; /* owns the strings below */
     const char *request_id, *tenant, *user, *thread, *run, *parent, *class_name;
     json_t *env; /* borrowed */
+    const char *input;
     int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
     char *parameters; /* canonical, without the request id */
 };

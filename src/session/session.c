@@ -8,6 +8,7 @@
 #include "session/attempt.h"
 #include "session/call.h"
 #include "session/execution.h"
+#include "session/input.h"
 #include "session/journal.h"
 #include "session/request.h"
 #include "session/session.h"
@@ -70,6 +71,7 @@ void session_free(struct session *s)
 {
     struct cleat *core = s->core;
     calls_forget(s);
+    input_stop(s);
     while (!TAILQ_EMPTY(&s->executions))
         execution_free(TAILQ_FIRST(&s->executions));
     while (!TAILQ_EMPTY(&s->attempts))
@@ -94,6 +96,7 @@ void session_free(struct session *s)
     free(s->request_key);
     free(s->class_name);
     free(s->parameters);
+    free(s->input.url);
     free(s->spans);
     json_decref(s->env);
     free(s);
@@ -108,6 +111,7 @@ void session_fill(struct session *s, const struct create_request *r)
     s->class_name = mem_strdup(r->class_name);
     s->parameters = mem_strdup(r->parameters);
     s->env = json_incref(r->env);
+    s->input.url = mem_strdup(r->input);
     s->create_timeout_s = r->create_timeout_s;
     s->idle_timeout_s = r->idle_timeout_s;
     s->max_lifetime_s = r->max_lifetime_s;
@@ -254,6 +258,7 @@ void session_go(struct session *s, enum session_state to)
     if (to == SESSION_CLOSING) {
         s->closing = now;
         session_has_room(s);
+        input_stop(s);
     }
     if (session_is_over(s)) {
         s->closed = now;

@@ -8,10 +8,13 @@
 #include "session/call.h"
 #include "session/cleanup.h"
 #include "session/execution.h"
+#include "session/grants.h"
+#include "session/input.h"
 #include "session/launch.h"
 #include "session/message.h"
 #include "session/route.h"
 #include "session/session.h"
+#include "session/stage.h"
 #include "session/steps.h"
 
 #define STEPS_PER_WAKE 32
@@ -154,63 +157,9 @@ static void take_route(struct attempt *a)
         attempt_go(a, a->session->ready ? ATTEMPT_LIVE : ATTEMPT_STAGING);
 }
 
-static void take_stage_answer(struct attempt *a)
-{
-    struct session *s = a->session;
-    const struct message *m = &a->message;
-    if (m->verdict == VERDICT_PROVEN && m->status == 200) {
-        attempt_go(a, ATTEMPT_LIVE);
-        return;
-    }
-    if (m->verdict == VERDICT_MISROUTE) {
-        attempt_misrouted(a, "stage");
-        route_drop(a);
-        attempt_go(a, ATTEMPT_ROUTING);
-        a->route.retry_at = core_now(s->core) + s->group->class->backoff_base_ms;
-        return;
-    }
-    if (m->verdict == VERDICT_PROVEN) {
-        struct error e;
-        error_set(&e, ERR_PERMANENT, "the container refused its environment (%d)", m->status);
-        attempt_fail(a, &e);
-        return;
-    }
-    message_reset(&a->message);
-    a->retry_at = core_now(s->core) + s->group->class->backoff_base_ms;
-}
-
-/* Hands the session's environment over. A container without any has nothing to stage. */
-static void stage(struct attempt *a)
-{
-    struct session *s = a->session;
-    if (!s->env || json_object_size(s->env) == 0) {
-        attempt_go(a, ATTEMPT_LIVE);
-        return;
-    }
-    if (a->message.state == OP_DONE)
-        take_stage_answer(a);
-    if (a->state == ATTEMPT_STAGING && a->route.suspect) {
-        a->route.confirmed = false;
-        attempt_go(a, ATTEMPT_ROUTING);
-    }
-    if (a->state != ATTEMPT_STAGING || a->message.state == OP_RUNNING)
-        return;
-    if (session_not_before(s, a->retry_at))
-        return;
-    json_t *body = json_pack("{s:s, s:O}", "session_id", s->id, "env", s->env);
-    int64_t timeout = s->group->class->step_timeout_s * 1000;
-    message_send(&a->message, a,
-                 &(struct message_options){.method = "POST",
-                                           .path = "/session/claim",
-                                           .body = body,
-                                           .connect_timeout_ms = timeout,
-                                           .timeout_ms = timeout,
-                                           .max_answer = START_MAX_ANSWER});
-    json_decref(body);
-}
-
 static void live(struct attempt *a)
 {
+    grants_step(a);
     route_keep(a);
     if (!a->route.confirmed)
         attempt_go(a, ATTEMPT_ROUTING);
@@ -235,7 +184,7 @@ void attempt_step(struct attempt *a)
         [ATTEMPT_REGISTERING] = enroll,
         [ATTEMPT_CHECKING] = check,
         [ATTEMPT_ROUTING] = take_route,
-        [ATTEMPT_STAGING] = stage,
+        [ATTEMPT_STAGING] = stage_step,
         [ATTEMPT_LIVE] = live,
         [ATTEMPT_ENDING] = cleanup_step,
         [ATTEMPT_SALVAGING] = cleanup_step};
@@ -277,10 +226,22 @@ static void queued(struct session *s)
         session_wake(TAILQ_FIRST(&core->queue));
 }
 
+/* What a session was at when its time was over says more than that it was. */
+static bool past_create_timeout(struct session *s)
+{
+    int64_t deadline = s->opened + s->create_timeout_s * 1000;
+    if (s->input.error.code != ERR_NONE)
+        return past(s, deadline, ERR_INPUT, "create_timeout", s->input.error.message);
+    return past(s, deadline, ERR_CREATE_TIMEOUT, "create_timeout",
+                "the session was not ready within its create_timeout_s");
+}
+
 static void opening(struct session *s)
 {
-    if (past(s, s->opened + s->create_timeout_s * 1000, ERR_CREATE_TIMEOUT, "create_timeout",
-             "the session was not ready within its create_timeout_s"))
+    if (past_create_timeout(s))
+        return;
+    input_step(s);
+    if (s->state != SESSION_OPENING)
         return;
     if (s->attempt) {
         if (s->attempt->state == ATTEMPT_LIVE)
@@ -348,7 +309,7 @@ static bool attempt_awaits(const struct attempt *a)
     for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
         if (ops[i] == OP_RUNNING)
             return true;
-    return a->sweep || !attempt_durable(a);
+    return a->sweep || grants_running(a) || !attempt_durable(a);
 }
 
 /* I8: who is not over waits for a moment, an op, a commit or a listing. */
@@ -356,6 +317,8 @@ static bool session_awaits(const struct session *s)
 {
     const struct attempt *a;
     if (s->wake_at > 0 || session_is_over(s) || !session_durable(s) || s->core->listing > 0)
+        return true;
+    if (input_is_running(s))
         return true;
     if (s->running && s->running->message.state == OP_RUNNING)
         return true;

@@ -196,13 +196,12 @@ void signal_watch_free(struct signal_watch *watch)
 struct fd_watch *fd_watch_new(struct loop *loop, int fd, bool for_write, loop_fn *fn, void *arg)
 {
     (void)loop, (void)fd, (void)for_write, (void)fn, (void)arg;
-    abort();
+    return NULL; /* what a simulated child wrote is read when it has ended */
 }
 
 void fd_watch_free(struct fd_watch *watch)
 {
     (void)watch;
-    abort();
 }
 
 /* ---- the world turns it ---- */
