@@ -64,7 +64,7 @@ static void step(void *arg)
     if (helper_pids(pids) > 0)
         return;
     write_status(c);
-    if (!c->config->artifact_dir) {
+    if (!config_has_store(c->config)) {
         finish(c, NULL);
         return;
     }

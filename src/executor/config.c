@@ -32,7 +32,7 @@ const struct option config_options[] = {
     TEXT("CLEAT_LISTEN", 64, "127.0.0.1:8080", listen, "Address and port to serve."),
     TEXT("CLEAT_WORKSPACE", LONGEST_PATH, "", workspace, "The container's directory."),
     TEXT("CLEAT_ARTIFACTS", LONGEST_PATH, "", artifacts,
-         "Where artifacts go, file:///DIR; empty: nowhere."),
+         "Where artifacts go, file:///DIR or s3://BUCKET/PREFIX; empty: nowhere."),
     CHOICE("CLEAT_SANDBOX", "auto|bwrap|none", "auto", sandbox, "How user code is confined."),
     CHOICE("CLEAT_NETWORK", "none|host", "none", network, "The network of user code."),
     NUMBER("CLEAT_SANDBOX_UID", 0, INT32_MAX, "0", sandbox_uid,
@@ -45,6 +45,8 @@ const struct option config_options[] = {
     NUMBER("CLEAT_IDLE_TIMEOUT_S", 0, INT32_MAX, "0", idle_s,
            "Ends after that long without a request."),
     NUMBER("CLEAT_LIFETIME_S", 0, INT32_MAX, "0", lifetime_s, "Ends after that long."),
+    NUMBER("CLEAT_UPLOAD_MAX_MB", 0, INT32_MAX, "0", upload_max_mb,
+           "Size of an upload; files beyond it are skipped."),
     TEXT("PATH", 32768, "/usr/local/bin:/usr/bin:/bin", path,
          "Where user code finds programs."),
     TEXT("LANG", 256, "C.UTF-8", lang, "Language of user code."),
@@ -61,6 +63,29 @@ static enum error_code take_secret(struct config *c, struct error *e)
     unsetenv("CLEAT_SECRET");
     return ok ? ERR_NONE
               : error_set(e, ERR_CONFIG, "CLEAT_SECRET is not 64 hexadecimal digits");
+}
+
+static bool for_helpers(const char *variable)
+{
+    return strncmp(variable, "AWS_", 4) == 0 || strncmp(variable, "HOME=", 5) == 0;
+}
+
+/* Credentials, and the ways to more of them, are for the processes that upload. */
+static void take_helper_env(struct config *c)
+{
+    c->helper_env = json_object();
+    for (char **s = environ; *s;) {
+        char *equals = strchr(*s, '=');
+        if (!equals || !for_helpers(*s)) {
+            s++;
+            continue;
+        }
+        char *name = mem_strndup(*s, (size_t)(equals - *s));
+        json_object_set_new(c->helper_env, name, json_string(equals + 1));
+        mem_wipe(equals + 1, strlen(equals + 1));
+        unsetenv(name); /* the others move up */
+        free(name);
+    }
 }
 
 static enum error_code read_options(struct config *c, struct error *e)
@@ -95,15 +120,26 @@ static bool session_valid(const char *s)
                '\0';
 }
 
+static enum error_code check_artifacts(struct config *c, struct error *e)
+{
+    if (s3_is_url(c->artifacts))
+        return s3_place_read(&c->artifact_s3, c->artifacts, e);
+    if (c->artifacts[0] && strncmp(c->artifacts, "file:///", 8) != 0)
+        return error_set(
+            e, ERR_CONFIG,
+            "CLEAT_ARTIFACTS must be file:///DIRECTORY, s3://BUCKET/PREFIX or empty");
+    c->artifact_dir = c->artifacts[0] ? c->artifacts + strlen("file://") : NULL;
+    return ERR_NONE;
+}
+
 static enum error_code check(struct config *c, struct error *e)
 {
     if (!session_valid(c->session))
         return error_set(e, ERR_CONFIG, "SESSION_ID must be 1 to 64 of A-Za-z0-9._-");
     if (c->workspace[0] != '/')
         return error_set(e, ERR_CONFIG, "CLEAT_WORKSPACE must be an absolute path");
-    if (c->artifacts[0] && strncmp(c->artifacts, "file:///", 8) != 0)
-        return error_set(e, ERR_CONFIG, "CLEAT_ARTIFACTS must be file:///DIRECTORY or empty");
-    c->artifact_dir = c->artifacts[0] ? c->artifacts + strlen("file://") : NULL;
+    if (check_artifacts(c, e))
+        return e->code;
     c->home = mem_printf("%s/home", c->workspace);
     c->executions = mem_printf("%s/debug/executions", c->workspace);
     return split_listen(c, e);
@@ -114,6 +150,7 @@ enum error_code config_read(struct config *c, struct error *e)
     *c = (struct config){0};
     *e = (struct error){0};
     enum error_code secret = take_secret(c, e);
+    take_helper_env(c);
     if (secret || read_options(c, e))
         return e->code;
     return check(c, e);
@@ -125,7 +162,14 @@ void config_release(struct config *c)
     free(c->ip);
     free(c->home);
     free(c->executions);
+    s3_place_release(&c->artifact_s3);
+    json_decref(c->helper_env);
     mem_wipe(c, sizeof *c);
+}
+
+bool config_has_store(const struct config *c)
+{
+    return c->artifact_dir || c->artifact_s3.bucket;
 }
 
 uid_t config_user(const struct config *c)

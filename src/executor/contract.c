@@ -180,6 +180,7 @@ static const struct route routes[] = {
     {"POST", "/session/complete", route_complete, false},
     {"GET", "/session/complete", route_complete_state, false},
     {"POST", "/session/claim", route_claim, false},
+    {"POST", "/session/credentials", route_credentials, false},
     {"POST", "/file-sync", route_file_sync, false},
 };
 

@@ -9,6 +9,7 @@
 #include "executor/config.h"
 #include "executor/execution.h"
 #include "executor/nonces.h"
+#include "http/aws.h"
 #include "http/server.h"
 #include "loop/loop.h"
 
@@ -57,8 +58,9 @@ struct executor {
     struct pending_list completing, claiming;
     json_t *claim; /* the body that was taken */
     enum claim_state claim_state;
-    bool confirmed; /* somebody was told that the upload is done */
-    bool stopping;  /* SIGTERM or a limit: exit once the upload is done */
+    struct aws_keys keys; /* that were handed over; access_key NULL: none */
+    bool confirmed;       /* somebody was told that the upload is done */
+    bool stopping;        /* SIGTERM or a limit: exit once the upload is done */
     int exit_code;
     struct timer idle, lifetime, linger;
     struct signal_watch *sigterm, *sigint;
@@ -87,6 +89,7 @@ typedef void route_fn(struct executor *, struct server_request *, const char *re
 route_fn route_execute, route_execution, route_output, route_cancel; /* route_run.c */
 route_fn route_complete, route_complete_state, route_claim;          /* route_session.c */
 route_fn route_file_sync;                                            /* route_sync.c */
+route_fn route_credentials;                                          /* route_credentials.c */
 
 void route_execution_changed(void *executor, struct execution *);
 void route_closing_ended(struct executor *);

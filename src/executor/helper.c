@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/mem.h"
+#include "executor/settings.h"
 #include "loop/child.h"
 
 #define LONGEST_LINE 8192
@@ -19,7 +21,8 @@ struct helper {
     struct loop *loop;
     struct child *child;
     struct fd_watch *watch;
-    int reader;
+    int reader; /* our end of the socket that is its descriptor 1 */
+    bool ready;
     struct buf text;
     struct helper_progress progress;
     struct error error;
@@ -28,6 +31,7 @@ struct helper {
 };
 
 static struct helper *running[HELPERS_MAX];
+static char *settings; /* NULL: none */
 
 static struct helper **find(const struct helper *h)
 {
@@ -65,11 +69,42 @@ void helper_read_line(const char *line, struct helper_progress *p, struct error 
     }
 }
 
+/* The line is far shorter than a socket's buffer: where it does not fit nobody reads. */
+static void tell(struct helper *h)
+{
+    size_t len = settings ? strlen(settings) : 0;
+    if (len == 0 || !h->ready ||
+        send(h->reader, settings, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len)
+        return;
+    error_set(&h->error, ERR_INTERNAL, "the copying process does not listen");
+    child_kill(h->child, SIGKILL, false);
+}
+
+void helper_settings(char *line)
+{
+    if (settings)
+        mem_wipe(settings, strlen(settings));
+    free(settings);
+    settings = line;
+    for (size_t i = 0; i < HELPERS_MAX; i++)
+        if (running[i])
+            tell(running[i]);
+}
+
+static void read_line(struct helper *h, const char *line)
+{
+    if (strcmp(line, SETTINGS_READY) == 0) {
+        h->ready = true;
+        tell(h);
+    }
+    helper_read_line(line, &h->progress, &h->error);
+}
+
 static void read_lines(struct helper *h)
 {
     for (char *end; h->text.len && (end = strchr(h->text.data, '\n'));) {
         *end = '\0';
-        helper_read_line(h->text.data, &h->progress, &h->error);
+        read_line(h, h->text.data);
         buf_drop(&h->text, (size_t)(end + 1 - h->text.data));
     }
     if (h->text.len > LONGEST_LINE)
@@ -134,8 +169,8 @@ static enum error_code spawn(struct helper *h, const char *const *arguments, str
     int ends[2];
     for (size_t i = 0; i + 2 < sizeof argv / sizeof *argv && arguments[i]; i++)
         argv[i + 1] = arguments[i];
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return error_set(e, ERR_INTERNAL, "pipe: %s", strerror(errno));
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return error_set(e, ERR_INTERNAL, "socketpair: %s", strerror(errno));
     h->reader = ends[0];
     fcntl(h->reader, F_SETFL, O_NONBLOCK);
     struct child_spec spec = {

@@ -1,6 +1,9 @@
 /* Work that would block the loop, done by a process of our own program: it prints lines, we
- * read them. total FILES BYTES     what there is to do done FILES BYTES      what is done so
- * far failed TEXT           why it will exit with a failure */
+ * read them.
+ *     ready              it may be told the settings (settings.h)
+ *     total FILES BYTES  what there is to do, as far as it is known
+ *     done FILES BYTES   what is done so far
+ *     failed TEXT        why it will exit with a failure */
 #ifndef CLEAT_EXECUTOR_HELPER_H
 #define CLEAT_EXECUTOR_HELPER_H
 
@@ -28,6 +31,11 @@ typedef void helper_fn(void *arg, const struct error *e, const struct helper_pro
  * (ERR_FULL: HELPERS_MAX run already); done is then never called. */
 struct helper *helper_start(struct loop *, const char *const *arguments, helper_fn *done,
                             void *arg, struct error *e);
+
+/* What helpers are told that say they are ready, those too that run already. line is taken, and
+ * erased in the end; NULL: nothing any more. */
+void helper_settings(char *line);
+
 const struct helper_progress *helper_progress(const struct helper *);
 size_t helper_pids(pid_t out[HELPERS_MAX]); /* of those that run */
 void helper_end_all(void);                  /* kills them; done is not called any more */

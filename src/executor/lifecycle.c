@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include "base/log.h"
 #include "executor/executor.h"
+#include "executor/helper.h"
+#include "executor/settings.h"
 
 #define MAX_HEAD (64 << 10)
 #define MAX_BODY (16 << 20)
@@ -99,6 +101,7 @@ enum error_code executor_start(struct executor *x, struct error *e)
     x->loop = loop_new(NULL);
     executions_init(&x->executions, x->loop, &x->config, route_execution_changed, x);
     closing_init(&x->closing, x->loop, &x->config, &x->executions, on_closing_ended, x);
+    helper_settings(settings_line(x->config.helper_env, NULL));
     start_timers(x);
     x->sigterm = signal_watch_new(x->loop, SIGTERM, on_signal, x);
     x->sigint = signal_watch_new(x->loop, SIGINT, on_signal, x);
@@ -140,6 +143,8 @@ void executor_release(struct executor *x)
     drop_pending(&x->completing);
     drop_pending(&x->claiming);
     helper_end_all();
+    helper_settings(NULL);
+    settings_release_keys(&x->keys);
     closing_release(&x->closing);
     executions_release(&x->executions);
     timer_stop(&x->idle);

@@ -8,7 +8,9 @@
 #include "base/log.h"
 #include "executor/enter.h"
 #include "executor/executor.h"
+#include "executor/s3_sync.h"
 #include "executor/sandbox.h"
+#include "executor/stage.h"
 #include "executor/upload.h"
 #include "executor/workspace.h"
 #include "loop/child.h"
@@ -58,6 +60,10 @@ int main(int argc, char **argv)
         return upload_main(argc, argv);
     if (strcmp(mode, COPY_FLAG) == 0)
         return copy_main(argc, argv);
+    if (strcmp(mode, SYNC_FLAG) == 0)
+        return sync_main(argc, argv);
+    if (strcmp(mode, STAGE_FLAG) == 0)
+        return stage_main(argc, argv);
     if (argc > 1) {
         fprintf(stderr,
                 "usage: cleat-executor\nIts configuration comes from the environment, see "

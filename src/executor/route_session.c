@@ -48,7 +48,7 @@ static void answer_completed(struct executor *x, struct server_request *r)
                                   x->config.session, "error", c->error.message));
         return;
     }
-    char *manifest = x->config.artifact_dir ? upload_manifest_path(&x->config) : NULL;
+    char *manifest = config_has_store(&x->config) ? upload_manifest_path(&x->config) : NULL;
     x->confirmed = true;
     contract_answer(x, r, 200,
                     json_pack("{s:b,s:s,s:I,s:I,s:s?}", "upload_completed", true, "session_id",

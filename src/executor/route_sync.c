@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "executor/enter.h"
 #include "executor/executor.h"
+#include "executor/s3_sync.h"
 #include "executor/tree.h"
 #include "executor/upload.h"
 #include "http/json.h"
@@ -41,37 +42,82 @@ static const char *path_in_home(const struct config *c, const char *path)
     return !*path || tree_path_valid(path) ? path : NULL;
 }
 
-struct sync_request {
-    const char *action, *prefix, *path;
+struct sync_body {
+    const char *action, *bucket, *path;
+    char *prefix;
     bool upload;
 };
 
-static enum error_code read_sync(const struct config *c, const json_t *body,
-                                 struct sync_request *q, struct error *e)
+/* A session has no business outside its own part of the bucket. */
+static bool is_own_prefix(const struct config *c, const char *prefix)
 {
+    char *own = s3_key(c->artifact_s3.prefix, c->session);
+    size_t len = strlen(own);
+    bool below = strncmp(prefix, own, len) == 0 && prefix[len] == '/';
+    free(own);
+    return below;
+}
+
+static enum error_code check_store(const struct config *c, const struct sync_body *q,
+                                   struct error *e)
+{
+    if (!config_has_store(c))
+        return error_set(e, ERR_INVALID, "this container has no artifact store");
+    if (c->artifact_dir)
+        return ERR_NONE;
+    if (!q->bucket || strcmp(q->bucket, c->artifact_s3.bucket) != 0)
+        return error_set(e, ERR_FORBIDDEN, "bucket_name is not this container's store");
+    return is_own_prefix(c, q->prefix)
+               ? ERR_NONE
+               : error_set(e, ERR_FORBIDDEN, "s3_key_prefix is not below this session's own");
+}
+
+/* The same with a slash at the end. */
+static char *without_slash(const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return mem_strndup(prefix, len > 0 && prefix[len - 1] == '/' ? len - 1 : len);
+}
+
+static enum error_code read_sync(const struct config *c, const json_t *body,
+                                 struct sync_body *q, struct error *e)
+{
+    const char *prefix = NULL;
     js_string(body, "action", true, 16, &q->action, e);
-    js_string(body, "s3_key_prefix", true, 1024, &q->prefix, e);
+    js_string(body, "bucket_name", false, 256, &q->bucket, e);
+    js_string(body, "s3_key_prefix", true, 1024, &prefix, e);
     js_string(body, "local_path", true, 4096, &q->path, e);
     if (e->code)
         return e->code;
     q->upload = strcmp(q->action, "upload") == 0;
     if (!q->upload && strcmp(q->action, "download") != 0)
         return error_set(e, ERR_INVALID, "action must be upload or download");
+    q->prefix = without_slash(prefix);
     if (!tree_path_valid(q->prefix))
         return error_set(e, ERR_INVALID, "s3_key_prefix must be a path below the store");
     if (!(q->path = path_in_home(c, q->path)))
         return error_set(e, ERR_INVALID, "local_path must lie in " ENTER_HOME);
-    if (!c->artifact_dir)
-        return error_set(e, ERR_INVALID, "this container has no artifact store");
-    return ERR_NONE;
+    return check_store(c, q, e);
 }
 
-static void start_sync(struct executor *x, struct server_request *r,
-                       const struct sync_request *q)
+static struct helper *start_s3(struct executor *x, const struct sync_body *q, void *arg,
+                               struct error *e)
+{
+    const struct config *c = &x->config;
+    struct sync_request sync = {.upload = q->upload,
+                                .bucket = c->artifact_s3.bucket,
+                                .prefix = q->prefix,
+                                .root = c->home,
+                                .dir = q->path,
+                                .owner = config_user(c)};
+    return sync_start(x->loop, &sync, on_synced, arg, e);
+}
+
+static struct helper *start_copy(struct executor *x, const struct sync_body *q, void *arg,
+                                 struct error *e)
 {
     const struct config *c = &x->config;
     uid_t user = config_user(c);
-    struct error e = {0};
     struct copy_request up = {.from_root = c->home,
                               .from_dir = q->path,
                               .to_root = c->artifact_dir,
@@ -84,9 +130,15 @@ static void start_sync(struct executor *x, struct server_request *r,
                                 .to_dir = q->path,
                                 .from_owner = TREE_ANY_OWNER,
                                 .to_owner = user};
+    return copy_start(x->loop, q->upload ? &up : &down, on_synced, arg, e);
+}
+
+static void start_sync(struct executor *x, struct server_request *r, const struct sync_body *q)
+{
+    struct error e = {0};
     struct pending *p = mem_alloc(sizeof *p);
     *p = (struct pending){.request = r, .executor = x};
-    if (copy_start(x->loop, q->upload ? &up : &down, on_synced, p, &e)) {
+    if ((x->config.artifact_dir ? start_copy : start_s3)(x, q, p, &e)) {
         server_on_gone(r, pending_gone, p);
     } else {
         free(p);
@@ -98,7 +150,7 @@ void route_file_sync(struct executor *x, struct server_request *r, const char *r
 {
     (void)rest;
     struct error e = {0};
-    struct sync_request q = {0};
+    struct sync_body q = {0};
     size_t len;
     const void *text = server_body(r, &len);
     json_t *body = js_parse_object(text, len, &e);
@@ -110,5 +162,6 @@ void route_file_sync(struct executor *x, struct server_request *r, const char *r
         contract_refuse(x, r, &e);
     else
         start_sync(x, r, &q);
+    free(q.prefix);
     json_decref(body);
 }

@@ -168,9 +168,8 @@ static struct s3_job *next_single(void *arg)
 
 enum error_code s3_do(struct s3 *s, struct aws_request *r, struct error *e)
 {
-    struct single one = {.job = {.step = step_single, .release = release_single},
-                         .s3 = s,
-                         .request = r};
+    struct single one = {
+        .job = {.step = step_single, .release = release_single}, .s3 = s, .request = r};
     return s3_run(s, 1, next_single, &one, e);
 }
 

@@ -1,9 +1,9 @@
-/* Work on S3 for a helper process: a loop of its own, credentials, and jobs, each for one object
- * (or one page of a listing), of which a few run at once.
+/* Work on S3 for a helper process: a loop of its own, credentials, and jobs, each for one
+ * object (or one page of a listing), of which a few run at once.
  *
- * A job is stepped whenever something happened: it starts what can be started and says when it has
- * ended. The first failure, or a signal, ends everything: each job is stepped, sees the error, lets
- * go of its calls and undoes what it began. */
+ * A job is stepped whenever something happened: it starts what can be started and says when it
+ * has ended. The first failure, or a signal, ends everything: each job is stepped, sees the
+ * error, lets go of its calls and undoes what it began. */
 #ifndef CLEAT_EXECUTOR_S3_H
 #define CLEAT_EXECUTOR_S3_H
 
@@ -50,8 +50,9 @@ struct s3 {
     struct buf told;
 };
 
-/* Makes this process untraceable. of_executor: waits for the settings that the executor hands over
- * (settings.h), and takes new credentials from there later. Close it also after an error. */
+/* Makes this process untraceable. of_executor: waits for the settings that the executor hands
+ * over (settings.h), and takes new credentials from there later. Close it also after an error.
+ */
 enum error_code s3_open(struct s3 *, bool of_executor, struct error *e);
 void s3_close(struct s3 *);
 
@@ -63,8 +64,8 @@ void s3_fail(struct s3 *, const char *key,
              const struct error *); /* key: of which object; may be NULL */
 bool s3_has_room(const struct s3 *, int64_t len);
 
-/* One call, part of a job. take sees a good answer, in the callback; setting *e there makes it a
- * failed one. */
+/* One call, part of a job. take sees a good answer, in the callback; setting *e there makes it
+ * a failed one. */
 struct s3_call;
 typedef void s3_take_fn(void *arg, const struct aws_answer *, struct error *e);
 struct s3_call {

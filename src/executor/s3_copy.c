@@ -31,7 +31,7 @@ struct copy {
     char *key, *source; /* source: as x-amz-copy-source has it */
     enum state state;
     int64_t offset, part_size, reported;
-    char *etag; /* parts are taken from this version only */
+    char *etag;                                     /* parts are taken from this version only */
     char *names[HEADERS_MAX], *values[HEADERS_MAX]; /* of the new object's headers */
     size_t header_count;
     struct s3_call call;
@@ -213,8 +213,9 @@ static bool wind_up(struct copy *c)
 static bool step_copy(struct s3_job *job)
 {
     static bool (*const steps[])(struct copy *) = {
-        [COPY_NEW] = step_new,         [COPY_WHOLE] = step_whole, [COPY_HEAD] = step_head,
-        [COPY_CREATING] = step_create, [COPY_PARTS] = step_parts, [COPY_COMPLETING] = step_whole};
+        [COPY_NEW] = step_new,     [COPY_WHOLE] = step_whole,
+        [COPY_HEAD] = step_head,   [COPY_CREATING] = step_create,
+        [COPY_PARTS] = step_parts, [COPY_COMPLETING] = step_whole};
     struct copy *c = (struct copy *)job;
     return c->s3->error.code ? wind_up(c) : steps[c->state](c);
 }

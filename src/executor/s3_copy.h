@@ -1,4 +1,5 @@
-/* Copies an object within S3: by one call up to 5 GB, above in parts, with type and metadata. */
+/* Copies an object within S3: by one call up to 5 GB, above in parts, with type and metadata.
+ */
 #ifndef CLEAT_EXECUTOR_S3_COPY_H
 #define CLEAT_EXECUTOR_S3_COPY_H
 

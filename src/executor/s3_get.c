@@ -95,7 +95,9 @@ static void ask(struct get *g)
                             .bucket = g->bucket,
                             .key = g->object->key,
                             .headers = headers,
-                            .header_count = !g->ranged ? 0 : g->etag ? 2 : 1,
+                            .header_count = !g->ranged ? 0
+                                            : g->etag  ? 2
+                                                       : 1,
                             .max_answer = (size_t)S3_PART_SIZE + 1};
     s3_call_start(&g->call, g->s3, &r, S3_PART_SIZE, take_bytes, g);
     free(range);

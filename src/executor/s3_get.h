@@ -11,7 +11,8 @@
 struct s3_job *s3_get(struct s3 *, const char *bucket, struct s3_object *object,
                       struct tree_target *);
 
-/* "bytes 0-99/1234" (RFC 9110 section 14.4); false: it is something else, or hides the total. */
+/* "bytes 0-99/1234" (RFC 9110 section 14.4); false: it is something else, or hides the total.
+ */
 bool s3_read_range(const char *text, int64_t *first, int64_t *last, int64_t *total);
 
 #endif

@@ -25,8 +25,8 @@ struct s3_list {
     TAILQ_HEAD(, s3_object) objects;
 };
 
-/* prefix without its slash. An unsafe key ends everything; keys that end with a slash, which stand
- * for folders, are left out. */
+/* prefix without its slash. An unsafe key ends everything; keys that end with a slash, which
+ * stand for folders, are left out. */
 void s3_list_init(struct s3_list *, struct s3 *, const char *bucket, const char *prefix);
 void s3_list_release(struct s3_list *);
 struct s3_object *s3_list_take(struct s3_list *); /* NULL: none is known now; free it */

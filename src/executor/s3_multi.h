@@ -1,4 +1,5 @@
-/* The calls of a multipart upload (Amazon S3 API Reference), for jobs that send or copy parts. */
+/* The calls of a multipart upload (Amazon S3 API Reference), for jobs that send or copy parts.
+ */
 #ifndef CLEAT_EXECUTOR_S3_MULTI_H
 #define CLEAT_EXECUTOR_S3_MULTI_H
 
@@ -34,7 +35,8 @@ void s3_multi_abort(struct s3_multi *, struct s3_call *); /* few tries: all else
 /* S3 does not know the upload: a repeated completion whose first answer was lost, or somebody's
  * clean-up. */
 bool s3_multi_unknown(const struct s3_call *);
-void s3_multi_check_abort(const struct s3_multi *, const struct s3_call *); /* logs what stays */
+void s3_multi_check_abort(const struct s3_multi *,
+                          const struct s3_call *); /* logs what stays */
 
 /* Part size for an object of that size. */
 int64_t s3_part_size(int64_t size, int64_t least);

@@ -28,8 +28,7 @@ static bool bucket_valid(const char *bucket)
     struct in_addr address;
     if (len < 3 || len > 63 || !alphanumeric(bucket[0]) || !alphanumeric(bucket[len - 1]))
         return false;
-    if (strspn(bucket, "abcdefghijklmnopqrstuvwxyz0123456789.-") != len ||
-        strstr(bucket, ".."))
+    if (strspn(bucket, "abcdefghijklmnopqrstuvwxyz0123456789.-") != len || strstr(bucket, ".."))
         return false;
     return inet_pton(AF_INET, bucket, &address) != 1;
 }

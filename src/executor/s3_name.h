@@ -17,8 +17,9 @@ struct s3_place {
 };
 
 bool s3_is_url(const char *url);
-/* s3://BUCKET[/PREFIX], the bucket by the naming rules of general purpose buckets (Amazon S3 User
- * Guide), no part of the prefix empty, "." or "..". ERR_CONFIG. Release it also after an error. */
+/* s3://BUCKET[/PREFIX], the bucket by the naming rules of general purpose buckets (Amazon S3
+ * User Guide), no part of the prefix empty, "." or "..". ERR_CONFIG. Release it also after an
+ * error. */
 enum error_code s3_place_read(struct s3_place *, const char *url, struct error *e);
 void s3_place_release(struct s3_place *);
 

@@ -237,8 +237,8 @@ static bool step_new(struct put *p)
     return p->source.size <= S3_PART_SIZE ? start_whole(p) : start_parts(p);
 }
 
-/* Something failed, here or elsewhere. An upload that is being created is waited for: without its
- * id it could not be aborted. */
+/* Something failed, here or elsewhere. An upload that is being created is waited for: without
+ * its id it could not be aborted. */
 static bool wind_up(struct put *p)
 {
     if (p->state == PUT_ABORTING)
@@ -250,9 +250,12 @@ static bool wind_up(struct put *p)
 
 static bool step_put(struct s3_job *job)
 {
-    static bool (*const steps[])(struct put *) = {
-        [PUT_NEW] = step_new,     [PUT_WHOLE] = step_whole,         [PUT_CREATING] = step_create,
-        [PUT_PARTS] = step_parts, [PUT_COMPLETING] = step_complete, [PUT_ABORTING] = step_abort};
+    static bool (*const steps[])(struct put *) = {[PUT_NEW] = step_new,
+                                                  [PUT_WHOLE] = step_whole,
+                                                  [PUT_CREATING] = step_create,
+                                                  [PUT_PARTS] = step_parts,
+                                                  [PUT_COMPLETING] = step_complete,
+                                                  [PUT_ABORTING] = step_abort};
     struct put *p = (struct put *)job;
     return p->s3->error.code ? wind_up(p) : steps[p->state](p);
 }

@@ -1,6 +1,6 @@
 /* Sends one file of a tree: in one call up to 8 MiB, else in parts. Fills in size and sha256 of
- * what was sent. A file that changes while it is read is read anew; at the third try it is taken as
- * it is. One that cannot be read becomes skipped. */
+ * what was sent. A file that changes while it is read is read anew; at the third try it is
+ * taken as it is. One that cannot be read becomes skipped. */
 #ifndef CLEAT_EXECUTOR_S3_PUT_H
 #define CLEAT_EXECUTOR_S3_PUT_H
 

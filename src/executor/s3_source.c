@@ -63,10 +63,9 @@ bool s3_source_again(const struct s3_source *s)
 {
     struct stat now;
     const struct stat *was = &s->before;
-    return s->tries < SOURCE_TRIES &&
-           (fstat(s->fd, &now) != 0 || now.st_size != was->st_size ||
-            now.st_mtim.tv_sec != was->st_mtim.tv_sec ||
-            now.st_mtim.tv_nsec != was->st_mtim.tv_nsec);
+    return s->tries < SOURCE_TRIES && (fstat(s->fd, &now) != 0 || now.st_size != was->st_size ||
+                                       now.st_mtim.tv_sec != was->st_mtim.tv_sec ||
+                                       now.st_mtim.tv_nsec != was->st_mtim.tv_nsec);
 }
 
 void s3_source_digest(struct s3_source *s, char hex[65])

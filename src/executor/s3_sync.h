@@ -1,4 +1,5 @@
-/* Directories between a container and S3, while its session lasts: the --sync helper process. */
+/* Directories between a container and S3, while its session lasts: the --sync helper process.
+ */
 #ifndef CLEAT_EXECUTOR_S3_SYNC_H
 #define CLEAT_EXECUTOR_S3_SYNC_H
 

@@ -5,7 +5,8 @@
  *
  *   helper → executor   ready
  *   executor → helper   {"env":{"AWS_REGION":"…"},"keys":{"access_key_id","secret_access_key",
- *                       "session_token","expires_ms"}?}    one line, again when the keys change */
+ *                       "session_token","expires_ms"}?}    one line, again when the keys change
+ */
 #ifndef CLEAT_EXECUTOR_SETTINGS_H
 #define CLEAT_EXECUTOR_SETTINGS_H
 
@@ -25,8 +26,8 @@ void settings_release_keys(struct aws_keys *); /* erases them */
 char *settings_line(json_t *env, const struct aws_keys *keys);
 
 /* In the helper. await: says that we are ready, and takes environment and keys over; blocks, at
- * most 10 s for each piece. receive: what came since; keys stay as they are when there are none.
- * False: the executor is gone. */
+ * most 10 s for each piece. receive: what came since; keys stay as they are when there are
+ * none. False: the executor is gone. */
 enum error_code settings_await(struct buf *told, struct aws_keys *, struct error *e);
 bool settings_receive(struct buf *told, struct aws_keys *);
 void settings_release(struct buf *told); /* erases it */

@@ -30,8 +30,8 @@ static const char *directory_of(const char *url)
 
 /* ---- from a directory */
 
-/* The directory may lie in one that somebody else can write to: a link put there must not lead us,
- * who may read more than he, anywhere else. */
+/* The directory may lie in one that somebody else can write to: a link put there must not lead
+ * us, who may read more than he, anywhere else. */
 static enum error_code read_source(struct tree *t, const char *dir, struct error *e)
 {
     struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,

@@ -35,6 +35,9 @@ enum error_code tree_read(struct tree *, int at, const char *dir, uid_t owner, s
 void tree_free(struct tree *);
 size_t tree_wanted(const struct tree *); /* files that are not skipped */
 
+/* Opens a file of the tree for reading. -1: it became skipped. */
+int tree_open_file(const struct tree *, struct tree_file *);
+
 struct tree_target {
     int root;        /* descriptor, borrowed; what is missing below it is made */
     const char *dir; /* below root, "": root itself */
@@ -51,6 +54,14 @@ struct tree_target {
 /* Copies the tree's files: each under another name first, then fsync, rename, fsync of the
  * directory. A file that vanished or cannot be opened safely any more becomes skipped. */
 enum error_code tree_copy(struct tree *, struct tree_target *, struct error *e);
+
+/* The same in parts, for bytes from elsewhere: an empty file of that name in the target's root,
+ * then its place below dir, with owner, fsync and rename. tree_place takes fd, and removes the
+ * file when it fails. Close the target at the end: fsync of the last directory. */
+int tree_stage(const struct tree_target *, const char *stage, struct error *e);
+enum error_code tree_place(struct tree_target *, int fd, const char *stage, const char *path,
+                           struct error *e);
+enum error_code tree_target_close(struct tree_target *, struct error *e);
 
 /* Opens dir ("a/b") below root one part at a time, follows no link and refuses "..", makes what
  * is missing. -1 and *e. */

@@ -36,6 +36,15 @@ static const char *check_source(const struct tree *t, int fd)
     return NULL;
 }
 
+int tree_open_file(const struct tree *t, struct tree_file *f)
+{
+    int fd = open_source(t->root, f->path);
+    f->skipped = check_source(t, fd);
+    if (f->skipped && fd >= 0)
+        close(fd);
+    return f->skipped ? -1 : fd;
+}
+
 static bool write_all(int fd, const char *data, size_t len)
 {
     while (len > 0) {
@@ -88,27 +97,17 @@ static bool copy_content(int from, int to, struct tree_file *f,
     EVP_MD_CTX_free(digest);
     if (ok)
         hex_encode(f->sha256, sum, sizeof sum);
-    if (ok && target->owner != TREE_ANY_OWNER)
-        ok = fchown(to, target->owner, target->owner) == 0;
-    return ok && fsync(to) == 0;
+    return ok;
 }
 
-static bool copy_and_rename(int from, int dir, const char *name, struct tree_file *f,
-                            const struct tree_target *target)
+int tree_stage(const struct tree_target *target, const char *stage, struct error *e)
 {
-    unlinkat(target->root, target->stage, 0);
-    int to = openat(target->root, target->stage,
-                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, target->file_mode);
-    if (to < 0)
-        return false;
-    bool ok = copy_content(from, to, f, target);
-    ok = close(to) == 0 && ok;
-    ok = ok && renameat(target->root, target->stage, dir, name) == 0;
-    int why = errno;
-    if (!ok)
-        unlinkat(target->root, target->stage, 0);
-    errno = why;
-    return ok;
+    unlinkat(target->root, stage, 0);
+    int fd = openat(target->root, stage, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                    target->file_mode);
+    if (fd < 0)
+        error_set(e, ERR_INTERNAL, "%.160s: %s", stage, strerror(errno));
+    return fd;
 }
 
 static bool close_target(struct tree_target *target)
@@ -138,21 +137,50 @@ static int open_target(struct tree_target *target, const char *path, struct erro
     return target->open_fd;
 }
 
+static int open_target_of(struct tree_target *target, const char *path, struct error *e)
+{
+    char *whole = *target->dir ? mem_printf("%s/%s", target->dir, path) : mem_strdup(path);
+    char *slash = strrchr(whole, '/');
+    if (slash)
+        *slash = '\0';
+    int dir = open_target(target, slash ? whole : "", e);
+    free(whole);
+    return dir;
+}
+
+static bool finish_file(int fd, const struct tree_target *target)
+{
+    bool ok = target->owner == TREE_ANY_OWNER || fchown(fd, target->owner, target->owner) == 0;
+    return ok && fsync(fd) == 0;
+}
+
+enum error_code tree_place(struct tree_target *target, int fd, const char *stage,
+                           const char *path, struct error *e)
+{
+    const char *slash = strrchr(path, '/');
+    bool ok = finish_file(fd, target);
+    ok = close(fd) == 0 && ok;
+    int dir = ok ? open_target_of(target, path, e) : -1;
+    ok = dir >= 0 && renameat(target->root, stage, dir, slash ? slash + 1 : path) == 0;
+    int why = errno;
+    if (!ok)
+        unlinkat(target->root, stage, 0);
+    if (!ok && !e->code)
+        error_set(e, ERR_INTERNAL, "%.160s: %s", path, strerror(why));
+    return e->code;
+}
+
 static enum error_code copy_file(struct tree *t, struct tree_file *f,
                                  struct tree_target *target, struct error *e)
 {
-    int from = open_source(t->root, f->path);
-    f->skipped = check_source(t, from);
-    if (!f->skipped) {
-        char *path =
-            *target->dir ? mem_printf("%s/%s", target->dir, f->path) : mem_strdup(f->path);
-        char *slash = strrchr(path, '/');
-        if (slash)
-            *slash = '\0';
-        int dir = open_target(target, slash ? path : "", e);
-        if (dir >= 0 && !copy_and_rename(from, dir, slash ? slash + 1 : path, f, target))
-            error_set(e, ERR_INTERNAL, "%.160s: %s", f->path, strerror(errno));
-        free(path);
+    int from = tree_open_file(t, f);
+    int to = from < 0 ? -1 : tree_stage(target, target->stage, e);
+    if (to >= 0 && copy_content(from, to, f, target)) {
+        tree_place(target, to, target->stage, f->path, e);
+    } else if (to >= 0) {
+        error_set(e, ERR_INTERNAL, "%.160s: %s", f->path, strerror(errno));
+        close(to);
+        unlinkat(target->root, target->stage, 0);
     }
     if (from >= 0)
         close(from);
@@ -161,12 +189,17 @@ static enum error_code copy_file(struct tree *t, struct tree_file *f,
     return e->code;
 }
 
+enum error_code tree_target_close(struct tree_target *target, struct error *e)
+{
+    if (!close_target(target) && !e->code)
+        error_set(e, ERR_INTERNAL, "fsync: %s", strerror(errno));
+    return e->code;
+}
+
 enum error_code tree_copy(struct tree *t, struct tree_target *target, struct error *e)
 {
     for (size_t i = 0; i < t->count && !e->code; i++)
         if (!t->files[i].skipped)
             copy_file(t, &t->files[i], target, e);
-    if (!close_target(target) && !e->code)
-        error_set(e, ERR_INTERNAL, "fsync: %s", strerror(errno));
-    return e->code;
+    return tree_target_close(target, e);
 }

@@ -9,8 +9,8 @@
 #define UPLOAD_FLAG "--upload"
 #define COPY_FLAG "--copy"
 
-/* WORKSPACE/debug, home/artifacts and home/data to DIR/SESSION/, then
- * DIR/SESSION/manifest.json. */
+/* WORKSPACE/debug, home/artifacts and home/data to STORE/SESSION/, then
+ * STORE/SESSION/manifest.json. */
 struct helper *upload_start(struct loop *, const struct config *, const char *nonce,
                             helper_fn *done, void *arg, struct error *e);
 char *upload_manifest_path(const struct config *); /* free() */

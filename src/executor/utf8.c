@@ -35,7 +35,7 @@ static size_t sequence(const unsigned char *s, size_t len)
     return size;
 }
 
-void utf8_add(struct buf *b, const void *data, size_t len)
+static void add(struct buf *b, const void *data, size_t len, bool escape)
 {
     const unsigned char *s = data, *end = s + len, *good = s;
     while (s < end) {
@@ -45,9 +45,22 @@ void utf8_add(struct buf *b, const void *data, size_t len)
             continue;
         }
         buf_add(b, good, (size_t)(s - good));
-        buf_puts(b, REPLACEMENT);
+        if (escape)
+            buf_printf(b, "%%%02X", *s);
+        else
+            buf_puts(b, REPLACEMENT);
         good = ++s;
     }
     if (s > good)
         buf_add(b, good, (size_t)(s - good));
+}
+
+void utf8_add(struct buf *b, const void *data, size_t len)
+{
+    add(b, data, len, false);
+}
+
+void utf8_add_escaped(struct buf *b, const void *data, size_t len)
+{
+    add(b, data, len, true);
 }

@@ -8,4 +8,7 @@
  * U+FFFD. */
 void utf8_add(struct buf *, const void *data, size_t len);
 
+/* The same, but such a byte becomes %XX: different bytes stay different. */
+void utf8_add_escaped(struct buf *, const void *data, size_t len);
+
 #endif
