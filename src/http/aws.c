@@ -5,6 +5,7 @@
 #include <time.h>
 #include "base/mem.h"
 #include "http/aws_call.h"
+#include "http/aws_profile.h"
 
 #define IDLE_CONNECTIONS 8
 
@@ -26,7 +27,10 @@ static char *find_region(const char *given)
         const char *value = getenv(variables[i]);
         given = value && *value ? value : NULL;
     }
-    return mem_strdup(given ? given : "");
+    if (given)
+        return mem_strdup(given);
+    char *of_profile = aws_profile_region();
+    return of_profile ? of_profile : mem_strdup("");
 }
 
 struct aws *aws_new(struct loop *loop, struct http_client *client, const char *region,

@@ -77,6 +77,15 @@ static char *without_slashes(const char *url)
     return mem_strndup(url, len);
 }
 
+/* STS is also there for those who know no region. */
+static char *regional(enum aws_service service, const char *region, const char *bucket)
+{
+    if (!*region)
+        return mem_printf("https://%s.amazonaws.com", services[service].name);
+    return mem_printf("https://%s%s%s.%s.%s", bucket ? bucket : "", bucket ? "." : "",
+                      services[service].name, region, domain_of(region));
+}
+
 char *aws_endpoint(enum aws_service service, const char *region, const char *bucket,
                    struct error *e)
 {
@@ -86,10 +95,8 @@ char *aws_endpoint(enum aws_service service, const char *region, const char *buc
         error_set(e, ERR_CONFIG, "%s is no http or https URL", variable);
         return NULL;
     }
-    char *base = url ? without_slashes(url)
-                     : mem_printf("https://%s%s%s.%s.%s", bucket && !in_path ? bucket : "",
-                                  bucket && !in_path ? "." : "", services[service].name, region,
-                                  domain_of(region));
+    char *base =
+        url ? without_slashes(url) : regional(service, region, in_path ? NULL : bucket);
     if (!in_path)
         return base;
     char *with_bucket = mem_printf("%s/%s", base, bucket);

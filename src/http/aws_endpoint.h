@@ -16,9 +16,10 @@ const char *aws_service_name(enum aws_service);
 /* Of forms; NULL: the service has none. */
 const char *aws_service_version(enum aws_service);
 
-/* URL without a slash at its end; free(). NULL and ERR_CONFIG: the environment names no http or
- * https URL. bucket: S3; path style where an endpoint is set or the bucket's name has a dot,
- * which no certificate covers, else the bucket is a part of the host's name. */
+/* URL without a slash at its end; free(). region "": the global one of STS. NULL and
+ * ERR_CONFIG: the environment names no http or https URL. bucket: S3; path style where an
+ * endpoint is set or the bucket's name has a dot, which no certificate covers, else the bucket
+ * is a part of the host's name. */
 char *aws_endpoint(enum aws_service, const char *region, const char *bucket, struct error *e);
 
 /* The whole URL of a call. NULL and *e as above, or ERR_INVALID: no bucket's name. */
