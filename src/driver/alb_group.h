@@ -62,7 +62,7 @@ struct alb_group {
     const char *arn;
     char name[64];
     struct balancer_node node;
-    char number[12]; /* value of the header that leads here */
+    char number[24]; /* value of the header that leads here */
 
     enum alb_owner owner;
     char owner_name[64];
