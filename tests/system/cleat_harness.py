@@ -233,7 +233,7 @@ class Cleatd:
         self.asan = f"detect_leaks=1{asan and ':' + asan}"
         self.api = Api(self.socket)
         self.options = {"state_dir": self.root / "state", "socket": self.socket, "log": "stderr",
-                        "log_level": "debug", **options}
+                        "log_level": "debug", "executor": self.executor, **options}
         self.classes = {name: self._class(values) for name, values in (classes or {"default": {}}).items()}
         self.config_path.write_text(self._config())
         Cleatd.everyone.append(self)

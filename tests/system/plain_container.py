@@ -24,6 +24,7 @@ options.add_argument("--health-gate", help="/health is 503 until this file exist
 options.add_argument("--info-gate", help="/container-info is 503 until this file exists")
 options.add_argument("--impersonate", help="a file with the session id to claim")
 options.add_argument("--complete-status", type=int, default=200)
+options.add_argument("--sync-files", type=int, default=0, help="files that /file-sync counts")
 args = options.parse_args()
 
 session_id = os.environ["SESSION_ID"]
@@ -126,6 +127,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             state["complete"] = done
             return self.answer(args.complete_status,
                                {"upload_completed": done, "session_id": claimed_id()})
+        if self.path == "/file-sync":
+            return self.answer(200, {"status": "success", "files_count": args.sync_files})
         return self.answer(404, {"error": "not found"})
 
 
