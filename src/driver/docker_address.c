@@ -6,29 +6,38 @@
 #include "base/mem.h"
 #include "driver/docker_box.h"
 
+#define DOUBT_MS 500 /* then one listing for all that have come into doubt */
+
 bool docker_address_holds(const struct docker_box *b)
 {
-    return b->phase == DOCKER_LIVE && b->confirmed_at >= b->changed_at &&
-           docker_events_connected(b->rt->events);
+    const struct runtime *rt = b->rt;
+    return b->phase == DOCKER_LIVE && b->confirmed_ms >= b->changed_ms &&
+           b->confirmed_ms >= rt->events_opened_ms && docker_events_connected(rt->events);
 }
 
-void docker_address_set(struct docker_box *b, const struct docker_view *v, uint64_t asked_at)
+static void confirm_soon(struct docker_box *b)
+{
+    struct timer *refresh = &b->rt->refresh;
+    int64_t left_ms = refresh->at_ms - loop_now_ms(b->rt->env.loop);
+    if (!timer_armed(refresh) || left_ms > DOUBT_MS)
+        timer_arm(refresh, DOUBT_MS);
+}
+
+void docker_address_set(struct docker_box *b, const struct docker_view *v, int64_t asked_ms)
 {
     mem_copy_string(b->container.ip, sizeof(b->container.ip), v->ip);
     b->container.port = v->port;
-    b->confirmed_at = asked_at;
+    b->confirmed_ms = asked_ms;
+    if (!docker_address_holds(b))
+        confirm_soon(b);
 }
 
-void docker_address_doubt(struct docker_box *b)
+void docker_address_doubt(struct docker_box *b, int64_t wall_ms)
 {
-    b->changed_at = ++b->rt->changes;
-}
-
-void docker_address_doubt_all(struct runtime *rt)
-{
-    struct docker_box *b, *next;
-    HASH_ITER (hh, rt->boxes, b, next)
-        docker_address_doubt(b);
+    if (wall_ms > b->changed_ms)
+        b->changed_ms = wall_ms;
+    if (b->phase == DOCKER_LIVE && !docker_address_holds(b))
+        confirm_soon(b);
 }
 
 static bool is_same(const struct docker_box *b, const struct docker_view *v)
@@ -55,7 +64,7 @@ static void checked(void *arg, const struct http_answer *answer)
     } else if (!is_same(b, &v)) { /* another life of its, without what the first one knew */
         docker_box_died(b, "its address is another one than it had");
     } else {
-        b->confirmed_at = b->asked_at;
+        b->confirmed_ms = b->asked_ms;
         docker_box_answer(b, NULL);
     }
 }
@@ -67,19 +76,19 @@ void docker_address_check(struct docker_box *b)
         return;
     }
     b->rt->misses++;
-    b->asked_at = b->rt->changes;
+    b->asked_ms = loop_wall_ms(b->rt->env.loop);
     b->call =
         docker_about(b->rt, "GET", b->container.id, "/json", docker_ask_ms(b->rt), checked, b);
 }
 
-void docker_address_listed(struct docker_box *b, const struct docker_view *v, uint64_t asked_at)
+void docker_address_listed(struct docker_box *b, const struct docker_view *v, int64_t asked_ms)
 {
     if (b->phase != DOCKER_LIVE || !is_same(b, v))
         return;
     b->rt->hits++;
     b->seen = true;
-    if (asked_at > b->confirmed_at)
-        b->confirmed_at = asked_at;
+    if (asked_ms > b->confirmed_ms)
+        b->confirmed_ms = asked_ms;
 }
 
 json_t *docker_address_status(const struct runtime *rt)

@@ -146,7 +146,9 @@ bool docker_read_event(const char *line, size_t len, struct docker_event *event)
     json_t *o = json_loadb(line, len, 0, NULL);
     const json_t *attributes = json_object_get(json_object_get(o, "Actor"), "Attributes");
     const char *action = text_of(o, "Action"), *code = text_of(attributes, "exitCode");
-    *event = (struct docker_event){.kind = DOCKER_OTHER};
+    *event = (struct docker_event){
+        .kind = DOCKER_OTHER,
+        .time_ms = json_integer_value(json_object_get(o, "timeNano")) / 1000000};
     bool good = json_is_object(o);
     read_key(attributes, event->key);
     if (strcmp(action, "die") == 0 || strcmp(action, "died") == 0) { /* died: Podman's */

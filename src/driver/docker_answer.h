@@ -34,6 +34,7 @@ struct docker_event {
     char key[KEY_SIZE];
     enum { DOCKER_OTHER, DOCKER_DIED, DOCKER_OUT_OF_MEMORY } kind;
     char cause[64];
+    int64_t time_ms; /* Unix time */
 };
 /* One line of GET /events. False: it makes no sense. */
 bool docker_read_event(const char *line, size_t len, struct docker_event *);

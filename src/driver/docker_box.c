@@ -32,7 +32,6 @@ struct docker_box *docker_box_new(struct runtime *rt, const char *key, enum dock
     mem_copy_string(b->container.id, sizeof(b->container.id), key);
     timer_init(&b->retry, rt->env.loop, docker_launch_again, b);
     HASH_ADD_KEYPTR(hh, rt->boxes, b->container.id, strlen(b->container.id), b);
-    docker_address_doubt(b);
     return b;
 }
 
@@ -170,7 +169,7 @@ void docker_box_event(struct runtime *rt, const struct docker_event *event)
     struct docker_box *b = docker_box_find(rt, event->key);
     if (b == NULL)
         return;
-    docker_address_doubt(b);
+    docker_address_doubt(b, event->time_ms);
     if (event->kind == DOCKER_OUT_OF_MEMORY)
         b->out_of_memory = true; /* perhaps only one process of user code's */
     if (event->kind != DOCKER_DIED)

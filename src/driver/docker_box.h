@@ -37,15 +37,16 @@ struct docker_box {
     struct docker_waiters waiters; /* for its address: launches of the same key share one */
     struct docker_call *call;      /* of launching, clearing, or asking what has become of it */
     struct timer retry;
-    unsigned tries;
+    unsigned tries, missing;
     char *body; /* of the create; NULL: nobody launches it */
     unsigned rounds;
     bool pulled, waits_for_image;
+    bool unanswered; /* a create: it may have its effect later */
     bool died, out_of_memory;
     char cause[64];
-    /* Its cached address is what the engine said when `changes` was that; it holds while
-     * nothing has changed since, and the event stream is there to tell. */
-    uint64_t confirmed_at, changed_at, asked_at;
+    /* Wall clock. Its cached address is what the engine was asked for at confirmed_ms; it holds
+     * while nothing has happened to it since, and the event stream is there to tell. */
+    int64_t confirmed_ms, changed_ms, asked_ms;
     bool seen;         /* by the listing that is under way */
     UT_hash_handle hh; /* by container.id, which is the key */
 };
@@ -60,7 +61,8 @@ struct runtime {
     LIST_HEAD(, docker_stop) stops;
     LIST_HEAD(, docker_listing) listings;
     struct later later;
-    uint64_t changes, hits, misses; /* of cached addresses; a hit costs no inspect */
+    int64_t events_opened_ms; /* wall clock */
+    uint64_t hits, misses;    /* of cached addresses; a hit costs no inspect */
 };
 
 /* ---- docker_box.c: the table, what is asked about one, deaths */
@@ -88,13 +90,13 @@ void docker_explain(const struct http_answer *, const char *what, struct error *
 /* ---- docker_address.c: the cache of addresses */
 
 bool docker_address_holds(const struct docker_box *);
-void docker_address_set(struct docker_box *, const struct docker_view *, uint64_t asked_at);
-void docker_address_doubt(struct docker_box *);
-void docker_address_doubt_all(struct runtime *);
+void docker_address_set(struct docker_box *, const struct docker_view *, int64_t asked_ms);
+/* Something has happened to it at that time. */
+void docker_address_doubt(struct docker_box *, int64_t wall_ms);
 /* Asks about a live one, once for all who want to know. */
 void docker_address_check(struct docker_box *);
-/* A listing that began at asked_at shows it running. */
-void docker_address_listed(struct docker_box *, const struct docker_view *, uint64_t asked_at);
+/* A listing that was asked for at asked_ms shows it running. */
+void docker_address_listed(struct docker_box *, const struct docker_view *, int64_t asked_ms);
 json_t *docker_address_status(const struct runtime *);
 
 /* ---- docker_launch.c, docker_stop.c, docker_list.c */

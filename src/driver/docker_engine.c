@@ -7,7 +7,7 @@
 #include "base/mem.h"
 
 #define CONNECT_TIMEOUT_MS 5000
-#define PING_TIMEOUT_MS 10000
+#define PING_TIMEOUT_MS 5000
 #define MAX_ANSWER (16u << 20) /* a listing of some thousand containers */
 #define VERSION_SIZE 16
 

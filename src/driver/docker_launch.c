@@ -12,6 +12,7 @@
 
 #define CLEAR_BASE_MS 1000
 #define CLEAR_CAP_MS 60000
+#define CLEAR_MISSING 4 /* times that what an unanswered create may make was not there */
 #define ROUND_MS 250
 #define ROUNDS 120 /* of create, start, look */
 
@@ -35,7 +36,7 @@ static void refuse(struct docker_box *b, const struct error *e)
 void docker_launch_failed(struct docker_box *b, const struct error *e)
 {
     b->phase = DOCKER_CLEARING;
-    b->tries = 0;
+    b->tries = b->missing = 0;
     docker_clear(b);
     docker_box_answer(b, e);
 }
@@ -122,10 +123,11 @@ static void created(void *arg, const struct http_answer *answer)
         pull(b);
     } else {
         docker_explain(answer, "create", &e);
-        if (answer->status >= 400 || !answer->sent)
-            refuse(b, &e);
-        else
+        b->unanswered = answer->status < 400 && answer->sent;
+        if (b->unanswered)
             docker_launch_failed(b, &e);
+        else
+            refuse(b, &e);
     }
 }
 
@@ -178,7 +180,7 @@ static void judge(struct docker_box *b, const struct docker_view *v)
         docker_launch_failed(b, &e);
     } else {
         b->phase = DOCKER_LIVE;
-        docker_address_set(b, v, b->asked_at);
+        docker_address_set(b, v, b->asked_ms);
         docker_box_answer(b, NULL);
     }
 }
@@ -203,7 +205,7 @@ static void looked(void *arg, const struct http_answer *answer)
 static void look(struct docker_box *b)
 {
     b->rt->misses++;
-    b->asked_at = b->rt->changes;
+    b->asked_ms = loop_wall_ms(b->rt->env.loop);
     b->call =
         docker_about(b->rt, "GET", b->container.id, "/json", docker_ask_ms(b->rt), looked, b);
 }
@@ -305,19 +307,26 @@ void docker_launch(struct runtime *rt, const struct launch *l, runtime_launched_
 
 /* ---- clearing away what a failed launch may have left */
 
+static void clear_again(struct docker_box *b)
+{
+    timer_arm(&b->retry, backoff_ms(CLEAR_BASE_MS, ++b->tries, CLEAR_CAP_MS));
+}
+
 static void cleared(void *arg, const struct http_answer *answer)
 {
     struct docker_box *b = arg;
     b->call = NULL;
     if (answer->status != 204 && answer->status != 404) {
-        timer_arm(&b->retry, backoff_ms(CLEAR_BASE_MS, ++b->tries, CLEAR_CAP_MS));
-    } else if (b->body == NULL) {
-        docker_box_forget(b);
-    } else {
+        clear_again(b);
+    } else if (b->body != NULL) {
         b->phase = DOCKER_LAUNCHING;
         b->rounds = 0;
         b->died = b->pulled = b->out_of_memory = false;
         create(b);
+    } else if (answer->status == 404 && b->unanswered && ++b->missing <= CLEAR_MISSING) {
+        clear_again(b);
+    } else {
+        docker_box_forget(b);
     }
 }
 

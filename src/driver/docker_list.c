@@ -5,14 +5,15 @@
 #include "driver/docker_fields.h"
 
 #define REFRESH_MS 60000 /* finds what an engine made for an asker that had given up */
-#define UNSTARTED_ASKS 6 /* times as long as an answer may take: longer than create and start  \
-                          */
+#define UNSTARTED_ASKS                                                                         \
+    6 /* times as long as an answer may take: longer than create and start                     \
+       */
 
 struct docker_listing {
     LIST_ENTRY(docker_listing) entry;
     struct runtime *rt;
     struct docker_call *call;
-    uint64_t asked_at;
+    int64_t asked_ms;      /* wall clock */
     runtime_each_fn *each; /* NULL: our own */
     runtime_done_fn *done;
     void *arg;
@@ -48,7 +49,7 @@ static void list_one(void *arg, const struct docker_view *v)
     }
     struct docker_box *b = docker_box_find(l->rt, v->key);
     if (b != NULL && v->status == DOCKER_RUNNING)
-        docker_address_listed(b, v, l->asked_at);
+        docker_address_listed(b, v, l->asked_ms);
     mem_copy_string(c.id, sizeof(c.id), v->key);
     mem_copy_string(c.ip, sizeof(c.ip), v->ip);
     if (l->each != NULL)
@@ -77,8 +78,11 @@ void docker_list(struct runtime *rt, runtime_each_fn *each, runtime_done_fn *don
     struct docker_listing *l = mem_alloc(sizeof(*l));
     struct docker_box *b, *next;
     char *path = docker_list_path(rt->env.owner);
-    *l = (struct docker_listing){
-        .rt = rt, .asked_at = rt->changes, .each = each, .done = done, .arg = arg};
+    *l = (struct docker_listing){.rt = rt,
+                                 .asked_ms = loop_wall_ms(rt->env.loop),
+                                 .each = each,
+                                 .done = done,
+                                 .arg = arg};
     LIST_INSERT_HEAD(&rt->listings, l, entry);
     HASH_ITER (hh, rt->boxes, b, next)
         b->seen = b->phase != DOCKER_LIVE;

@@ -27,8 +27,9 @@ static void on_event(void *arg, const struct docker_event *event)
 
 static void on_open(void *arg)
 {
-    docker_address_doubt_all(arg);
-    docker_list_refresh(arg);
+    struct runtime *rt = arg;
+    rt->events_opened_ms = loop_wall_ms(rt->env.loop);
+    docker_list_refresh(rt);
 }
 
 static struct runtime *docker_open(const struct runtime_env *env, struct error *e)

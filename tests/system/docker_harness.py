@@ -1,34 +1,31 @@
-"""A real dockerd of the tests' own: private mount namespace, bridge, storage and socket, no packet
-filter rules (ports on 127.0.0.1 are served by its proxy), and an image made on the spot."""
+"""Real engines of the tests' own, dockerd and Podman: private mount namespace, bridge, storage and
+socket, and an image made on the spot."""
 
 import contextlib
 import fcntl
-import gzip
-import hashlib
-import http.server
 import io
 import json
 import os
 import pathlib
-import select
+import resource
 import signal
-import socket
 import subprocess
 import tarfile
 import tempfile
-import threading
 import urllib.parse
 
-from cleat_harness import BUILD, UnixConnection, poll
+import pytest
+
+from cleat_harness import BUILD, UnixConnection, alive, poll
 
 PROGRAMS = ["/bin/sh", "/bin/bash", "/usr/bin/test", "/usr/bin/cat", "/usr/bin/sleep", "/usr/bin/id"]
 IMAGE = "cleat-test:1"
 
 
-def bridge_slot():
+def bridge_slot(kind):
     """A number that no other test run on this machine uses for its bridge and addresses."""
     for slot in range(16):
-        f = open(os.path.join(tempfile.gettempdir(), f"cleat-tests-bridge.{slot}.lock"), "w")
+        f = open(os.path.join(tempfile.gettempdir(), f"cleat-tests-{kind}.{slot}.lock"), "w")
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return f, slot
@@ -65,43 +62,28 @@ def image_tar():
     return out.getvalue()
 
 
-class Dockerd:
-    def __init__(self, root):
+class Engine:
+    """What both have in common: a process in a mount namespace, and the API's own word on what there is."""
+
+    def __init__(self, root, kind):
         self.root = pathlib.Path(root)
         self.root.mkdir(parents=True, exist_ok=True)
-        self.socket = self.root / "docker.sock"
-        self.log_path = self.root / "dockerd.log"
-        self.lock, slot = bridge_slot()
-        self.bridge = f"cleat-test{slot}"
-        self.subnet = f"10.213.{slot * 16}"
-        self.process = None
+        self.socket = self.root / f"{kind}.sock"
+        self.log_path = self.root / f"{kind}.log"
+        self.kind, self.process = kind, None
+        self.lock, self.slot = bridge_slot(kind)
 
-    def start(self):
-        self._bridge()
-        self.launch()
-        self.import_image()
-        return self
-
-    def _bridge(self):
-        subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
-        for words in (f"link add {self.bridge} type bridge",
-                      f"addr add {self.subnet}.1/20 dev {self.bridge}", f"link set {self.bridge} up"):
-            subprocess.run(["ip", *words.split()], check=True)
-
-    def launch(self):
-        script = ("umount -l /sys/fs/cgroup/unified 2>/dev/null\n"
-                  f"exec dockerd --storage-driver=vfs --data-root={self.root}/data"
-                  f" --exec-root={self.root}/exec --pidfile={self.root}/pid -H unix://{self.socket}"
-                  f" --bridge={self.bridge} --iptables=false --ip6tables=false")
+    def spawn(self, command, **environment):
+        script = f"umount -l /sys/fs/cgroup/unified 2>/dev/null\nexec {command}"
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(["unshare", "-m", "sh", "-c", script],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        poll(self._answers, 30, "dockerd's _ping")
+            self.process = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, env={**os.environ, **environment})
+        poll(self._answers, 30, f"{self.kind}'s _ping")
 
     def _answers(self):
         if self.process.poll() is not None:
             tail = "\n".join(self.log_path.read_text(errors="replace").splitlines()[-15:])
-            raise AssertionError(f"dockerd cannot start here (CLEAT_NO_DOCKER=1 goes without):\n{tail}")
+            raise AssertionError(f"{self.kind} cannot start here (CLEAT_NO_DOCKER=1 goes without):\n{tail}")
         with contextlib.suppress(OSError):
             return self.ask("GET", "/_ping")[0] == 200
         return False
@@ -109,6 +91,10 @@ class Dockerd:
     def end(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=30)
+
+    def kill_process(self):
+        self.process.kill()
+        self.process.wait()
 
     def stop(self):
         try:
@@ -120,8 +106,7 @@ class Dockerd:
                 assert not left, f"containers are left: {[c['Names'] for c in left]}"
         finally:
             if self.process and self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
+                self.kill_process()
             subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
             self.lock.close()
 
@@ -183,116 +168,100 @@ class Dockerd:
         assert self.ask("POST", f"/containers/{c['Id']}/kill")[0] == 204
 
 
+class Dockerd(Engine):
+    """Without packet filter rules: ports on 127.0.0.1 are served by its proxy."""
 
-class LossyDockerd:
-    """Stands before dockerd's socket and, as often as `lose` says of a request's first words, lets
-    it have its effect and drops the answer."""
+    def __init__(self, root):
+        super().__init__(root, "dockerd")
+        self.bridge = f"cleat-test{self.slot}"
+        self.address = f"10.213.{self.slot * 16}.1"
 
-    def __init__(self, dockerd, path, lose):
-        self.behind, self.socket, self.lose, self.lost = dockerd.socket, path, dict(lose), []
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(path))
-        self.listener.listen(128)
-        threading.Thread(target=self._accept, daemon=True).start()
+    def start(self):
+        subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
+        for words in (f"link add {self.bridge} type bridge",
+                      f"addr add {self.address}/20 dev {self.bridge}", f"link set {self.bridge} up"):
+            subprocess.run(["ip", *words.split()], check=True)
+        self.launch()
+        self.import_image()
+        return self
 
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+    def launch(self):
+        self.spawn(f"dockerd --storage-driver=vfs --data-root={self.root}/data --exec-root={self.root}/exec"
+                   f" --pidfile={self.root}/pid -H unix://{self.socket} --bridge={self.bridge}"
+                   " --iptables=false --ip6tables=false")
 
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client = self.listener.accept()[0]
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client):
-        engine = socket.socket(socket.AF_UNIX)
-        with client, engine, contextlib.suppress(OSError):
-            engine.connect(str(self.behind))
-            head = client.recv(65536)
-            line = head.split(b"\r\n", 1)[0].decode()
-            loses = next((words for words in self.lose if words in line and self.lose[words] > 0), None)
-            if loses:
-                self.lose[loses] -= 1
-                self.lost.append(line)
-            engine.sendall(head)
-            while True:
-                for ready in select.select([client, engine], [], [])[0]:
-                    piece = ready.recv(65536)
-                    if not piece or (ready is engine and loses):
-                        return
-                    (engine if ready is client else client).sendall(piece)
+    def kill_process(self):
+        """Its containerd ends with it; where nobody reaps that, a next dockerd would take it for alive."""
+        pid = self.root / "exec" / "containerd" / "containerd.pid"
+        super().kill_process()
+        if pid.exists():
+            poll(lambda: not alive(int(pid.read_text())), 10, "the end of containerd")
+            pid.unlink()
 
 
-# ---- a registry on loopback, which dockerd asks without TLS
+class Podman(Engine):
+    """`podman system service` with a network of its own (CNI's plugins serve its ports)."""
+
+    def __init__(self, root):
+        super().__init__(root, "podman")
+        self.bridge = f"cleat-podman{self.slot}"
+
+    def start(self):
+        self._configure()
+        self.launch()
+        self.import_image()
+        return self
+
+    def import_image(self):
+        super().import_image()  # takes no notice of the tag
+        repo, tag = IMAGE.split(":")
+        assert self.ask("POST", f"/images/{repo}:latest/tag?repo={repo}&tag={tag}")[0] == 201
+
+    def _configure(self):
+        subnet = f"10.214.{self.slot * 16}.0/20"
+        (self.root / "networks").mkdir()
+        (self.root / "networks" / "podman.conflist").write_text(json.dumps({
+            "cniVersion": "0.4.0", "name": "podman", "plugins": [
+                {"type": "bridge", "bridge": self.bridge, "isGateway": True,
+                 "ipam": {"type": "host-local", "dataDir": f"{self.root}/leases",
+                          "ranges": [[{"subnet": subnet}]]}},
+                {"type": "portmap", "capabilities": {"portMappings": True}}]}))
+        (self.root / "storage.conf").write_text(
+            f'[storage]\ndriver = "vfs"\ngraphroot = "{self.root}/data"\nrunroot = "{self.root}/run"\n')
+        # its defaults are above what this machine may allow
+        files, processes = (resource.getrlimit(n)[1] for n in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+        (self.root / "containers.conf").write_text(
+            f'[containers]\nlog_driver = "k8s-file"\n'
+            f'default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]\n'
+            f'[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\n'
+            f'tmp_dir = "{self.root}/tmp"\n'
+            f'[network]\nnetwork_backend = "cni"\nnetwork_config_dir = "{self.root}/networks"\n')
+
+    def launch(self):
+        self.spawn(f"podman system service -t 0 unix://{self.socket}",
+                   CONTAINERS_CONF=f"{self.root}/containers.conf",
+                   CONTAINERS_STORAGE_CONF=f"{self.root}/storage.conf")
 
 
-class Registry:
-    """Docker Registry HTTP API V2, as far as a pull needs it: manifests and blobs by digest."""
+# ---- for the tests that import them
 
-    def __init__(self):
-        self.blobs, self.manifests = {}, {}
-        outer = self
+without_docker = pytest.mark.skipif(os.environ.get("CLEAT_NO_DOCKER") == "1", reason="CLEAT_NO_DOCKER=1")
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
 
-            def do_GET(self):
-                outer.answer(self)
+@pytest.fixture(scope="module")
+def dockerd(module_start):
+    return module_start.add(Dockerd(module_start.root / "docker").start())
 
-            do_HEAD = do_GET
 
-            def log_message(self, *_):
-                pass
+def docker_class(engine, **options):
+    return {"runtime": "docker", "docker_socket": engine.socket, "image": IMAGE, "sandbox": "none", **options}
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+def gone(engine):
+    poll(lambda: not engine.containers(), 30, "the end of all containers")
 
-    def blob(self, data):
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        self.blobs[digest] = data
-        return digest
 
-    def offer(self, name, layer):
-        """An image of one layer, under the tag `latest`."""
-        packed = gzip.compress(layer, 1)
-        config = json.dumps({"architecture": "amd64", "os": "linux", "config": {
-            "Env": ["ASAN_OPTIONS=detect_leaks=0"]}, "rootfs": {
-                "type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}}).encode()
-        kind = "application/vnd.docker.distribution.manifest.v2+json"
-        manifest = json.dumps({
-            "schemaVersion": 2, "mediaType": kind,
-            "config": {"mediaType": "application/vnd.docker.container.image.v1+json",
-                       "size": len(config), "digest": self.blob(config)},
-            "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
-                        "size": len(packed), "digest": self.blob(packed)}]}).encode()
-        for reference in ("latest", self.blob(manifest)):
-            self.manifests[name, reference] = (kind, manifest)
-
-    def answer(self, request):
-        words = request.path.split("/")
-        kind, body, status = "application/json", b"{}", 200
-        if words[1:] == ["v2", ""]:
-            pass
-        elif len(words) == 5 and words[3] == "manifests" and (words[2], words[4]) in self.manifests:
-            kind, body = self.manifests[words[2], words[4]]
-        elif len(words) == 5 and words[3] == "blobs" and words[4] in self.blobs:
-            kind, body = "application/octet-stream", self.blobs[words[4]]
-        else:
-            status = 404
-            body = json.dumps({"errors": [{"code": "MANIFEST_UNKNOWN",
-                                           "message": "manifest unknown"}]}).encode()
-        request.send_response(status)
-        request.send_header("Content-Type", kind)
-        request.send_header("Content-Length", str(len(body)))
-        request.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-        if status == 200 and words[-1]:
-            request.send_header("Docker-Content-Digest", f"sha256:{hashlib.sha256(body).hexdigest()}")
-        request.end_headers()
-        if request.command == "GET":
-            request.wfile.write(body)
+def user_status(api, session):
+    """What the kernel says of user code's process."""
+    said = api.execute(session, "BASH:cat /proc/self/status")["stdout"]
+    return dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)

@@ -1,7 +1,7 @@
 """The runtime `docker` with a real dockerd. Every claim about containers is dockerd's word."""
 
-import os
 import pathlib
+import socket
 import subprocess
 import time
 import uuid
@@ -9,34 +9,16 @@ import uuid
 import pytest
 
 from cleat_harness import BUILD, SOURCE, ApiError, in_parallel, poll
-from docker_harness import IMAGE, Dockerd, LossyDockerd, Registry
+from docker_harness import (Podman, docker_class, dockerd, gone, user_status,  # noqa: F401
+                            without_docker)
 
-pytestmark = pytest.mark.skipif(os.environ.get("CLEAT_NO_DOCKER") == "1", reason="CLEAT_NO_DOCKER=1")
-
-
-@pytest.fixture(scope="module")
-def dockerd(module_start):
-    return module_start.add(Dockerd(module_start.root / "docker").start())
-
-
-@pytest.fixture
-def registry(start):
-    return start.add(Registry())
-
-
-def docker_class(dockerd, **options):
-    return {"runtime": "docker", "docker_socket": dockerd.socket, "image": IMAGE,
-            "sandbox": "none", **options}
+pytestmark = without_docker
 
 
 @pytest.fixture
 def cleatd(start, dockerd):
     return start.cleatd(classes={"default": docker_class(
         dockerd, memory_mb=256, cpu_milli=1500, processes=100)})
-
-
-def gone(dockerd):
-    poll(lambda: not dockerd.containers(), 30, "the end of all containers")
 
 
 def test_whole_life(cleatd, dockerd):
@@ -189,82 +171,6 @@ def test_command_that_is_not_there(start, dockerd):
         api.ready()
     assert (failed.value.code, failed.value.error["retryable"]) == ("permanent", False)
     assert "/no/such/program" in failed.value.error["message"]
-    gone(dockerd)
-
-
-def test_missing_image(start, dockerd, registry):
-    """Asked for once, then the registry's own word; nothing is tried again."""
-    cleatd = start.cleatd(classes={"default": docker_class(
-        dockerd, image=f"{registry.address}/nothing:1")})
-    with pytest.raises(ApiError) as failed:
-        cleatd.api.ready()
-    assert (failed.value.code, failed.value.error["retryable"]) == ("permanent", False)
-    assert "nothing" in failed.value.error["message"]
-    assert len([n for n in cleatd.log_lines() if "event=image.pull " in n]) == 1
-    gone(dockerd)
-
-
-def test_pull(start, dockerd, registry):
-    """Four sessions wait for one pull."""
-    registry.offer("small", dockerd.export())
-    cleatd = start.cleatd(classes={"default": docker_class(
-        dockerd, image=f"{registry.address}/small", command="/bin/cleat-executor")})
-    in_parallel(lambda _: cleatd.api.ready(), range(4))
-    lines = cleatd.log_lines()
-    assert len([n for n in lines if "event=image.pull " in n]) == 1
-    assert len([n for n in lines if "event=image.pulled" in n]) == 1
-    cleatd.api.close_all()
-    gone(dockerd)
-
-
-def test_no_engine(start):
-    api = start.cleatd(classes={"default": {
-        "runtime": "docker", "docker_socket": start.root / "nobody", "image": IMAGE,
-        "launch_attempts": 2, "backoff_base_ms": 10}}).api
-    with pytest.raises(ApiError) as failed:
-        api.ready()
-    assert (failed.value.code, failed.value.error["retryable"]) == ("launch_failed", True)
-    assert api.status()["classes"]["default"]["runtime"]["connected"] is False
-
-
-def test_lost_answers(start, dockerd):
-    """Each call has its effect and its answer is lost, once: the session is ready all the same, has
-    one container, and none is left afterwards."""
-    lossy = start.add(LossyDockerd(dockerd, start.root / "lossy", {
-        "/containers/create": 1, "/start": 1, "/json HTTP": 1, "DELETE": 2, "/stop": 1,
-        "/containers/json": 1, "/_ping": 1}))
-    cleatd = start.cleatd(classes={"default": docker_class(
-        dockerd, docker_socket=lossy.socket, backoff_base_ms=100)})
-    session = cleatd.api.ready()["session_id"]
-    poll(lambda: len(dockerd.containers()) == 1, 30, "one container")
-    assert [c["State"] for c in dockerd.of_session(session)] == ["running"]
-    cleatd.api.close(session)
-    gone(dockerd)
-    assert len(lossy.lost) == 8 and set(lossy.lose.values()) == {0}, lossy.lost
-
-
-def test_no_docker_there(start):
-    """Whatever listens on that socket, it is no Engine API."""
-    other = start.cleatd("other")
-    api = start.cleatd(classes={"default": {
-        "runtime": "docker", "docker_socket": other.socket, "image": IMAGE,
-        "launch_attempts": 2, "backoff_base_ms": 10}}).api
-    with pytest.raises(ApiError) as failed:
-        api.ready()
-    assert failed.value.code == "launch_failed"
-    assert "no Docker Engine" in failed.value.error["message"]
-
-
-def test_engine_restarts(cleatd, dockerd):
-    """Its containers end with it; that is said when it is there again, and new ones can start."""
-    api = cleatd.api
-    session = api.ready()["session_id"]
-    dockerd.end()
-    dockerd.launch()
-    assert api.wait(session, "closed")["stop_reason"] == "container_died"
-    again = api.ready()["session_id"]
-    assert api.execute(again, "BASH:echo again")["stdout"] == "again\n"
-    api.close(again)
     gone(dockerd)
 
 
