@@ -503,11 +503,7 @@ static bool prepare_easy(struct http_exchange *x, const struct http_request *r)
 static bool start_easy(struct http_exchange *x)
 {
     int64_t left_ms = x->started_ms + x->connect_ms - loop_now_ms(x->share->client->loop);
-    if (left_ms < 1)
-        left_ms = 1;
-    if (left_ms > INT_MAX) /* libcurl's limit for time-outs */
-        left_ms = INT_MAX;
-    SET(x, CURLOPT_CONNECTTIMEOUT_MS, (long)left_ms);
+    SET(x, CURLOPT_CONNECTTIMEOUT_MS, (long)(left_ms > 1 ? left_ms : 1));
     return x->setup == CURLE_OK &&
            curl_multi_add_handle(x->share->client->curl.multi, x->easy) == CURLM_OK;
 }
@@ -601,6 +597,8 @@ struct http_exchange *http_start(struct http_share *s, const struct http_request
     x->done = done;
     x->arg = arg;
     x->connect_ms = r->connect_timeout_ms;
+    if (x->connect_ms > INT_MAX) /* libcurl's limit for time-outs */
+        x->connect_ms = INT_MAX;
     x->first_byte_ms = r->first_byte_timeout_ms;
     x->total_ms = r->total_timeout_ms;
     x->started_ms = loop_now_ms(loop);

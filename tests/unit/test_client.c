@@ -229,6 +229,18 @@ static void test_methods(void **state)
     expect_line(b->got.body, "\r\nContent-Type: text/plain\r\n");
 }
 
+static void test_endless_deadlines(void **state)
+{
+    struct bench *b = *state;
+    struct http_request r = request_to(URL("/port"));
+    r.connect_timeout_ms = r.first_byte_timeout_ms = r.total_timeout_ms = INT64_MAX / 2;
+    fetch(&b->got, &b->world, b->share, &r);
+    expect(b, ERR_NONE, true);
+    r.connect_timeout_ms = INT64_MAX;
+    fetch(&b->got, &b->world, b->share, &r);
+    expect(b, ERR_NONE, true);
+}
+
 /* ---- requests that must not be sent */
 
 static void refuse(struct bench *b, const struct http_request *r)
@@ -742,6 +754,7 @@ int main(void)
         CASE(test_framing),
         CASE(test_request_on_the_wire),
         CASE(test_methods),
+        CASE(test_endless_deadlines),
         CASE(test_invalid_requests),
         CASE(test_refused),
         CASE(test_connect_timeout),
