@@ -7,6 +7,7 @@
 #include "http/aws_endpoint.h"
 #include "http/aws_error.h"
 #include "http/aws_prepare.h"
+#include "http/aws_sign.h"
 #include "http/aws_verdict.h"
 
 #define TRIES 5
@@ -185,6 +186,25 @@ static void hand_over(void *arg, const char *data, size_t len)
     call->on_data(call->arg, data, len);
 }
 
+/* With a signature of ours in place of libcurl's. */
+static struct http_exchange *start_signed(struct aws_call *call, struct http_request *request,
+                                          const struct http_sign *sign)
+{
+    size_t count = call->message.header_count;
+    struct http_header *headers = mem_array(count + AWS_SIGN_HEADERS, sizeof *headers);
+    memcpy(headers, call->message.headers, count * sizeof *headers);
+    size_t added =
+        aws_sign(headers + count, &call->message, sign, loop_wall_ms(call->aws->loop));
+    request->sign = NULL;
+    request->headers = headers;
+    request->header_count = count + added;
+    struct http_exchange *exchange = http_start(call->aws->share, request, answered, call);
+    for (size_t i = count; i < count + added; i++)
+        free((char *)headers[i].value);
+    free(headers);
+    return exchange;
+}
+
 static void send_try(struct aws_call *call)
 {
     const struct aws_keys *keys = aws_credentials_now(call->aws->credentials);
@@ -217,7 +237,9 @@ static void send_try(struct aws_call *call)
     call->tries++;
     call->sent_ms = loop_now_ms(call->aws->loop);
     aws_count_of(call->aws, call->action)->calls++;
-    call->exchange = http_start(call->aws->share, &request, answered, call);
+    call->exchange = aws_sign_needed(&call->message)
+                         ? start_signed(call, &request, &sign)
+                         : http_start(call->aws->share, &request, answered, call);
 }
 
 /* ---- the way to a try: keys, then the family's pace */
