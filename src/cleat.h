@@ -57,7 +57,7 @@ void cleat_config_options(cleat_option_fn *fn, void *arg);
 
 /* Reads what the configuration names at its engines (an AWS account: target groups, load
  * balancer, task definition, bucket, role) and tells what would hurt and what cures it. level:
- * 0 error, 1 warning. config is borrowed and was checked. done is called once, within about a
+ * 0 error, 1 warning. config is borrowed and was checked. done is called once, within half a
  * minute, also when nobody answers; classes without such engines need no network and no time.
  * Free it afterwards, or earlier, which cancels it; not from within a callback. */
 struct cleat_examination;

@@ -11,7 +11,7 @@
 #include "session/config.h"
 #include "session/drivers.h"
 
-#define LIMIT_MS (60 * 1000)
+#define LIMIT_MS (30 * 1000)
 #define CHECK_SESSION "cleat-check" /* whose prefix the role is narrowed to */
 #define MAX_ANSWER 65536
 
@@ -272,7 +272,7 @@ static void too_late(void *arg)
     struct cleat_examination *x = arg;
     for (size_t i = 0; i < x->count; i++)
         if (x->subjects[i].waiting > 0)
-            tell(&x->subjects[i], FINDING_ERROR, "no answer within 60 s",
+            tell(&x->subjects[i], FINDING_ERROR, "no answer within 30 s",
                  "the network between this machine and what the class names");
     end(x);
 }

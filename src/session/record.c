@@ -250,6 +250,7 @@ static void container_from_row(struct attempt *a, const json_t *o)
     mem_copy_string(a->container.id, sizeof(a->container.id), id);
     mem_copy_string(a->container.ip, sizeof(a->container.ip), ip);
     a->container.port = (uint16_t)json_integer_value(json_object_get(o, "port"));
+    mem_copy_string(a->container.key, sizeof(a->container.key), a->key);
     a->launched = true;
 }
 

@@ -13,6 +13,7 @@
 #define ORPHAN_GRACE_MS 10000
 #define ORPHAN_RETRY_MS 30000
 #define RELIST_MS 5000
+#define RELIST_LATER_MS 60000
 #define LISTS 2 /* of a group: its containers and its targets */
 
 /* A container under our label that no attempt owns. */
@@ -102,6 +103,11 @@ static void on_container(void *arg, const char *key, const struct container *c, 
             add_orphan(g, c);
         return;
     }
+    if (a->launched && strcmp(a->container.id, c->id) != 0) {
+        if (alive)
+            add_orphan(g, c);
+        return;
+    }
     /* Without an address it is still on its way: its launch is asked for again, which leads to
      * the same one; unless it is to end, for which its name is enough. */
     if (a->launched || (!*c->ip && !attempt_is_ending(a)))
@@ -148,7 +154,9 @@ static void listed(void *arg, const struct error *e)
     }
     if (g->first_lists == 0)
         return;
-    g->first_lists--;
+    /* What was launched right before the crash may be listed late. */
+    if (--g->first_lists == 0 && g->runtime_ops->prepare && !timer_armed(&g->relist))
+        timer_arm(&g->relist, RELIST_LATER_MS);
     if (--core->listing == 0)
         wake_all(core);
 }
