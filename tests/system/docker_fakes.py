@@ -120,7 +120,8 @@ class Registry:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                outer.answer(self)
+                with contextlib.suppress(ConnectionError):  # who has enough of it goes away
+                    outer.answer(self)
 
             do_HEAD = do_GET
 

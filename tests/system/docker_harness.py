@@ -40,8 +40,8 @@ def libraries(program):
     return [w for w in words if w.startswith("/")]
 
 
-def image_tar():
-    """The executor, a shell and their libraries."""
+def image_tar(more=None):
+    """The executor, a shell and their libraries; more: files by name, with what is in them."""
     files = {"/bin/cleat-executor": BUILD / "cleat-executor"}
     for program in [*PROGRAMS, BUILD / "cleat-executor"]:
         if program != BUILD / "cleat-executor":
@@ -54,9 +54,9 @@ def image_tar():
             directory = tarfile.TarInfo(path)
             directory.type, directory.mode = tarfile.DIRTYPE, 0o1777 if path == "tmp" else 0o755
             tar.addfile(directory)
-        for name, path in files.items():
+        contents = {name: pathlib.Path(path).read_bytes() for name, path in files.items()}
+        for name, data in {**contents, **(more or {})}.items():
             info = tarfile.TarInfo(name.lstrip("/"))
-            data = pathlib.Path(path).read_bytes()
             info.size, info.mode = len(data), 0o755
             tar.addfile(info, io.BytesIO(data))
     return out.getvalue()
@@ -122,9 +122,6 @@ class Engine:
             return answer.status, json.loads(text) if text else None
         except ValueError:
             return answer.status, text
-
-    def export(self):
-        return image_tar()
 
     def import_image(self):
         repo, tag = IMAGE.split(":")
@@ -229,10 +226,10 @@ class Podman(Engine):
         (self.root / "storage.conf").write_text(
             f'[storage]\ndriver = "vfs"\ngraphroot = "{self.root}/data"\nrunroot = "{self.root}/run"\n')
         # its defaults are above what this machine may allow
-        files, processes = (resource.getrlimit(n)[1] for n in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         (self.root / "containers.conf").write_text(
             f'[containers]\nlog_driver = "k8s-file"\n'
-            f'default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]\n'
+            f'default_ulimits = ["nofile={files}:{files}", "nproc=4096:4096"]\n'
             f'[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\n'
             f'tmp_dir = "{self.root}/tmp"\n'
             f'[network]\nnetwork_backend = "cni"\nnetwork_config_dir = "{self.root}/networks"\n')

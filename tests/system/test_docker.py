@@ -1,5 +1,6 @@
 """The runtime `docker` with a real dockerd. Every claim about containers is dockerd's word."""
 
+import json
 import pathlib
 import socket
 import subprocess
@@ -172,6 +173,91 @@ def test_command_that_is_not_there(start, dockerd):
     assert (failed.value.code, failed.value.error["retryable"]) == ("permanent", False)
     assert "/no/such/program" in failed.value.error["message"]
     gone(dockerd)
+
+
+def test_limits_hold(start, dockerd):
+    """What a container may not do it cannot: processes, CPU, root file system, capabilities."""
+    api = start.cleatd(classes={"default": docker_class(
+        dockerd, memory_mb=256, cpu_milli=200, processes=40)}).api
+    session = api.ready()["session_id"]
+    [c] = dockerd.of_session(session)
+    bomb = api.execute(session, "BASH:sh -c 'while :; do sleep 20 >/dev/null 2>&1 & done'")
+    assert "fork" in bomb["stderr"].lower(), bomb
+    stats = dockerd.ask("GET", f"/containers/{c['Id']}/stats?stream=false&one-shot=true")[1]
+    assert stats["pids_stats"]["limit"] == 40
+    api.execute(session, "BASH:i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done")
+    throttled = lambda: dockerd.ask("GET", f"/containers/{c['Id']}/stats?stream=false&one-shot=true")[1][
+        "cpu_stats"]["throttling_data"]["throttled_periods"]
+    assert throttled() > 0
+
+    status = user_status(api, session)
+    assert {status[n] for n in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {"0" * 16}
+    allowed = sum(1 << bit for bit in (0, 1, 3, 5, 6, 7))  # linux/capability.h: CHOWN … SETUID
+    assert int(status["CapBnd"], 16) == allowed and status["NoNewPrivs"] == "1"
+    mounts = api.execute(session, "BASH:cat /proc/self/mounts")["stdout"].splitlines()
+    options = {line.split()[1]: line.split()[3].split(",") for line in mounts}
+    assert options["/"][0] == "ro" and {"nosuid", "nodev"} <= set(options["/tmp"])
+    api.close(session)
+    gone(dockerd)
+
+
+def test_published_on_loopback(cleatd, dockerd):
+    """The port answers on 127.0.0.1 and on no other address of this machine."""
+    session = cleatd.api.ready()["session_id"]
+    ip, port = cleatd.api.session(session)["address"].rsplit(":", 1)
+    assert ip == "127.0.0.1"
+    socket.create_connection((ip, int(port)), 5).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((dockerd.address, int(port)), 5)
+    cleatd.api.close(session)
+    gone(dockerd)
+
+
+def test_network(start, dockerd):
+    """The class's network and no other; on one that publishes nothing the launch fails and says so."""
+    body = json.dumps({"Name": "own", "CheckDuplicate": True})
+    assert dockerd.ask("POST", "/networks/create", body, {"Content-Type": "application/json"})[0] == 201
+    api = start.cleatd(classes={
+        "default": docker_class(dockerd, docker_network="own"),
+        "lost": docker_class(dockerd, docker_network="none", launch_attempts=1)}).api
+    session = api.ready()["session_id"]
+    [c] = dockerd.of_session(session)
+    assert list(dockerd.inspect(c["Id"])["NetworkSettings"]["Networks"]) == ["own"]
+    with pytest.raises(ApiError) as failed:
+        api.ready(**{"class": "lost"})
+    assert failed.value.code == "launch_failed" and "network none" in failed.value.error["message"]
+    api.close(session)
+    gone(dockerd)
+    assert dockerd.ask("DELETE", "/networks/own")[0] == 204
+
+
+def test_podman(start):
+    """A life over Podman's socket: limits, death by its event stream, a restart of cleatd."""
+    podman = start.add(Podman(start.root / "podman").start())
+    cleatd = start.cleatd(classes={"default": docker_class(
+        podman, memory_mb=256, cpu_milli=1500, processes=100)})
+    api = cleatd.api
+    session, lost = in_parallel(lambda _: api.ready()["session_id"], range(2))
+    assert sorted(c["Labels"]["cleat.session"] for c in podman.running()) == sorted([session, lost])
+    done = api.execute(session, "BASH:id -u; echo kept >artifacts/a.txt; echo x 2>/dev/null >/x || echo refused")
+    assert done["stdout"] == "200000\nrefused\n"
+    status = user_status(api, session)
+    assert (status["CapEff"], status["NoNewPrivs"]) == ("0" * 16, "1")
+    [c] = podman.of_session(session)
+    host = podman.inspect(c["Id"])["HostConfig"]
+    assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (256 << 20, 1500000000, 100)
+    assert host["ReadonlyRootfs"] and {p["IP"] for p in c["Ports"]} <= {"127.0.0.1"}
+
+    podman.kill(lost)
+    assert api.wait(lost, "closed", 10)["stop_reason"] == "container_died"
+    cleatd.kill()
+    cleatd.start()
+    api.wait(session, "ready")
+    assert api.execute(session, "BASH:cat artifacts/a.txt")["stdout"] == "kept\n"
+    assert [c["Labels"]["cleat.session"] for c in podman.running()] == [session]
+    api.close(session)
+    assert cleatd.file_of(session, "artifacts/a.txt") == b"kept\n"
+    gone(podman)
 
 
 def test_configuration(tmp_path):
