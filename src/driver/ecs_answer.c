@@ -217,7 +217,6 @@ static void read_address(const json_t *task, char ip[46])
 
 static enum ecs_phase read_phase(const json_t *task)
 {
-    static const char *const rising[] = {"PROVISIONING", "PENDING", "ACTIVATING"};
     const char *last = text_of(task, "lastStatus");
     bool over = json_is_number(json_object_get(task, "executionStoppedAt")) ||
                 json_is_number(json_object_get(task, "stoppedAt"));
@@ -226,10 +225,19 @@ static enum ecs_phase read_phase(const json_t *task)
         return ECS_GONE;
     if (strcmp(text_of(task, "desiredStatus"), "STOPPED") == 0)
         return ECS_FALLING;
-    for (size_t i = 0; i < sizeof(rising) / sizeof(rising[0]); i++)
-        if (strcmp(last, rising[i]) == 0)
-            return ECS_RISING;
+    if (strcmp(last, "PROVISIONING") == 0 || strcmp(last, "PENDING") == 0)
+        return ECS_RISING;
+    if (strcmp(last, "ACTIVATING") == 0)
+        return ECS_STARTING;
     return strcmp(last, "RUNNING") == 0 ? ECS_RUNNING : ECS_FALLING;
+}
+
+static void read_progress(const json_t *task, char *out, size_t size)
+{
+    bool pulls = json_is_number(json_object_get(task, "pullStartedAt")) &&
+                 !json_is_number(json_object_get(task, "pullStoppedAt"));
+    snprintf(out, size, "the task is %.20s%s", text_of(task, "lastStatus"),
+             pulls ? ", its image is being pulled" : "");
 }
 
 static bool read_task(const json_t *task, const char *container, const char *owner,
@@ -241,6 +249,7 @@ static bool read_task(const json_t *task, const char *container, const char *own
     read_key(task, container, owner, v->key);
     read_address(task, v->ip);
     v->phase = read_phase(task);
+    read_progress(task, v->progress, sizeof(v->progress));
     if (v->phase == ECS_GONE) {
         const json_t *code =
             json_object_get(container_of(task, "containers", container), "exitCode");

@@ -12,7 +12,8 @@
 #define ECS_ID_SIZE 65
 
 enum ecs_phase {
-    ECS_RISING, /* PROVISIONING, PENDING, ACTIVATING */
+    ECS_RISING,   /* PROVISIONING, PENDING: no container runs yet, its image may be pulled */
+    ECS_STARTING, /* ACTIVATING: its containers run */
     ECS_RUNNING,
     ECS_FALLING, /* its end is certain, its containers may still run */
     ECS_GONE,    /* its containers have ended for good */
@@ -24,6 +25,7 @@ struct ecs_view {
                          */
     char ip[46];        /* of its network interface; "" while there is none */
     enum ecs_phase phase;
+    char progress[64]; /* of one that is RISING, for people */
     /* of one that is GONE */
     bool in_order;    /* our container ended with status 0 */
     struct error end; /* ERR_CAPACITY, ERR_PERMANENT or ERR_LAUNCH: as of a failed launch */

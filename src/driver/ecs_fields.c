@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
+#include "driver/s3_url.h"
 #include "http/json.h"
 
 #define TOKEN_MAX 64
@@ -23,16 +24,6 @@ const char *ecs_cluster(const json_t *template, const struct class *c)
 }
 
 /* ---- one launch ---- */
-
-/* "bucket" of "s3://bucket/prefix"; "" when it is something else; free(). */
-static char *bucket_of(const char *artifacts)
-{
-    static const char scheme[] = "s3://";
-    if (strncmp(artifacts, scheme, sizeof(scheme) - 1) != 0)
-        return mem_strdup("");
-    const char *name = artifacts + sizeof(scheme) - 1;
-    return mem_strndup(name, strcspn(name, "/"));
-}
 
 static bool has_variable(const json_t *environment, const char *name)
 {
@@ -91,13 +82,13 @@ static void set_ours(json_t *environment, const struct class *c, const struct la
 static void set_environment(json_t *environment, const struct class *c, const struct launch *l,
                             const char *region)
 {
-    char *bucket = bucket_of(c->artifacts);
+    struct s3_url url;
     set(environment, "SESSION_ID", "%s", l->session);
     offer(environment, "AWS_REGION", region);
-    offer(environment, "S3_BUCKET_NAME", bucket);
+    if (s3_url_parse(&url, c->artifacts))
+        offer(environment, "S3_BUCKET_NAME", url.bucket);
     if (c->proof == PROOF_REQUIRED)
         set_ours(environment, c, l);
-    free(bucket);
 }
 
 /* The member of that name; made when it is missing. Borrowed. */

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "driver/ecs_fields.h"
+#include "driver/s3_url.h"
 #include "http/aws.h"
 #include "http/xml.h"
 
@@ -35,7 +36,7 @@ static void say(const struct ecs_found *f, enum finding_level level, const char 
 
 static bool uses_s3(const struct class *c)
 {
-    return strncmp(c->artifacts, "s3://", 5) == 0;
+    return strncmp(c->artifacts, S3_SCHEME, strlen(S3_SCHEME)) == 0;
 }
 
 /* ---- the request ---- */

@@ -123,7 +123,7 @@ void ecs_stop(struct runtime *rt, const struct container *c, bool keep, runtime_
         t->phase == TASK_STOPPING && (t->done != NULL || !STAILQ_EMPTY(&t->waiters));
     add_waiter(t, done, arg);
     if (t->phase == TASK_RISING)
-        error_set(&t->refusal, ERR_DIED, "task %s was stopped before it had an address", c->id);
+        error_set(&t->refusal, ERR_DIED, "task %s was stopped before it had started", c->id);
     if (!under_way)
         begin(t);
     ecs_watch_soon(rt, TICK_MS);

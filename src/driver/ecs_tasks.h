@@ -1,5 +1,5 @@
 /* The parts of the ecs runtime: what is known of each task, its launch, its watch, its stop.
- * A task's address comes, and its end is seen, by the ticks of ecs_watch.c. */
+ * A task's start and its end are seen by the ticks of ecs_watch.c. */
 #ifndef CLEAT_DRIVER_ECS_TASKS_H
 #define CLEAT_DRIVER_ECS_TASKS_H
 
@@ -15,7 +15,7 @@
 
 enum ecs_task_phase {
     TASK_LAUNCHING, /* no id yet; its launch is under way, or looked for */
-    TASK_RISING,    /* it has no address yet */
+    TASK_RISING,    /* it has no address yet, or its container has not started */
     TASK_LIVE,
     TASK_STOPPING, /* its end is wanted: not reported */
     TASK_DEAD,     /* until its owner stops it */
@@ -56,6 +56,7 @@ struct runtime {
     json_t *template;
     struct ecs_task *tasks, *by_key;
     struct timer tick;
+    int64_t tick_at_ms;
     LIST_HEAD(, ecs_look) looks;
     LIST_HEAD(, list_op) list_ops;
     struct ecs_account *account;

@@ -24,8 +24,10 @@ struct ecs_look {
 void ecs_watch_soon(struct runtime *rt, int64_t in_ms)
 {
     int64_t at = loop_now_ms(rt->env.loop) + in_ms;
-    if (LIST_EMPTY(&rt->looks) && (!timer_armed(&rt->tick) || rt->tick.at_ms > at))
-        timer_arm(&rt->tick, in_ms);
+    if (!LIST_EMPTY(&rt->looks) || (timer_armed(&rt->tick) && rt->tick_at_ms <= at))
+        return;
+    rt->tick_at_ms = at;
+    timer_arm(&rt->tick, in_ms);
 }
 
 /* ---- what a task's look means ---- */
@@ -54,14 +56,26 @@ static bool is_ours(struct ecs_task *t, const struct ecs_view *v)
     return false;
 }
 
+static void tell_progress(const struct ecs_task *t, const char *text)
+{
+    const struct runtime_env *env = &t->rt->env;
+    if (env->on_progress != NULL)
+        env->on_progress(env->arg, t->key, text);
+}
+
+/* Its address is known before its image is pulled; until its container runs, nobody answers
+ * there, and why it does not start is said by ECS alone. */
 static void rise(struct ecs_task *t, const struct ecs_view *v)
 {
+    bool up = v->phase == ECS_STARTING || v->phase == ECS_RUNNING;
     struct error e;
     if (!is_ours(t, v))
         return;
     if (v->phase == ECS_GONE) {
         ecs_launch_end(t, &v->end);
-    } else if (v->ip[0] != '\0') {
+    } else if (v->phase == ECS_RISING) {
+        tell_progress(t, v->progress);
+    } else if (up && v->ip[0] != '\0') {
         mem_copy_string(t->container.ip, sizeof(t->container.ip), v->ip);
         t->phase = TASK_LIVE;
         ecs_launch_end(t, NULL);
@@ -148,7 +162,7 @@ static void rest(struct runtime *rt)
     if (rt->failed_ticks > 0 && in_ms >= 0)
         in_ms = backoff_ms(FAST_MS, rt->failed_ticks, FAILED_CAP_MS);
     if (in_ms >= 0)
-        timer_arm(&rt->tick, in_ms);
+        ecs_watch_soon(rt, in_ms);
 }
 
 static void looked(void *arg, const struct aws_answer *answer)
@@ -193,7 +207,7 @@ static bool past_deadline(struct ecs_task *t)
     struct error e;
     if (t->phase != TASK_RISING || loop_now_ms(t->rt->env.loop) - t->since_ms < limit_ms)
         return false;
-    error_set(&e, ERR_LAUNCH, "task %s had no address within %lld s", t->container.id,
+    error_set(&e, ERR_LAUNCH, "task %s did not start within %lld s", t->container.id,
               (long long)(limit_ms / 1000));
     ecs_stop_launch(t, &e);
     return true;

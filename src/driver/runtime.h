@@ -21,6 +21,7 @@ struct container {
     char id[128]; /* the engine's name for it: the key (process, docker), the task's id (ecs) */
     char ip[46];  /* numeric; "" while unknown */
     uint16_t port;
+    char key[KEY_SIZE]; /* of its launch, for adopt; "": the caller does not say */
 };
 
 struct launch {

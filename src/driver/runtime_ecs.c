@@ -32,6 +32,7 @@ static void list_one(void *arg, const struct ecs_view *v)
         return; /* another class's, or nobody's */
     mem_copy_string(c.id, sizeof(c.id), v->id);
     mem_copy_string(c.ip, sizeof(c.ip), v->ip);
+    mem_copy_string(c.key, sizeof(c.key), v->key);
     op->each(op->arg, v->key, &c, v->phase != ECS_GONE);
 }
 
@@ -119,7 +120,8 @@ static void ecs_adopt(struct runtime *rt, const struct container *c)
 {
     if (*c->id == '\0' || ecs_task_find(rt, c->id) != NULL)
         return;
-    struct ecs_task *t = ecs_task_new(rt, "", TASK_LIVE);
+    bool is_new = ecs_task_find_key(rt, c->key) == NULL;
+    struct ecs_task *t = ecs_task_new(rt, is_new ? c->key : "", TASK_LIVE);
     ecs_task_name(t, c->id);
     mem_copy_string(t->container.ip, sizeof(t->container.ip), c->ip);
     ecs_watch_soon(rt, 0); /* one look for all that are adopted now */

@@ -393,7 +393,7 @@ static void phases(void **state)
     (void)state;
     assert_int_equal(phase_of("PROVISIONING", "RUNNING", ""), ECS_RISING);
     assert_int_equal(phase_of("PENDING", "RUNNING", ""), ECS_RISING);
-    assert_int_equal(phase_of("ACTIVATING", "RUNNING", ""), ECS_RISING);
+    assert_int_equal(phase_of("ACTIVATING", "RUNNING", ""), ECS_STARTING);
     assert_int_equal(phase_of("RUNNING", "RUNNING", ""), ECS_RUNNING);
     assert_int_equal(phase_of("PENDING", "STOPPED", ""), ECS_FALLING);
     assert_int_equal(phase_of("RUNNING", "STOPPED", ""), ECS_FALLING);
@@ -414,6 +414,9 @@ static void whose_and_where(void **state)
     assert_string_equal(v.id, "abc");
     assert_string_equal(v.key, "o.s.2");
     assert_string_equal(v.ip, "10.0.0.7");
+    assert_string_equal(v.progress, "the task is PENDING");
+    v = task_of("\"lastStatus\":\"PENDING\",\"pullStartedAt\":1.6e9");
+    assert_string_equal(v.progress, "the task is PENDING, its image is being pulled");
     v = task_of("\"lastStatus\":\"PENDING\"," OURS);
     assert_string_equal(v.ip, "");
     v = task_of("\"lastStatus\":\"PENDING\",\"startedBy\":\"p\"");
