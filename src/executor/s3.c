@@ -12,7 +12,7 @@
 #include "http/client.h"
 
 #define UNDO_MS 10000
-#define CALL_MS 20000   /* for a request and its answer … */
+#define CALL_MS 10000   /* for a request and its answer … */
 #define BYTES_PER_MS 64 /* … and for its bytes, on a slow line */
 
 /* ---- jobs */
