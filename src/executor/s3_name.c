@@ -42,7 +42,7 @@ enum error_code s3_place_read(struct s3_place *p, const char *url, struct error 
     size_t len = strcspn(bucket, "/");
     const char *prefix = bucket + len + (bucket[len] == '/');
     size_t prefix_len = strlen(prefix);
-    if (prefix_len > 0 && prefix[prefix_len - 1] == '/')
+    if (prefix_len > 1 && prefix[prefix_len - 1] == '/')
         prefix_len--;
     *p = (struct s3_place){.bucket = mem_strndup(bucket, len),
                            .prefix = mem_strndup(prefix, prefix_len)};
