@@ -58,12 +58,13 @@ static void next_step(struct ecs_account *a);
 static void say_unread(const struct ecs_account *a, const struct aws_answer *answer)
 {
     const struct ecs_found *f = &a->found;
-    bool refused = answer->class == AWS_AUTH;
-    bool wrong = answer->class == AWS_PERMANENT;
-    f->tell(f->arg, wrong ? FINDING_ERROR : FINDING_WARNING, answer->error.message,
-            wrong     ? "correct ecs_task or ecs_cluster"
-            : refused ? steps[a->step].permission
-                      : "run the check again");
+    bool denied = strncmp(answer->code, "AccessDenied", 12) == 0 ||
+                  strcmp(answer->code, "UnauthorizedOperation") == 0;
+    f->tell(f->arg, denied ? FINDING_WARNING : FINDING_ERROR, answer->error.message,
+            denied ? steps[a->step].permission
+            : answer->class == AWS_PERMANENT
+                ? "correct ecs_task, ecs_cluster or the region"
+                : "credentials, region or network of this machine");
 }
 
 static void read_step(void *arg, const struct aws_answer *answer)

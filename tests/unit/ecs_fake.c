@@ -278,6 +278,7 @@ static json_t *spoil(enum fake_fault kind, const char *action, const char *body,
         break;
     case FAKE_DENIED:
         fail_call(a, AWS_AUTH, ERR_PERMANENT, false, "AccessDeniedException: no");
+        strcpy(a->code, "AccessDeniedException");
         break;
     case FAKE_CONFLICT:
         return conflict_with(fake.conflict, a);

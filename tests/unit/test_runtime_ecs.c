@@ -819,15 +819,17 @@ static void the_account(void **state)
     /* what may not be read is said, and the rest is read all the same */
     a = (struct account){0};
     fake_add_fault("DescribeTaskDefinition", FAKE_DENIED, 0);
+    fake_add_fault("DescribeSubnets", FAKE_UNSENT, 0);
     fake.cluster = "{\"clusters\":[]}";
     runtime_ecs.examine(f->rt, find, take_answer, &a);
     struct answer second = {0};
     runtime_ecs.examine(f->rt, find, take_answer, &second);
     assert_int_equal(answered(f, &second), ERR_CONFLICT);
     assert_int_equal(answered(f, &a.answer), ERR_NONE);
-    assert_int_equal(a.errors, 1);
-    assert_int_equal(a.warnings, 2);
+    assert_int_equal(a.errors, 2);
+    assert_int_equal(a.warnings, 1);
     assert_non_null(strstr(a.text, "allow ecs:DescribeTaskDefinition"));
+    assert_non_null(strstr(a.text, "network of this machine"));
     runtime_ecs.examine(f->rt, find, take_answer, &a);
     runtime_ecs.close(f->rt);
     f->rt = NULL;
