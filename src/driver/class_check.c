@@ -206,6 +206,29 @@ static bool check_ranges(const struct class *classes, size_t count, struct error
     return fine;
 }
 
+static bool names_target_group(const struct class *c, const char *arn)
+{
+    for (size_t i = 0; i < list_length(c->alb_target_groups); i++)
+        if (strcmp(c->alb_target_groups[i], arn) == 0)
+            return true;
+    return false;
+}
+
+/* Targets carry no names: two classes could not tell theirs apart. */
+static bool check_target_groups(const struct class *a, const struct class *b, struct error *e)
+{
+    if (a->balancer != BALANCER_ALB || b->balancer != BALANCER_ALB)
+        return true;
+    for (size_t i = 0; i < list_length(a->alb_target_groups); i++) {
+        if (!names_target_group(b, a->alb_target_groups[i]))
+            continue;
+        error_set(e, ERR_CONFIG, "classes %s and %s name the same target group, %.140s",
+                  a->name, b->name, a->alb_target_groups[i]);
+        return false;
+    }
+    return true;
+}
+
 bool class_check(const struct class *classes, size_t count, struct error *e)
 {
     for (size_t i = 0; i < count; i++) {
@@ -214,6 +237,9 @@ bool class_check(const struct class *classes, size_t count, struct error *e)
             error_set(e, ERR_CONFIG, "class %s: %s", classes[i].name, what);
             return false;
         }
+        for (size_t k = 0; k < i; k++)
+            if (!check_target_groups(&classes[k], &classes[i], e))
+                return false;
     }
     return check_ranges(classes, count, e);
 }

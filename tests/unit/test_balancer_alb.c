@@ -442,6 +442,7 @@ static void slots(void **state)
     assert_int_equal(group_of(t, "me.s.4"), 0);
     assert_false(reserves(t, "me.s.5"));
     elb_put(t, 1, IP4, "");
+    expect(list_now(t), ERR_NONE, NULL);
     until_reserved(t, "me.s.5");
     assert_int_equal(group_of(t, "me.s.5"), 1);
 }
@@ -570,6 +571,48 @@ static void bad_classes(void **state)
     expect(e, ERR_CONFIG, "needs alb_target_groups");
 }
 
+/* Checks two classes; the second is like the first but for one option. */
+static void check_pair(const char *key, const char *value, enum error_code code,
+                       const char *words)
+{
+    struct class pair[2] = {0};
+    struct error e = {.code = ERR_NONE};
+    char a[] = "a", b[] = "b";
+#define G "arn:aws:elasticloadbalancing:r:1:targetgroup/"
+    for (int i = 0; i < 2; i++) {
+        option_defaults(class_options, &pair[i]);
+        class_set(&pair[i], "balancer", "alb");
+        class_set(&pair[i], "alb_urls", "https://alb.internal");
+        class_set(&pair[i], "alb_header", "X-Slot");
+    }
+    class_set(&pair[0], "alb_target_groups", G "x/1," G "y/1");
+    class_set(&pair[1], "alb_target_groups", G "z/1");
+    pair[0].name = a;
+    pair[1].name = b;
+    class_set(&pair[1], key, value);
+    assert_int_equal(class_check(pair, 2, &e), code == ERR_NONE);
+    expect(e, code, words);
+    pair[0].name = pair[1].name = NULL;
+    option_release(class_options, &pair[0]);
+    option_release(class_options, &pair[1]);
+}
+
+static void classes(void **state)
+{
+    (void)state;
+    check_pair("alb_header", "", ERR_NONE, NULL);
+    check_pair("alb_target_groups", G "y/1", ERR_CONFIG,
+               "classes a and b name the same target group, " G "y/1");
+    check_pair("alb_target_groups", G "z/1," G "z/1", ERR_CONFIG, "class b: ");
+    check_pair("alb_target_groups", "", ERR_CONFIG, "class b: ");
+    check_pair("alb_target_groups", "arn:aws:ecs:r:1:cluster/c", ERR_CONFIG, "ARNs");
+    check_pair("alb_urls", "https://x,https://y", ERR_CONFIG, "alb_urls");
+    check_pair("alb_urls", "https://x/path", ERR_CONFIG, "without a path");
+    check_pair("alb_header", "no header", ERR_CONFIG, "alb_header");
+    check_pair("cookies", "", ERR_CONFIG, "cookies");
+    check_pair("balancer", "direct", ERR_NONE, NULL);
+}
+
 int main(void)
 {
     log_set_level(LOG_LEVEL_ERROR);
@@ -602,6 +645,7 @@ int main(void)
         TEST(an_orphan_finds_a_holder),
         TEST(removal_of_an_unknown_target),
         TEST(bad_classes),
+        cmocka_unit_test(classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
