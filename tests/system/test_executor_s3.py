@@ -336,10 +336,8 @@ def test_helper_that_ends(store, x, signum):
     big(x)
     store.faults.add("UploadPart", "hang", after=1, count=99)
     first = in_thread(lambda: x.complete(timeout=60))
-    wait_for(lambda: len(store.bucket.uploads) and helper(x), "the parts")
-    wait_for(lambda: any(u.parts for u in store.bucket.uploads.values()), "one part")
-    pid = helper(x)
-    os.kill(pid, signum)
+    wait_for(lambda: any(len(u.parts) == 3 for u in store.bucket.uploads.values()), "one part, and two that hang")
+    os.kill(helper(x), signum)
     failed = first()
     assert failed.status == 500, failed.body
     if signum == signal.SIGTERM:
