@@ -4,6 +4,7 @@ import concurrent.futures
 import datetime
 import json
 import os
+import signal
 import uuid
 
 import pytest
@@ -152,6 +153,20 @@ def test_nothing_executed_nothing_uploaded(start):
     over = cleatd.api.close(cleatd.api.ready()["session_id"])
     assert steps(over)["upload"]["result"] == "skipped"
     assert list(cleatd.artifacts.iterdir()) == []
+
+
+def test_a_container_that_ended_itself_in_order_has_uploaded(start):
+    """SIGTERM from somebody else (a Spot interruption is one): it uploads, then it is gone."""
+    cleatd = start.cleatd()
+    s = cleatd.api.ready()["session_id"]
+    cleatd.api.execute(s, "open('artifacts/x', 'w').write('kept')")
+    os.kill(cleatd.pid_of(s), signal.SIGTERM)
+    over = cleatd.api.wait(s, "closed")
+    assert over["stop_reason"] == "container_died"
+    assert {c["name"]: c["result"] for c in over["cleanup"]}["upload"] == "ok"
+    assert cleatd.file_of(s, "artifacts/x") == b"kept"
+    assert [l for l in cleatd.log_lines() if "event=container.ended" in l]
+    assert not [l for l in cleatd.log_lines() if "event=artifacts.lost" in l]
 
 
 def test_an_upload_that_fails_is_tried_again(start):

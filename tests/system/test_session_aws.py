@@ -65,6 +65,23 @@ def test_slots_carry_a_header(start, account):
     assert api.wait(fourth)["waiting_for"] is None
 
 
+def test_a_place_is_kept_across_a_crash(start, account):
+    """The only slot is that of the session which was about to be launched."""
+    aws = account(groups=1, layout="header")
+    cleatd = coordinator(start, aws, {"default": aws.class_options(mode="slot")})
+    fault = aws.faults.add("RunTask", "hang")
+    first = cleatd.api.create()["session_id"]
+    poll(lambda: not fault.left, 10, "the RunTask that gets no answer")
+    cleatd.kill()
+    aws.faults.clear()
+    cleatd.start()
+    second = cleatd.api.create()["session_id"]
+    assert cleatd.api.wait(first)["attempt"] == 1
+    assert "place" in cleatd.api.session(second)["waiting_for"]
+    cleatd.api.close(first)
+    assert cleatd.api.wait(second)["state"] == "READY"
+
+
 def test_two_target_groups_share_the_load(start, account):
     aws = account(groups=2)
     api = coordinator(start, aws).api

@@ -30,6 +30,17 @@ static void drop_line(void *arg, int level, const char *line)
     (void)line;
 }
 
+static void share_target_group(struct cleat_config *c, const char *class)
+{
+    static const char *const options[][2] = {{"balancer", "haproxy"},
+                                             {"haproxy_sockets", "/nonexistent/haproxy"},
+                                             {"haproxy_urls", "http://127.0.0.1:1"},
+                                             {"haproxy_backend", "b"}};
+    char why[256];
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        assert_true(cleat_config_set(c, class, options[i][0], options[i][1], why, sizeof(why)));
+}
+
 static int setup(void **state)
 {
     struct world *w = mem_alloc(sizeof(*w));
@@ -42,6 +53,11 @@ static int setup(void **state)
     assert_true(cleat_config_set(config, NULL, "executor", "/bin/false", why, sizeof(why)));
     assert_true(cleat_config_set(config, "plain", "proof", "none", why, sizeof(why)));
     assert_true(cleat_config_set(config, "none", "proof", "required", why, sizeof(why)));
+    share_target_group(config, "shared");
+    share_target_group(config, "shared-plain");
+    share_target_group(config, "apart");
+    assert_true(cleat_config_set(config, "shared-plain", "proof", "none", why, sizeof(why)));
+    assert_true(cleat_config_set(config, "apart", "haproxy_backend", "c", why, sizeof(why)));
     w->base = event_base_new();
     w->core = cleat_new(w->base, config, why, sizeof(why));
     if (!w->core)
@@ -211,6 +227,9 @@ static void rows_bring_a_session_back(void **state)
     a->container.port = 8080;
     a->route.cookies.header = mem_strdup("AWSALB=x");
     a->cleanup.upload = STEP_OK;
+    a->prepared = mem_strdup("{\"clientToken\":\"k\"}");
+    a->grants.expires = 5000;
+    a->grants.renew_at = 4000;
 
     char *session_text = session_row(s), *attempt_text = attempt_row(a);
     session_free(s);
@@ -224,6 +243,9 @@ static void rows_bring_a_session_back(void **state)
     assert_int_equal(s->idle_timeout_s, 77);
     assert_int_equal(s->error.code, ERR_DIED);
     assert_string_equal(a->container.ip, "127.64.0.9");
+    assert_string_equal(a->prepared, "{\"clientToken\":\"k\"}");
+    assert_int_equal(a->grants.expires, 5000);
+    assert_int_equal(a->grants.renew_at, 4000);
     free(session_text);
     free(attempt_text);
     free(again);
@@ -336,6 +358,28 @@ static void tenants_are_walled_off(void **state)
     assert_string_equal(create(w, "b", "{\"request_id\":\"r\"}", &o), "request_id_closed");
 }
 
+/* What cannot prove itself is alone with its tenant, whichever class names the target group. */
+static void one_target_group_is_one_wall(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+    assert_string_equal(create(w, "a", "{\"class\":\"shared\"}", &o), "ok");
+    assert_string_equal(create(w, "b", "{\"class\":\"shared\"}", &o), "ok"); /* both prove it */
+    assert_string_equal(create(w, "a", "{\"class\":\"shared-plain\"}", &o), "forbidden");
+    assert_string_equal(create(w, "b", "{\"class\":\"apart\"}", &o), "ok");
+}
+
+static void proven_ones_keep_away_from_plain_ones(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+    assert_string_equal(create(w, "a", "{\"class\":\"shared-plain\"}", &o), "ok");
+    assert_string_equal(create(w, "a", "{\"class\":\"shared\"}", &o), "ok");
+    assert_string_equal(create(w, "b", "{\"class\":\"shared\"}", &o), "forbidden");
+    assert_string_equal(create(w, "b", "{\"class\":\"apart\"}", &o), "ok");
+    assert_string_equal(create(w, "b", "{\"class\":\"plain\"}", &o), "ok");
+}
+
 static void a_lost_master_key_is_not_replaced(void **state)
 {
     struct world *w = *state;
@@ -390,6 +434,48 @@ static void launch_keys_lead_to_their_attempt(void **state)
     assert_true(strlen(a->key) < KEY_SIZE);
 }
 
+#define GROUP(n) "arn:aws:elasticloadbalancing:eu-west-1:1:targetgroup/g" n "/0"
+
+/* Each wrong value is refused, each right one is kept for the next line. */
+static void check_aws_class(struct cleat_config *c)
+{
+    static const struct {
+        const char *key, *wrong, *right;
+    } cases[] = {{"runtime", "ecs", "process"}, /* without ecs_task */
+                 {"ecs_task", NULL, "/etc/task.json"},
+                 {"runtime", NULL, "ecs"},
+                 {"ecs_task", "task.json", "/etc/task.json"},
+                 {"artifacts", "file:///tmp/x", "s3://a-bucket"},
+                 {"ecs_cluster", "", "agents"},
+                 {"ecs_container", "", "executor"},
+                 {"balancer", "alb", "direct"}, /* without target groups */
+                 {"alb_target_groups", NULL, GROUP("1")},
+                 {"balancer", "alb", "direct"}, /* without URLs */
+                 {"alb_urls", NULL, "http://lb.example"},
+                 {"balancer", NULL, "alb"},
+                 {"alb_target_groups", "g1", GROUP("1")},
+                 {"alb_target_groups", GROUP("1") "," GROUP("1"), GROUP("1")},
+                 {"alb_urls", "lb.example", "https://lb.example"},
+                 {"alb_urls", "http://a,http://b", "http://lb.example"},
+                 {"alb_target_groups", GROUP("1") "," GROUP("2"), GROUP("1")}, /* no header */
+                 {"alb_header", "X Slot", "X-Slot"},
+                 {"alb_target_groups", NULL, GROUP("1") "," GROUP("2")},
+                 {"cookies", "", "AWSALB"}};
+    char why[256];
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *key = cases[i].key, *wrong = cases[i].wrong;
+        if (wrong) {
+            assert_true(cleat_config_set(c, "aws", key, wrong, why, sizeof(why)));
+            if (cleat_config_check(c, why, sizeof(why)))
+                fail_msg("accepted: %s = %s", key, wrong);
+            assert_non_null(strstr(why, "class aws: "));
+        }
+        assert_true(cleat_config_set(c, "aws", key, cases[i].right, why, sizeof(why)));
+        if (!cleat_config_check(c, why, sizeof(why)))
+            fail_msg("%s = %s: %s", key, cases[i].right, why);
+    }
+}
+
 static void configurations_are_checked_as_a_whole(void **state)
 {
     struct cleat_config *c = cleat_config_new();
@@ -419,6 +505,17 @@ static void configurations_are_checked_as_a_whole(void **state)
         {"haproxy_urls", "http://x/path", "http://127.0.0.1:1"},
         {"haproxy_backend", "b c", "be"},
         {"artifacts", "file://relative", "file:///tmp/x"},
+        {"artifacts", "s3://NoBucket/x", "s3://a-bucket/x"},
+        {"s3_role", "role", ""},
+        {"s3_role", "role", "arn:aws:iam::1:role/r"},
+        {"artifacts", "file:///tmp/x", "s3://a-bucket/x"}, /* of s3_role */
+        {"proof", "none", "required"},                     /* of s3_role */
+        {"input_sources", "no-url", "*=s3://a-bucket/in"},
+        {"input_sources", "=file:///x", "t=file:///x"},
+        {"input_sources", "t=file://x", "t=file:///x,u=s3://b-bucket/{tenant}"},
+        {"artifacts", "", "s3://a-bucket/x"}, /* of input_sources */
+        {"input_path", "input", "/workspace/input"},
+        {"input_path", "/workspace/../etc", "/workspace/in"},
         {"gather_max_ms", "10", "1000"},
         {"address_range", "10.0.0.0/24", "127.64.0.0/16"},
         {"address_range", "127.64.5.0/24", "127.64.0.0/16"}, /* within the other class's */
@@ -432,6 +529,7 @@ static void configurations_are_checked_as_a_whole(void **state)
         if (!cleat_config_check(c, why, sizeof(why)))
             fail_msg("%s = %s: %s", cases[i].key, cases[i].right, why);
     }
+    check_aws_class(c);
     assert_true(cleat_config_set(c, NULL, "executor", "relative", why, sizeof(why)));
     assert_false(cleat_config_check(c, why, sizeof(why)));
     assert_false(cleat_config_set(c, NULL, "owner", "a.b", why, sizeof(why)));
@@ -456,6 +554,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_closed_session_forgets_its_environment, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(tenants_are_walled_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_target_group_is_one_wall, setup, teardown),
+        cmocka_unit_test_setup_teardown(proven_ones_keep_away_from_plain_ones, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_master_key_is_not_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_rows_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(launch_keys_lead_to_their_attempt, setup, teardown),
