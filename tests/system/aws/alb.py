@@ -210,7 +210,9 @@ class Alb(HAProxy):
                 self._drop(known)
             self.serial += 1
             target = group.targets[key] = Target(self.serial, group, key, self.knobs)
-            self._each(target, f"add server {{}} {key[0]}:{key[1]}", "New server registered.")
+            # Without an id of its own HAProxy 2.6 hashes all dynamic servers alike, and `balance
+            # random` picks two of them only.
+            self._each(target, f"add server {{}} {key[0]}:{key[1]} id {self.serial}", "New server registered.")
 
     def deregister(self, group, key):
         with self.lock:

@@ -4,7 +4,7 @@ import collections
 import threading
 import time
 
-Call = collections.namedtuple("Call", "at service action outcome key params")
+Call = collections.namedtuple("Call", "at service action outcome who params")
 
 # Calls that serve every session at once, on a clock.
 TICKS = {"DescribeTasks", "DescribeTargetHealth", "ListTasks"}
@@ -15,10 +15,10 @@ class Books:
         self.lock = threading.Lock()
         self.calls = []
 
-    def note(self, service, action, outcome, key=None, params=None):
+    def note(self, service, action, outcome, who=None, params=None):
         """outcome: "ok", AWS's code of an error, or the fault that took the answer."""
         with self.lock:
-            self.calls.append(Call(time.time(), service, action, outcome, key, params))
+            self.calls.append(Call(time.time(), service, action, outcome, who, params))
 
     def mark(self):
         return len(self.calls)

@@ -173,6 +173,8 @@ class Elbv2:
 
     def DescribeTags(self, who, p):
         self.buckets["read"].take("elbv2")
+        if len(p["ResourceArns"]) > 20:
+            raise AwsError("ValidationError", "You can describe the tags of up to 20 resources in a single call")
         return {"TagDescriptions": [{"ResourceArn": name, "Tags": [
             {"Key": k, "Value": v} for k, v in self._tags(name).items()]} for name in p["ResourceArns"]]}
 

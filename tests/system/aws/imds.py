@@ -26,7 +26,7 @@ class Metadata:
             found = self._container(request)
         else:
             return None
-        self.books.note("metadata", f"{request.method} {request.path.split('/')[1]}", str(found[0]))
+        self.books.note("metadata", f"{request.method} {request.path.split('/')[1]}", "ok" if found[0] == 200 else str(found[0]))
         fault = self.faults.take("metadata", "500", "malformed")
         if fault:
             return (500, {}, b"") if fault.kind == "500" else (200, {}, b"<<{")

@@ -26,6 +26,10 @@ class Dropped(Exception):
     """The connection is reset instead of an answer."""
 
 
+class Hung(Exception):
+    """No answer for so many seconds, then the connection is reset."""
+
+
 class Gone(Exception):
     """Part of an answer, and the connection is closed."""
 
@@ -86,7 +90,8 @@ class Endpoint:
         try:
             status, headers, body = self._answer(request)
             self._send(handler, request, status, headers, body)
-        except Dropped:
+        except (Dropped, Hung) as e:
+            self.end.wait(e.args[0] if e.args else 0)
             handler.close_connection = True
             with contextlib.suppress(OSError):
                 handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -126,7 +131,7 @@ class Endpoint:
             found = self.metadata.answer(request)
             if found:
                 return found
-        action, outcome, params = "?", "ok", None
+        action, outcome, params, who = "?", "ok", {}, None
         try:
             service, who = self._caller(request)
             operation, params = self._parse(request)
@@ -137,11 +142,12 @@ class Endpoint:
             outcome = e.code
             kind, body = answer.error_answer(request.service or "sts", e, request.id)
             return e.status, {"Content-Type": kind}, body
-        except (Dropped, Gone) as e:
+        except (Dropped, Hung, Gone) as e:
             outcome = type(e).__name__
             raise
         finally:
-            self.books.note(request.service, action, outcome, params=params)
+            known = {k: v for k, v in params.items() if k != "Body"}
+            self.books.note(request.service, action, outcome, who and who.arn, known)
 
     def _caller(self, request):
         if request.headers.get("Authorization"):
@@ -177,8 +183,7 @@ class Endpoint:
         if kind == "reset_after":
             raise Dropped
         if kind == "hang":  # the effect is there, the answer is not
-            self.end.wait(min(fault.details.get("seconds", 60), 60))
-            raise Dropped
+            raise Hung(min(fault.details.get("seconds", 60), 60))
         if kind == "malformed":
             return status, headers, b"<<{" + body[:len(body) // 2]
         if kind == "truncated":
