@@ -92,7 +92,8 @@ const struct option class_options[] = {
     CHOICE(alb_mode, "shared|slot", "shared",
            "shared: many targets in a target group, told apart by the sticky cookie. slot: one "
            "target in each target group, behind a listener rule on alb_header."),
-    LIST(alb_target_groups, "", "ARNs of the target groups; each belongs to this owner alone."),
+    LIST(alb_target_groups, "",
+         "ARNs of the target groups; each belongs to this owner and class alone."),
     LIST(alb_urls, "",
          "Where the load balancer listens, http:// or https://: one URL for all target groups "
          "or one "
