@@ -42,16 +42,11 @@ static int set_text(json_t *request, const char *key, const char *text)
 static int read_options(struct plan *plan, int argc, char **argv)
 {
     static const struct option names[] = {
-        {"class", required_argument, NULL, 'c'},
-        {"request-id", required_argument, NULL, 'r'},
-        {"tenant", required_argument, NULL, 't'},
-        {"user", required_argument, NULL, 'u'},
-        {"env", required_argument, NULL, 'e'},
-        {"input", required_argument, NULL, 'i'},
-        {"count", required_argument, NULL, 'n'},
-        {"timeout", required_argument, NULL, 's'},
-        {"wait", no_argument, NULL, 'w'},
-        {NULL, 0, NULL, 0},
+        {"class", required_argument, NULL, 'c'},  {"request-id", required_argument, NULL, 'r'},
+        {"tenant", required_argument, NULL, 't'}, {"user", required_argument, NULL, 'u'},
+        {"env", required_argument, NULL, 'e'},    {"input", required_argument, NULL, 'i'},
+        {"count", required_argument, NULL, 'n'},  {"timeout", required_argument, NULL, 's'},
+        {"wait", no_argument, NULL, 'w'},         {NULL, 0, NULL, 0},
     };
     int o, status = EXIT_FINE;
     while (status == EXIT_FINE && (o = getopt_long(argc, argv, "", names, NULL)) != -1) {

@@ -7,8 +7,9 @@
 #include "driver/class.h"
 #include "http/aws.h"
 
-#define GRANT_LIFE_S 3600 /* what is asked for; a chained role gets no more (IAM User Guide)   \
-                           */
+#define GRANT_LIFE_S                                                                           \
+    3600 /* what is asked for; a chained role gets no more (IAM User Guide)                    \
+          */
 
 struct grant;
 

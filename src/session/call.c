@@ -235,11 +235,11 @@ static bool has_target_group(const struct group *g, const char *name)
     return false;
 }
 
-/* Two classes on one target group count as one. */
+/* Two classes on one target group count as one; a slot is a target group for one container. */
 static bool are_together(const struct group *a, const struct group *b)
 {
     if (a == b)
-        return true;
+        return a->class->balancer != BALANCER_ALB || a->class->alb_mode != ALB_SLOT;
     for (size_t i = 0; i < a->balancer_ops->groups(a->balancer); i++)
         if (has_target_group(b, a->balancer_ops->group_name(a->balancer, i)))
             return true;

@@ -68,6 +68,7 @@ static void end_upload(struct attempt *a, enum step_result result, const char *w
         n->uploads_skipped++;
     }
     end_step(a, &a->cleanup.upload, "upload", result);
+    session_dirty(a->session); /* its document says so after a crash as well */
     attempt_quiet(a); /* last: why may be a text of its answer */
 }
 

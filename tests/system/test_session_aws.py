@@ -139,6 +139,43 @@ def test_a_task_without_a_row_is_closed(start, account):
     assert cleatd.api.wait(s)["state"] == "READY" and [t.id for t in aws.ecs.alive()] == [stray.id]
 
 
+def test_plain_containers(start, account):
+    """What is told apart by address and session id only stays within one tenant."""
+    aws = account()
+    s3 = aws.client("s3")
+    for n in range(2):
+        s3.put_object(Bucket=BUCKET, Key=f"inputs/f{n}", Body=b"x")
+    aws.define_plain("counting", "--sync-files", "2")
+    plain = aws.class_options(template=aws.template("counting", "counting.json"),
+                              proof="none", input_sources=[f"*=s3://{BUCKET}/inputs"])
+    api = coordinator(start, aws, {"default": plain}).api
+    sessions = in_parallel(lambda _: api.ready(tenant="ann", input=f"s3://{BUCKET}/inputs"), range(3))
+    for s in sessions:
+        assert s["proof"] == "none"
+        record = api.execute(s["session_id"], "import os; print(os.environ['SESSION_ID'])")
+        assert record["stdout"].strip() == s["session_id"]
+    with pytest.raises(ApiError) as failed:
+        api.create(tenant="bob")
+    assert failed.value.code == "forbidden"
+    requests = [json.loads(line) for line in (aws.plain_directory / "requests").read_text().splitlines()]
+    synced = [json.loads(r["body"]) for r in requests if r["path"] == "/file-sync"]
+    assert {(r["bucket_name"], r["s3_key_prefix"]) for r in synced} == {
+        (BUCKET, f"artifacts/{s['session_id']}/input/") for s in sessions}
+    for s in sessions:
+        over = api.close(s["session_id"])
+        assert {c["name"]: c["result"] for c in over["cleanup"]}["upload"] == "ok"
+
+
+def test_plain_containers_in_slots(start, account):
+    """A target group for each: nothing is shared, so tenants may be neighbours."""
+    aws = account(groups=2, layout="header")
+    api = coordinator(start, aws, {"default": aws.class_options(
+        mode="slot", template=aws.template("plain"), proof="none")}).api
+    for tenant in ("ann", "bob"):
+        s = api.ready(tenant=tenant)["session_id"]
+        assert api.execute(s, "import os; print(os.environ['SESSION_ID'])")["stdout"].strip() == s
+
+
 def test_credentials_for_one_prefix(start, account):
     aws = account()
     api = coordinator(start, aws, {"default": aws.class_options(balancer="direct", s3_role=session_role(aws))}).api
