@@ -254,6 +254,8 @@ static bool read_task(const json_t *task, const char *container, const char *own
         const json_t *code =
             json_object_get(container_of(task, "containers", container), "exitCode");
         v->in_order = json_is_integer(code) && json_integer_value(code) == 0;
+        v->told_all =
+            json_is_integer(code) || strcmp(text_of(task, "lastStatus"), "STOPPED") == 0;
         read_end(task, container, &v->end);
     }
     return true;

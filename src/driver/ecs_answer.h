@@ -27,6 +27,7 @@ struct ecs_view {
     enum ecs_phase phase;
     char progress[64]; /* of one that is RISING, for people */
     /* of one that is GONE */
+    bool told_all;    /* the status of our container is there, or will never be */
     bool in_order;    /* our container ended with status 0 */
     struct error end; /* ERR_CAPACITY, ERR_PERMANENT or ERR_LAUNCH: as of a failed launch */
 };

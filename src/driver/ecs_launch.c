@@ -61,6 +61,7 @@ static void found(struct ecs_task *t, const struct ecs_view *v)
         ecs_task_forget(other);
     ecs_task_name(t, v->id);
     t->phase = TASK_RISING;
+    t->since_ms = loop_now_ms(t->rt->env.loop); /* its start has begun only now */
     mem_wipe(t->body, strlen(t->body));
     free(t->body);
     t->body = NULL;

@@ -109,7 +109,13 @@ void ecs_stop(struct runtime *rt, const struct container *c, bool keep, runtime_
               void *arg)
 {
     struct ecs_task *t = ecs_task_find(rt, c->id);
+    struct error e;
     (void)keep; /* what a task leaves on disk ends with it */
+    if (*c->id == '\0') {
+        error_set(&e, ERR_INVALID, "a task without an id cannot be stopped");
+        later_finish(&rt->later, done, arg, &e);
+        return;
+    }
     if (t != NULL && t->phase == TASK_DEAD) {
         ecs_task_forget(t);
         later_finish(&rt->later, done, arg, NULL);

@@ -102,7 +102,7 @@ void ecs_watch_take(struct ecs_task *t, const struct ecs_view *v)
     learn_key(t, v);
     if (t->phase == TASK_RISING)
         rise(t, v);
-    else if (t->phase == TASK_LIVE && v->phase == ECS_GONE)
+    else if (t->phase == TASK_LIVE && v->phase == ECS_GONE && v->told_all)
         die(t, v->end.message, v->in_order);
     else if (t->phase == TASK_STOPPING && v->phase == ECS_GONE)
         ecs_stop_done(t);

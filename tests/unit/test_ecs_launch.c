@@ -245,6 +245,21 @@ static void stuck_start(void **state)
     assert_int_equal(fake_alive(), 0);
 }
 
+/* The time for a start begins when there is a task. */
+static void slow_answer(void **state)
+{
+    struct fixture *f = *state;
+    struct launched l;
+    class_set(f->class, "start_timeout_s", "20");
+    fake_add_fault("RunTask", FAKE_HELD, 0);
+    begin(f, "s", &l);
+    pass(f, 20 * 1000 / FAKE_SPEED + 50);
+    fake_release();
+    fake_move(task_made(f, 1), "RUNNING");
+    assert_int_equal(outcome(f, &l), ERR_NONE);
+    assert_int_equal(fake.stops, 0);
+}
+
 static void same_key_twice(void **state)
 {
     struct fixture *f = *state;
@@ -292,6 +307,7 @@ int main(void)
         TEST(failed_starts),
         TEST(no_interface),
         TEST(stuck_start),
+        TEST(slow_answer),
         TEST(same_key_twice),
         TEST(bad_templates),
     };

@@ -62,6 +62,20 @@ static void deaths(void **state)
     assert_int_equal(f->in_order, 1);
 }
 
+/* Its containers have ended, and how is not known yet. */
+static void the_status_comes_late(void **state)
+{
+    struct fixture *f = *state;
+    run(f, "s");
+    fake.tasks[0].desired = "STOPPED";
+    fake_move(&fake.tasks[0], "DEPROVISIONING");
+    looks(f, 2);
+    assert_int_equal(f->exits, 0);
+    fake.tasks[0].exit_code = 0;
+    check_exit(f, "o.s.1", "");
+    assert_int_equal(f->in_order, 1);
+}
+
 /* Told by Spot that it has two minutes, it may still upload. */
 static void notice_is_no_death(void **state)
 {
@@ -148,6 +162,13 @@ static void stop_of_an_unknown_task(void **state)
     pass(f, 100);
     assert_int_equal(a.calls, 0);
     assert_int_equal(answered(f, &a), ERR_NONE);
+}
+
+static void stop_of_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct container c = {.id = ""};
+    assert_int_equal(stop(f, &c), ERR_INVALID);
 }
 
 static void stop_while_it_rises(void **state)
@@ -345,12 +366,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_life),
         TEST(deaths),
+        TEST(the_status_comes_late),
         TEST(notice_is_no_death),
         TEST(missing_early),
         TEST(missing_late),
         TEST(stop_is_repeated),
         TEST(stop_with_a_lost_answer),
         TEST(stop_of_an_unknown_task),
+        TEST(stop_of_nothing),
         TEST(stop_while_it_rises),
         TEST(listing),
         TEST(adoption),
