@@ -6,6 +6,8 @@
 #include "driver/alb_balancer.h"
 #include "driver/alb_judge.h"
 
+#define PAGES_MAX 200 /* a listing without end is cut */
+
 enum step {
     STEP_GROUP,
     STEP_TAGS,
@@ -26,6 +28,7 @@ struct alb_examination {
     enum step step;
     struct alb_documents documents;
     char *balancer;             /* ARN of the one that was read last; NULL: none */
+    size_t pages;               /* of its load balancer's listeners and rules */
     char *marker;               /* of the next page; NULL: the first */
     const struct xml *listener; /* whose rules are read, and where it stands */
     struct alb_page *listener_page;
@@ -62,6 +65,7 @@ static void free_balancer(struct alb_examination *x)
     xml_free(d->balancer);
     xml_free(d->balancer_attributes);
     d->balancer = d->balancer_attributes = NULL;
+    x->pages = 0;
     free_pages(&d->listeners);
     free_pages(&d->rules);
     free(x->balancer);
@@ -232,7 +236,7 @@ static void take_marker(struct alb_examination *x, const struct xml *root)
     snprintf(path, sizeof(path), "%sResult/NextMarker", calls[x->step].action);
     const char *marker = calls[x->step].paged ? xml_text(root, path) : "";
     free(x->marker);
-    x->marker = *marker != '\0' ? mem_strdup(marker) : NULL;
+    x->marker = *marker != '\0' && ++x->pages < PAGES_MAX ? mem_strdup(marker) : NULL;
 }
 
 static bool take(struct alb_examination *x, const struct aws_answer *answer, struct error *e)

@@ -253,15 +253,17 @@ static int64_t patience(const struct alb_holder *h)
 
 void alb_holders_schedule(struct balancer *b, struct alb_group *g)
 {
-    struct alb_target *t, *next;
+    const struct alb_target *t;
     int64_t wait = INT64_MAX;
-    HASH_ITER (hh, g->targets, t, next) {
+    bool leaves = false; /* something may make room without our doing */
+    for (t = g->targets; t != NULL; t = t->hh.next) {
+        leaves |= t->holder == NULL || t->holder->leaving;
         if (t->holder != NULL && patience(t->holder) < wait)
             wait = patience(t->holder);
     }
-    bool wanted = g->wanted_ms > 0 && now(b) < g->wanted_ms + WORRIED_MS;
+    bool wanted = leaves && g->wanted_ms > 0 && now(b) < g->wanted_ms + WORRIED_MS;
     bool failing = g->look_problem.code != ERR_NONE && !g->known;
-    if ((failing || (wanted && g->targets != NULL)) && wait > WORRIED_MS)
+    if ((failing || wanted) && wait > WORRIED_MS)
         wait = WORRIED_MS;
     if (wait != INT64_MAX)
         alb_group_look_in(g, wait);

@@ -574,7 +574,7 @@ void elb_fail(struct bench *t, const char *action, int times, int status, const 
     add_fault(t, action, times, f);
 }
 
-void elb_break(struct bench *t, const char *action, int times, int kind)
+void elb_break(struct bench *t, const char *action, int times, enum elb_fault_kind kind)
 {
     add_fault(t, action, times, (struct elb_fault){.kind = kind});
 }

@@ -31,10 +31,11 @@ struct elb_group {
 };
 
 /* The next so many calls of that action, or of all when it is "". */
+enum elb_fault_kind { FAULT_STATUS, FAULT_RESET, FAULT_GARBAGE };
 struct elb_fault {
     char action[32];
     int times;
-    enum { FAULT_STATUS, FAULT_RESET, FAULT_GARBAGE } kind;
+    enum elb_fault_kind kind;
     int status;
     char code[48];
 };
@@ -104,6 +105,6 @@ const char *elb_state(struct bench *, int group, const char *ip);           /* "
 int elb_calls(struct bench *, const char *action);                          /* so far */
 int elb_targets_of(struct bench *, const char *action); /* named by those calls */
 void elb_fail(struct bench *, const char *action, int times, int status, const char *code);
-void elb_break(struct bench *, const char *action, int times, int kind);
+void elb_break(struct bench *, const char *action, int times, enum elb_fault_kind);
 
 #endif
