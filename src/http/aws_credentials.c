@@ -9,7 +9,8 @@
 
 #define RENEW_MS (5 * 60 * 1000) /* left: others are fetched in the background */
 #define WAIT_MS (60 * 1000)      /* left: nobody gets these any more */
-#define AGAIN_MS 30000           /* between two fetches in the background that fail */
+#define AGAIN_MS 2000         /* rest after a fetch, for sources whose keys never last long */
+#define AGAIN_FAILED_MS 30000 /* after one that failed, while the old keys still do */
 
 struct aws_credentials {
     struct loop *loop;
@@ -20,7 +21,7 @@ struct aws_credentials {
     struct aws_keys keys;
     char source[32];
     struct error problem;    /* of the last fetch; ERR_NONE: it was fine */
-    int64_t again_ms;        /* not before then in the background */
+    int64_t again_ms;        /* while there are keys, no fetch before then */
     struct aws_chain *chain; /* NULL: no fetch is under way */
     TAILQ_HEAD(, aws_waiter) waiters;
 };
@@ -73,8 +74,13 @@ static void use(struct aws_credentials *c, const struct aws_keys *keys, const ch
     aws_keys_copy(&c->keys, keys);
     mem_copy_string(c->source, sizeof c->source, source);
     c->refused = false;
-    c->again_ms = 0;
     c->problem = (struct error){0};
+}
+
+static void rest(struct aws_credentials *c, int64_t most_ms)
+{
+    int64_t half = left_ms(c) / 2;
+    c->again_ms = loop_now_ms(c->loop) + (half < most_ms ? half : most_ms);
 }
 
 static void fetched(void *arg, const struct aws_keys *keys, const char *source,
@@ -85,10 +91,11 @@ static void fetched(void *arg, const struct aws_keys *keys, const char *source,
     c->chain = NULL;
     if (keys) {
         use(c, keys, source);
+        rest(c, AGAIN_MS);
         log_info("aws.credentials", KV("source", source));
     } else {
         c->problem = *e;
-        c->again_ms = loop_now_ms(c->loop) + AGAIN_MS;
+        rest(c, AGAIN_FAILED_MS);
         log_warn("aws.credentials_failed", KV("error", e->message));
     }
     TAILQ_FOREACH (w, &c->waiters, entry)
@@ -117,13 +124,15 @@ void aws_credentials_set(struct aws_credentials *c, const struct aws_keys *keys)
 
 const struct aws_keys *aws_credentials_now(struct aws_credentials *c)
 {
-    int64_t left = left_ms(c);
     if (c->given) /* AWS says when they have run out; its clock counts */
         return &c->keys;
-    bool failed_lately = loop_now_ms(c->loop) < c->again_ms;
-    if (left < RENEW_MS && left > 0 && !failed_lately)
+    int64_t left = left_ms(c);
+    bool resting = loop_now_ms(c->loop) < c->again_ms;
+    if (left <= 0 || (left < WAIT_MS && !resting))
+        return NULL;
+    if (left < RENEW_MS && !resting)
         fetch(c);
-    return left >= WAIT_MS || (left > 0 && failed_lately) ? &c->keys : NULL;
+    return &c->keys;
 }
 
 void aws_credentials_wait(struct aws_credentials *c, struct aws_waiter *w)
