@@ -194,3 +194,15 @@ class Aws:
         for path in (self.root / "tasks").glob("*.log"):
             text = path.read_text(errors="replace")
             assert not any(m in text for m in SANITIZER_MARKS), f"{path}:\n{text[-4000:]}"
+
+
+def account(start, **options):
+    """An account of this test alone, which must be clean at its end."""
+    return start.add(Aws(start.root / "aws", **{"clean": True, **options}).start())
+
+
+def daemon(start, aws, environment=None, options=None, classes=None, **values):
+    """A cleatd that works there. values: options of its class."""
+    start.last = start.cleatd(environment={**aws.environment(), **(environment or {})},
+                              classes=classes or {"default": aws.class_options(**values)}, **(options or {}))
+    return start.last

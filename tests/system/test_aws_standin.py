@@ -192,12 +192,21 @@ def test_client_tokens(aws):
     aws.assert_clean()
 
 
+def answers(address):
+    try:
+        return ask(f"http://{address}:8080")
+    except OSError:
+        return None
+
+
 def test_a_task_that_ends_by_itself_or_by_spot(aws):
     for end, code, exit_code in ((lambda t: t.kill(), "EssentialContainerExited", 137),
                                  (aws.interrupt, "SpotInterruption", 0)):
         arn = run(aws)["taskArn"]
         state(aws, arn, "RUNNING")
-        end(aws.ecs.tasks[arn.rsplit("/", 1)[-1]])
+        task = aws.ecs.tasks[arn.rsplit("/", 1)[-1]]
+        poll(lambda: answers(task.address), 10, "its server")
+        end(task)
         task = state(aws, arn, "STOPPED")
         assert (task["stopCode"], task["containers"][0]["exitCode"]) == (code, exit_code)
 
