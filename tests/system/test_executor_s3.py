@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import types
 
@@ -230,6 +231,39 @@ def test_odd_names(store, x):
     assert "artifacts/%FF" in paths and sorted(paths + ["manifest.json"]) == sorted(store.keys())
 
 
+def test_file_that_vanishes_or_is_replaced(store, x):
+    x.run("for n in range(9):\n    open(f'artifacts/{n}', 'w').write('1')\nopen('data/kept', 'w')")
+    store.faults.add("PutObject", "hang", count=4, seconds=1)  # all that fly at once, of the records
+    waits = in_thread(x.complete)
+    wait_for(lambda: store.faults.waiting[0].went_off == 4, "four calls")
+    os.unlink(x.home + "/artifacts/7")
+    os.rename(x.home + "/artifacts/8", x.home + "/artifacts/9")
+    os.symlink("/etc/passwd", x.home + "/artifacts/8")
+    assert waits().status == 200
+    assert store.manifest()["skipped"] == [{"path": "artifacts/7", "why": "cannot be opened"},
+                                           {"path": "artifacts/8", "why": "cannot be opened"}]
+    assert "artifacts/6" in store.keys() and "data/kept" in store.keys()
+
+
+@pytest.mark.parametrize("size", [9 * MIB, 40 * MIB])
+def test_file_that_changes_while_it_is_read(store, x, size):
+    """Nothing torn arrives: it is read again from the start."""
+    big(x)
+    store.faults.add("UploadPart", "hang", seconds=1)
+    waits = in_thread(x.complete)
+    wait_for(lambda: store.faults.waiting[0].went_off, "a part")
+    body = secrets.token_bytes(size)
+    with open(x.home + "/artifacts/big", "r+b") as file:
+        file.write(body)
+        file.truncate()
+    done = waits()
+    assert done.status == 200 and store.read("artifacts/big") == body
+    assert done.json["bytes"] == store.manifest()["bytes"] == sum(f["size"] for f in store.manifest()["files"])
+    file = next(f for f in store.manifest()["files"] if f["path"] == "artifacts/big")
+    assert file["size"] == size and file["sha256"] == hashlib.sha256(body).hexdigest()
+    assert [c[2] for c in store.calls("AbortMultipartUpload")] == ["ok"]
+
+
 def test_limit_of_an_upload(store, make):
     x = make(CLEAT_UPLOAD_MAX_MB="2").boot()
     x.run("open('artifacts/a', 'wb').write(b'a' * (1 << 20))\nopen('artifacts/b', 'wb').write(b'b' * (2 << 20))\n"
@@ -347,6 +381,28 @@ def test_helper_that_ends(store, x, signum):
         store.forget_uploads()
     store.faults.clear()
     assert x.complete().status == 200
+
+
+def test_abort_that_hangs_is_not_waited_for(store, x):
+    big(x)
+    store.faults.add("UploadPart", "error", code="AccessDenied", status=403, after=1, count=99)
+    store.faults.add("AbortMultipartUpload", "hang", count=99)
+    assert x.complete(timeout=60).status == 500
+    store.faults.clear()
+    assert x.complete().status == 200
+
+
+def test_helper_that_is_told_nothing(store):
+    """It is no program for others: its settings come from an executor."""
+    ours, its = socket.socketpair()
+    ours.shutdown(socket.SHUT_WR)
+    run = subprocess.run([os.path.join(build_dir(), "cleat-executor"), "--upload", "/nonexistent",
+                          f"s3://{BUCKET}", "s-1", "1", "", "0", "0"], env=store.environment(),
+                         stdin=subprocess.DEVNULL, stdout=its, stderr=subprocess.PIPE, text=True, timeout=60)
+    its.close()
+    with ours, ours.makefile() as lines:
+        assert lines.read() == "ready\nfailed the executor handed no settings over\n"
+    assert run.returncode == 1 and store.books.calls == [] and run.stderr == ""
 
 
 def test_executor_that_dies_takes_its_parts_along(store, x):
@@ -577,6 +633,41 @@ def test_file_sync_that_cannot_be_read(store, x):
     assert not [n for n in os.listdir(x.home) if n.startswith(".cleat")]
 
 
+def test_file_sync_of_an_object_that_is_replaced(store, x):
+    store.bucket.put(BASE + "input/a", b"123")
+    store.faults.add("GetObject", "error", code="InvalidRange", status=416)  # it was empty meanwhile
+    assert sync(x, "download", BASE + "input", "input").json == {"status": "success", "files_count": 1}
+    assert x.run("print(open('input/a').read())")["stdout"] == "123\n"
+    store.faults.add("GetObject", "error", code="PreconditionFailed", status=412, count=99)
+    failed = sync(x, "download", BASE + "input", "input").json
+    assert failed["status"] == "error" and "PreconditionFailed" in failed["error"]
+    assert len(store.books.of("GetObject")) == 2 + 4
+
+
+def test_file_sync_of_senseless_pages(store, x):
+    for n in range(1001):
+        store.bucket.put(f"{BASE}input/{n}", b"1")
+    store.faults.add("ListObjectsV2", "malformed")
+    assert sync(x, "download", BASE + "input", "input").json["status"] == "error"
+    store.faults.add("ListObjectsV2", "error", code="AccessDenied", status=403, after=1)
+    failed = sync(x, "download", BASE + "input", "input").json
+    assert failed["status"] == "error" and "AccessDenied" in failed["error"]
+
+
+def test_file_sync_that_cannot_write(store, executors):
+    x = non_root(executors, CLEAT_ARTIFACTS=f"s3://{BUCKET}/{PREFIX}", **store.environment())
+    store.bucket.put(BASE + "input/a", b"1")
+    x.run("import os; os.makedirs('input/a/b')")
+    failed = sync(x, "download", BASE + "input", "input").json
+    assert failed["status"] == "error" and failed["error"].startswith("a: ")
+    x.run("import os; os.chmod('.', 0o500)")
+    failed = sync(x, "download", BASE + "input", "data").json
+    assert failed["status"] == "error" and "Permission denied" in failed["error"]
+    x.run("import os; os.chmod('.', 0o700)")
+    assert sync(x, "download", BASE + "input", "data").json["status"] == "success"
+    assert not [n for n in os.listdir(x.home) if n.startswith(".cleat")]
+
+
 @pytest.mark.parametrize("key", ["../up", "a/../../up", "a/./b", "/abs", "a//b", ".", "n" * 256, "d/" * 30 + "n" * 256])
 def test_file_sync_refuses_unsafe_keys(store, x, key):
     store.bucket.put(BASE + "input/" + key, b"evil")
@@ -672,9 +763,16 @@ def test_stage_of_a_huge_object(tmp_path):
     assert {c.params["CopySourceIfMatch"] for c in store.books.of("UploadPartCopy")} == {source.etag}
     kept = store.bucket.get(BASE + "input/huge").headers
     assert kept["ContentType"] == "text/x-odd" and kept["Metadata"] == {"who": "me"}
-    store.faults.add("UploadPartCopy", "error", code="AccessDenied", status=403, after=3, count=9)
-    code, lines = stage(store, "s3://somebody-else/in", f"s3://{BUCKET}/{BASE}again")
-    assert code == 1 and "AccessDenied" in lines["failed"] and store.s3.open_uploads() == []
+    for action in "UploadPartCopy", "HeadObject", "CreateMultipartUpload", "CompleteMultipartUpload":
+        store.faults.clear()
+        store.faults.add(action, "error", code="AccessDenied", status=403, count=9,
+                         after=3 if action == "UploadPartCopy" else 0)
+        code, lines = stage(store, "s3://somebody-else/in", f"s3://{BUCKET}/{BASE}again")
+        assert code == 1 and "in/huge" in lines["failed"] and store.s3.open_uploads() == []
+    store.faults.clear()
+    store.faults.add("UploadPartCopy", "malformed", count=999)
+    assert stage(store, "s3://somebody-else/in", f"s3://{BUCKET}/{BASE}again")[0] == 1
+    assert store.s3.open_uploads() == [] and store.keys() == ["input/huge"]
     store.close()
 
 
