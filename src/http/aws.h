@@ -67,8 +67,8 @@ struct aws_request {
 struct aws_answer {
     enum aws_class class;
     /* ERR_NONE; ERR_CAPACITY (THROTTLED, CAPACITY), ERR_PERMANENT (PERMANENT, AUTH,
-     * CLOCK_SKEW), or what broke on the connection (TRANSIENT). The message names action, code
-     * and AWS's own words. */
+     * CLOCK_SKEW), or what broke on the connection (TRANSIENT; ERR_RESET when AWS itself said
+     * so, as by a 5xx). The message names action, code and AWS's own words. */
     struct error error;
     char code[96]; /* AWS's ("ClusterNotFoundException"), "" when there was none */
     bool sent;     /* some try may have had its effect */
@@ -84,13 +84,15 @@ typedef void aws_done_fn(void *arg, const struct aws_answer *);
 
 /* done is called once, from the loop. Retries: THROTTLED, TRANSIENT and expired credentials,
  * full jitter (0 … min(20 s, 0.5 s × 2^n)), from a budget that all calls of this object share.
- * An S3 answer of 200 whose body is an <Error> counts as that error. ERR_PERMANENT without
- * sending: no region, no credentials. */
+ * Calls of one family (RunTask, writes to ELB, …) wait for its pace (aws_pace.h); the time-out
+ * does not run meanwhile. An S3 answer of 200 whose body is an <Error> counts as that error,
+ * unless it was read by GET. Without sending: ERR_PERMANENT (no region, no credentials, no
+ * bucket's name), ERR_CAPACITY (10,000 calls wait already). */
 struct aws_call *aws_start(struct aws *, const struct aws_request *, aws_done_fn *done,
                            void *arg);
 void aws_cancel(struct aws_call *); /* never calls back; an effect it had stays */
 
-/* {"region","credentials":"environment","expires_at"?,"calls":{"RunTask":{"calls","throttled","errors"},…}}.
+/* {"region","credentials":"environment","expires_at"?,"credentials_problem"?,"calls":{"RunTask":{"calls","throttled","errors"},…}}.
  * New reference. */
 json_t *aws_status(struct aws *);
 

@@ -8,7 +8,7 @@
 #include "http/aws_keys.h"
 
 #define ANSWER_MAX ((size_t)256 << 10)
-#define JITTER_MS 200
+#define JITTER_MS 200u
 
 struct aws_fetch {
     struct loop *loop;

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -38,14 +39,14 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 100
 
-    def __init__(self, answer):
-        super().__init__((IP, 0), Handler)
+    def __init__(self, answer, ip=IP, port=0):
+        super().__init__((ip, port), Handler)
         self.answer, self.seen, self.over = answer, [], threading.Event()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def url(self):
-        return f"http://{IP}:{self.server_address[1]}"
+        return "http://%s:%d" % self.server_address
 
     def calls(self, path):
         return [s for s in self.seen if s[1] == path]
@@ -311,6 +312,43 @@ def test_instance_without_a_role(sender, serve):
 def test_instance_disabled_and_nobody_else(sender):
     failed(sender().call(), "environment: AWS_ACCESS_KEY_ID is not set", "web_identity:", "profile:", "container:",
            "instance: AWS_EC2_METADATA_DISABLED is set")
+
+
+# ---- where nobody configures an address; in a network of its own, so that nobody else is asked
+
+def in_own_network(name):
+    script = """set -e
+        ip link set lo up
+        for ip in 169.254.170.2 169.254.169.254; do ip address add $ip/32 dev lo; done
+        exec "$@" """
+    run = "import sys; sys.path.insert(0, sys.argv[1]); import test_aws_credentials as t; getattr(t, sys.argv[2])()"
+    subprocess.run(["unshare", "-rn", "sh", "-c", script, "sh", sys.executable, "-B", "-c", run,
+                    os.path.dirname(__file__), name], check=True, timeout=60)
+
+
+def alone(answer, ip, **environment):
+    ecs, source = Server(lambda *_: (200, "{}")), Server(answer, ip, 80)
+    s = Sender(ecs, "/nonexistent", **environment)
+    fine(s.call())
+    s.end()
+    return signer(ecs), source.seen
+
+
+def relative_uri():
+    who, seen = alone(lambda *_: (200, keys_json("REL")), "169.254.170.2",
+                      AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/v2/credentials/x-y")
+    assert who == ("REL", "tREL")
+    assert [s[:2] for s in seen] == [("GET", "/v2/credentials/x-y")] and seen[0][2]["Authorization"] is None
+
+
+def metadata_address():
+    who, seen = alone(Metadata(), "169.254.169.254", AWS_EC2_METADATA_DISABLED=None)
+    assert who == ("I1", "tI1") and len(seen) == 3
+
+
+@pytest.mark.parametrize("name", ["relative_uri", "metadata_address"])
+def test_addresses_that_are_known(name):
+    in_own_network(name)
 
 
 # ---- sources that lie, hang, come and go
