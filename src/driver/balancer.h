@@ -63,8 +63,9 @@ struct balancer_ops {
      * idempotent. False: there is none now. Call it before the launch, and after a restart for
      * each attempt that is not registered yet. NULL op: there is always room. */
     bool (*reserve)(struct balancer *, const char *id);
-    void (*unreserve)(struct balancer *,
-                      const char *id); /* never added after all; NULL with reserve */
+    /* Never added after all; nothing happens for one that was, or is unknown. NULL with reserve.
+     */
+    void (*unreserve)(struct balancer *, const char *id);
 
     /* Accepted: it is registered and will be checked; its states follow through on_target. Fine
      * when it is already there with the same address; another address is ERR_CONFLICT. */

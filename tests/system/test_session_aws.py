@@ -196,6 +196,21 @@ def test_credentials_are_renewed(start, account):
     assert {c["name"]: c["result"] for c in over["cleanup"]}["upload"] == "ok"
 
 
+def test_a_renewal_that_fails_ends_no_session(start, account):
+    aws = account(credential_life_s=4)
+    cleatd = coordinator(start, aws, {"default": aws.class_options(
+        balancer="direct", s3_role=session_role(aws), backoff_base_ms=100)})
+    s = cleatd.api.ready()["session_id"]
+    fault = aws.faults.add("AssumeRole", "error", count=3, code="AccessDenied", message="not now", status=403)
+    poll(lambda: not fault.left, 20, "three renewals that fail")
+    renewed = [l for l in cleatd.log_lines() if "event=credentials.renewed" in l]
+    poll(lambda: len([l for l in cleatd.log_lines() if "event=credentials.renewed" in l]) > len(renewed), 20,
+         "one that does not")
+    assert cleatd.api.session(s)["state"] == "READY"
+    cleatd.api.execute(s, "open('artifacts/x', 'w').write('late')")
+    assert {c["name"]: c["result"] for c in cleatd.api.close(s)["cleanup"]}["upload"] == "ok"
+
+
 def test_a_role_that_cannot_be_assumed(start, account):
     aws = account()
     api = coordinator(start, aws, {"default": aws.class_options(balancer="direct", s3_role=ROLE)}).api
