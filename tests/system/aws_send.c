@@ -56,11 +56,11 @@ static void done(void *arg, const struct aws_answer *a)
     json_t *headers = json_object();
     for (size_t i = 0; i < a->header_count; i++)
         json_object_set_new(headers, a->headers[i].name, json_string(a->headers[i].value));
-    print(json_pack("{sI ss si ss ss ss sb si ss so}", "id", (json_int_t)(s - program.sends), "class",
-                    aws_class_name(a->class), "status", a->status, "code", a->code, "error",
-                    a->error.code ? error_name(a->error.code) : "", "message", a->error.message,
-                    "sent", a->sent, "tries", (int)a->tries, "body", a->body, "headers",
-                    headers));
+    print(json_pack("{sI ss si ss ss ss sb si ss so}", "id", (json_int_t)(s - program.sends),
+                    "class", aws_class_name(a->class), "status", a->status, "code", a->code,
+                    "error", a->error.code ? error_name(a->error.code) : "", "message",
+                    a->error.message, "sent", a->sent, "tries", (int)a->tries, "body", a->body,
+                    "headers", headers));
     s->call = NULL;
     program.open--;
     stop_when_done();
