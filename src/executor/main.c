@@ -66,8 +66,8 @@ int main(int argc, char **argv)
         return stage_main(argc, argv);
     if (argc > 1) {
         fprintf(stderr,
-                "usage: cleat-executor\nIts configuration comes from the environment, see "
-                "cleat-executor(8).\n");
+                "usage: cleat-executor [--stage FROM TO]\nIts configuration comes from the "
+                "environment, see cleat-executor(8).\n");
         return 2;
     }
     return serve();
