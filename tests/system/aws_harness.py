@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pathlib
+import subprocess
 import tempfile
 import types
 
@@ -194,6 +195,28 @@ class Aws:
         for path in (self.root / "tasks").glob("*.log"):
             text = path.read_text(errors="replace")
             assert not any(m in text for m in SANITIZER_MARKS), f"{path}:\n{text[-4000:]}"
+
+
+def certificate(root, name):
+    """A file with key and certificate of this name, which is its own authority."""
+    path = pathlib.Path(root) / "certificate.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
+                    "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
+    with open(path, "a") as f:
+        f.write(pathlib.Path(f"{path}.crt").read_text())
+    return path
+
+
+def program_that_knows(root, **names):
+    """A cleatd for which these names have these addresses (and no name server is asked)."""
+    hosts, script = pathlib.Path(root) / "hosts", pathlib.Path(root) / "named-cleatd"
+    hosts.write_text("".join(f"{address} {name.replace('_', '.')}\n" for name, addresses in names.items()
+                             for address in addresses))
+    script.write_text("#!/bin/sh\nexec unshare -m sh -c 'mount --bind \"$0\" /etc/hosts && exec \"$@\"' "
+                      f"{hosts} {BUILD / 'cleatd'} \"$@\"\n")
+    script.chmod(0o755)
+    return script
 
 
 def account(start, **options):

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from aws_harness import account, daemon
+from aws_harness import account, certificate, daemon, program_that_knows
 from cleat_harness import ApiError, in_parallel, poll, shared_connections
 
 PRINT_ID = "import os; print(os.environ['SESSION_ID'])"
@@ -82,6 +82,23 @@ def test_the_container_s_own_address(start):
     assert set(aws.books.counts()) & {"RegisterTargets", "DescribeTargetHealth"} == set()
     calls, _ = aws.books.control()
     assert calls / 8 <= 2.5, aws.books.counts()
+
+
+def test_the_load_balancer_has_a_name_and_speaks_tls(start):
+    """The name has two addresses: both are used, and the certificate is checked by the name."""
+    (start.root / "tls").mkdir()
+    path = certificate(start.root / "tls", "alb.test")
+    aws = account(start, nodes=2, certificate=path)
+    program = program_that_knows(start.root, alb_test=aws.alb.hosts)
+    port = aws.alb.listeners[0].port
+    api = daemon(start, aws, environment={"AWS_CA_BUNDLE": f"{path}.crt"}, options={"program": program},
+                 alb_urls=[f"https://alb.test:{port}"]).api
+    ids = [s["session_id"] for s in in_parallel(lambda n: api.ready(user=f"u{n}"), range(6))]
+    own_answers(aws, api, ids)
+    assert all(n > 0 for n in aws.alb.connections()), aws.alb.connections()
+    assert api.route(ids[0])["base_url"].startswith("https://alb.test:")
+    all_closed(api, ids)
+    assert shared_connections(aws.alb.requests()) == {}
 
 
 def test_slots_need_no_sweep(start):

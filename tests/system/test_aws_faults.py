@@ -9,7 +9,7 @@ from aws_harness import BUCKET, account, daemon
 from cleat_harness import ApiError, in_parallel, poll
 
 CONTROL = ("RunTask", "DescribeTasks", "RegisterTargets", "DescribeTargetHealth", "DeregisterTargets", "StopTask")
-KINDS = ("throttle", "500", "503", "malformed", "truncated", "hang", "reset_before", "reset_after")
+KINDS = ("throttle", "500", "malformed", "truncated", "hang", "reset_before", "reset_after")
 
 
 def results(session):

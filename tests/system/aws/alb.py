@@ -189,6 +189,13 @@ class Alb(HAProxy):
             text += STICKY.format(table=self._backend(group, 0), life=life)
         return text
 
+    def connections(self):
+        """How many each node had of its first listener."""
+        rows = [line.split(",") for line in self.admin("show stat -1 1 -1").splitlines()]
+        column = rows[0].index("conn_tot")
+        found = {row[0]: int(row[column]) for row in rows[1:] if len(row) > column}
+        return [found[f"l1-n{node}"] for node in range(len(self.hosts))]
+
     # ---- targets
 
     def start(self):
