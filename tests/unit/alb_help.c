@@ -243,7 +243,9 @@ static bool handle(struct elb *elb, const char *form, struct buf *out, int *stat
     }
     pthread_mutex_lock(&elb->lock);
     *status = serve(elb, action, form, call->group, out);
+    int late_ms = strcmp(action, "DescribeTargetHealth") == 0 ? elb->late_ms : 0;
     pthread_mutex_unlock(&elb->lock);
+    usleep((useconds_t)late_ms * 1000);
     if (fault.times >= 0 && fault.kind == FAULT_GARBAGE)
         out->len = out->len / 2;
     return fault.times < 0 || fault.kind != FAULT_RESET;

@@ -55,6 +55,7 @@ struct elb {
     char thief[32];       /* overwrites the owner's tag right after it is written */
     char refused[46];     /* an address that is no target: InvalidTarget */
     int hold_ms;          /* before a change takes effect and is answered */
+    int late_ms;          /* a listing is so old when it is answered */
     bool drains;          /* a deregistered target stays, draining */
 };
 

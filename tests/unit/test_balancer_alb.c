@@ -120,6 +120,7 @@ static void deregistered_by_somebody_else(void **state)
     reach(t, "me.s.1", 'H');
     elb_put(t, 0, IP1, "");
     expect(list_now(t), ERR_NONE, NULL);
+    assert_string_equal(states(t, "me.s.1"), "CH"); /* one listing may be a late one */
     expect(list_now(t), ERR_NONE, NULL);
     assert_string_equal(states(t, "me.s.1"), "CHU");
     reach(t, "me.s.1", 'H');
@@ -383,6 +384,36 @@ static void takes_a_draining_address_over(void **state)
     assert_string_equal(elb_state(t, 0, IP1), "healthy");
 }
 
+static void ignore_listed(void *arg, const struct target *target, enum target_state state)
+{
+    (void)arg;
+    (void)target;
+    (void)state;
+}
+
+/* What was asked before a change says nothing about what it made. */
+static void a_listing_older_than_the_change(void **state)
+{
+    struct bench *t = *state;
+    struct answer l = {0};
+    t->elb->drains = true;
+    open_balancer(t);
+    expect(add(t, "me.s.1", IP1), ERR_NONE, NULL);
+    expect(take_out(t, "me.s.1"), ERR_NONE, NULL);
+    reach(t, "me.s.1", 'G');
+    t->elb->late_ms = 700;
+    int looks = elb_calls(t, "DescribeTargetHealth");
+    balancer_alb.list(t->b, ignore_listed, take_answer, &l); /* it drains, as that will say */
+    while (elb_calls(t, "DescribeTargetHealth") == looks)
+        run_for(t->loop, 5);
+    expect(add(t, "me.s.2", IP1), ERR_NONE, NULL);
+    t->elb->late_ms = 0;
+    assert_int_equal(l.calls, 0);
+    reach(t, "me.s.2", 'H');
+    assert_string_equal(states(t, "me.s.2"), "CH");
+    assert_int_equal(elb_calls(t, "RegisterTargets"), 2);
+}
+
 static void takes_over_before_it_was_accepted(void **state)
 {
     struct bench *t = *state;
@@ -636,6 +667,7 @@ int main(void)
         TEST(leaves_what_others_own),
         TEST(may_not_tag),
         TEST(takes_a_draining_address_over),
+        TEST(a_listing_older_than_the_change),
         TEST(takes_over_before_it_was_accepted),
         TEST(an_address_has_one_holder),
         TEST(slots),
