@@ -209,6 +209,29 @@ class Ecs:
                 failures.append({"arn": arn("cluster", short), "reason": "MISSING"})
         return {"clusters": found, "failures": failures}
 
+    # ---- permissions
+
+    def needs(self, action, p):
+        """(action, resource, context) of all that the call takes (Service Authorization Reference)."""
+        cluster = p.get("cluster", "default").rsplit("/", 1)[-1]
+        context = {"ecs:cluster": arn("cluster", cluster)}
+        if action == "RunTask":
+            definition = self._definition(p["taskDefinition"], "TaskDefinition not found.")
+            yield action, definition["taskDefinitionArn"], context
+            if p.get("tags"):
+                yield "ecs:TagResource", arn("task", f"{cluster}/{'0' * 32}"), {"ecs:CreateAction": "RunTask"}
+            for role in ("taskRoleArn", "executionRoleArn"):
+                if role in definition:
+                    yield "iam:PassRole", definition[role], {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+        elif action in ("DescribeTasks", "StopTask"):
+            for name in p.get("tasks", [p.get("task")]):
+                yield action, arn("task", f"{cluster}/{name.rsplit('/', 1)[-1]}"), context
+        elif action == "DescribeClusters":
+            for name in p.get("clusters", ["default"]):
+                yield action, arn("cluster", name.rsplit("/", 1)[-1]), {}
+        else:
+            yield action, "*", context
+
     # ---- names and documents
 
     def _cluster(self, p):

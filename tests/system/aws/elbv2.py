@@ -178,6 +178,15 @@ class Elbv2:
         return {"TagDescriptions": [{"ResourceArn": name, "Tags": [
             {"Key": k, "Value": v} for k, v in self._tags(name).items()]} for name in p["ResourceArns"]]}
 
+    # ---- permissions
+
+    def needs(self, action, p):
+        """Looking has no permissions by resource (Service Authorization Reference)."""
+        names = p["ResourceArns"] if action == "AddTags" else [p.get("TargetGroupArn")]
+        for name in ["*"] if action.startswith("Describe") else names:
+            tags = {} if name == "*" else self._tags(name)
+            yield action, name, {f"aws:ResourceTag/{k}": v for k, v in tags.items()}
+
     # ---- names and pages
 
     def _group(self, p):

@@ -7,6 +7,7 @@ from aws.errors import AwsError
 
 DENIED = {"ecs": "AccessDeniedException", "elbv2": "AccessDenied", "s3": "AccessDenied",
           "sts": "AccessDenied", "ec2": "UnauthorizedOperation"}
+OPERATORS = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "StringEqualsIfExists")
 PREFIX = {"ecs": "ecs", "elbv2": "elasticloadbalancing", "sts": "sts", "ec2": "ec2", "s3": "s3"}
 
 # S3's permissions are named by what is touched, not by the call.
@@ -26,7 +27,7 @@ def parse(text):
             assert s["Effect"] in ("Allow", "Deny") and _list(s["Action"]) and _list(s["Resource"])
             assert set(s) <= {"Sid", "Effect", "Action", "Resource", "Condition"}
             for operator, conditions in s.get("Condition", {}).items():
-                assert operator in ("StringLike", "StringEquals") and isinstance(conditions, dict)
+                assert operator in OPERATORS and isinstance(conditions, dict)
     except (ValueError, KeyError, TypeError, AssertionError) as e:
         raise AwsError("MalformedPolicyDocument", f"not a policy: {e!r}") from None
     return document
@@ -49,21 +50,24 @@ def _applies(statement, action, resource, context):
     for operator, conditions in statement.get("Condition", {}).items():
         for key, wanted in conditions.items():
             value = context.get(key)
-            match = _like if operator == "StringLike" else str.__eq__
+            match = str.__eq__ if operator.startswith("StringEquals") else _like
+            if value is None and operator.endswith("IfExists"):
+                continue
             if value is None or not any(match(w, value) for w in _list(wanted)):
                 return False
     return True
 
 
-def allows(document, action, resource, context=()):
-    statements = [s for s in _list(document["Statement"]) if _applies(s, action, resource, dict(context))]
+def allows(document, action, resource, context):
+    statements = [s for s in _list(document["Statement"]) if _applies(s, action, resource, context)]
     return bool(statements) and all(s["Effect"] == "Allow" for s in statements)
 
 
-def demand(identity, service, action, resource=None, **context):
+def demand(identity, service, action, resource=None, context=()):
     """All of the identity's policies (role's and session's) must allow it. resource None: any."""
-    name = f"{PREFIX[service]}:{S3_ACTIONS.get(action, action) if service == 's3' else action}"
+    name = S3_ACTIONS.get(action, action) if service == "s3" else action
+    name = name if ":" in name else f"{PREFIX[service]}:{name}"
     for document in identity.policies:
-        if not allows(document, name, resource, context):
+        if not allows(document, name, resource, dict(context)):
             raise AwsError(DENIED[service], f"User: {identity.arn} is not authorized to perform: {name}"
                            + (f" on resource: {resource}" if resource else ""), 403 if service != "ecs" else 400)

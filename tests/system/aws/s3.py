@@ -90,7 +90,7 @@ class S3:
             for o in p["Delete"]["Objects"]:
                 policy.demand(who, "s3", action, f"{resource}/{o['Key']}")
             return
-        policy.demand(who, "s3", action, resource, **context)
+        policy.demand(who, "s3", action, resource, context)
         if "CopySource" in p:
             policy.demand(who, "s3", "GetObject", "arn:aws:s3:::" + "/".join(self._source(p)))
 

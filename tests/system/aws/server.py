@@ -198,7 +198,9 @@ class Endpoint:
         if request.service == "s3":
             return service.perform(who, operation, method, params)
         if who is not None and operation.name != "GetCallerIdentity":  # which nobody can be denied
-            policy.demand(who, request.service, operation.name)
+            if who.policies:
+                for need in service.needs(operation.name, params):
+                    policy.demand(who, request.service, *need)
         members = method(who, params)
         if request.service == "ecs":
             return 200, {"Content-Type": "application/x-amz-json-1.1"}, answer.json_answer(
