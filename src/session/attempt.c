@@ -61,6 +61,7 @@ void attempt_free(struct attempt *a)
         pool_free(a->pool);
     cookie_set_clear(&a->route.cookies);
     launch_forget_prepared(a);
+    launch_owe_nothing(a);
     if (is_arriving(a->state))
         s->group->arriving--;
     mem_wipe(a->secret, sizeof(a->secret));

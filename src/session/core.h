@@ -139,6 +139,7 @@ struct attempt {
 
     bool recovered;     /* of an earlier life of the coordinator */
     bool has_place;     /* kept for it by the balancer */
+    bool owed_place;    /* it had one in an earlier life, or was about to */
     bool refused;       /* the engine had no room: it never was */
     char *prepared;     /* the launch's bytes, until the container is known */
     char progress[160]; /* what a long launch is at */
@@ -286,8 +287,10 @@ struct group {
     size_t sweep_count;
     bool unconfined;   /* a container said that its user code is not isolated */
     unsigned arriving; /* attempts on their way to ROUTING */
+    unsigned places_owed;
     struct timer relist;
     char trouble[160];    /* why the newest listing failed; "": it did not */
+    unsigned relists;     /* later ones, begun so far */
     unsigned first_lists; /* listings at the start that are not done yet */
 };
 

@@ -11,14 +11,32 @@
 
 #define PLACE_RETRY_MS 500
 
+void launch_owe_place(struct attempt *a)
+{
+    struct group *g = a->session->group;
+    if (!g->balancer_ops->reserve || a->has_place || a->owed_place)
+        return;
+    a->owed_place = true;
+    g->places_owed++;
+}
+
+void launch_owe_nothing(struct attempt *a)
+{
+    if (a->owed_place)
+        a->session->group->places_owed--;
+    a->owed_place = false;
+}
+
 bool launch_has_place(struct attempt *a)
 {
     struct session *s = a->session;
     const struct group *g = s->group;
     if (!g->balancer_ops->reserve || a->has_place)
         return true;
-    a->has_place = g->balancer_ops->reserve(g->balancer, a->key);
+    bool its_turn = a->owed_place || g->places_owed == 0;
+    a->has_place = its_turn && g->balancer_ops->reserve(g->balancer, a->key);
     if (a->has_place) {
+        launch_owe_nothing(a);
         session_waits_for(s, "");
         return true;
     }
@@ -30,6 +48,7 @@ bool launch_has_place(struct attempt *a)
 void launch_forget_place(struct attempt *a)
 {
     const struct group *g = a->session->group;
+    launch_owe_nothing(a);
     if (a->has_place)
         g->balancer_ops->unreserve(g->balancer, a->key);
     a->has_place = false;

@@ -9,6 +9,8 @@ void launch_step(struct attempt *); /* in LAUNCHING */
 /* Before the launch, and after a restart until it is registered again. False: it waits, and the
  * session runs again soon. */
 bool launch_has_place(struct attempt *);
+void launch_owe_place(struct attempt *);    /* of an earlier life: it comes before new ones */
+void launch_owe_nothing(struct attempt *);  /* idempotent */
 void launch_forget_place(struct attempt *); /* it will never be registered; idempotent */
 void launch_forget_prepared(
     struct attempt *); /* wiped; the row loses it with its next commit */

@@ -13,7 +13,6 @@
 #define ORPHAN_GRACE_MS 10000
 #define ORPHAN_RETRY_MS 30000
 #define RELIST_MS 5000
-#define RELIST_LATER_MS 60000
 #define LISTS 2 /* of a group: its containers and its targets */
 
 /* A container under our label that no attempt owns. */
@@ -103,6 +102,8 @@ static void on_container(void *arg, const char *key, const struct container *c, 
             add_orphan(g, c);
         return;
     }
+    if (a->launch_op.state == OP_RUNNING)
+        return; /* its outcome is on the way */
     if (a->launched && strcmp(a->container.id, c->id) != 0) {
         if (alive)
             add_orphan(g, c);
@@ -154,17 +155,25 @@ static void listed(void *arg, const struct error *e)
     }
     if (g->first_lists == 0)
         return;
-    /* What was launched right before the crash may be listed late. */
-    if (--g->first_lists == 0 && g->runtime_ops->prepare && !timer_armed(&g->relist))
-        timer_arm(&g->relist, RELIST_LATER_MS);
+    g->first_lists--;
     if (--core->listing == 0)
         wake_all(core);
+}
+
+/* A remote engine may list late what was launched right before the crash; after five minutes
+ * ECS has said all (Amazon ECS API Reference, eventual consistency of DescribeTasks). */
+static void list_again_later(struct group *g)
+{
+    static const int64_t waits_ms[] = {20000, 60000, 240000};
+    if (g->runtime_ops->prepare && g->relists < sizeof(waits_ms) / sizeof(waits_ms[0]))
+        timer_arm(&g->relist, waits_ms[g->relists++]);
 }
 
 static void list(void *group)
 {
     struct group *g = group;
     g->trouble[0] = '\0';
+    list_again_later(g);
     g->runtime_ops->list(g->runtime, on_container, listed, g);
     g->balancer_ops->list(g->balancer, on_listed_target, listed, g);
 }
@@ -179,7 +188,7 @@ static void keep_places(struct cleat *core)
     TAILQ_FOREACH (s, &core->sessions, entry)
         TAILQ_FOREACH (a, &s->attempts, entry)
             if (a->state < ATTEMPT_CHECKING)
-                launch_has_place(a);
+                launch_owe_place(a);
 }
 
 static void adopt(struct attempt *a)

@@ -135,7 +135,7 @@ def test_a_task_without_a_row_is_closed(start, account):
             {"name": k, "value": v} for k, v in mine.items()]}]})
     assert len(aws.ecs.alive()) == 2
     cleatd.start()
-    poll(lambda: len(aws.ecs.alive()) == 1, 30, "the end of the stray task")
+    poll(lambda: len(aws.ecs.alive()) == 1, 60, "the end of the stray task")
     assert cleatd.api.wait(s)["state"] == "READY" and [t.id for t in aws.ecs.alive()] == [stray.id]
 
 

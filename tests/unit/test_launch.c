@@ -11,6 +11,7 @@
 #include "cleat.h"
 #include "http/json.h"
 #include "session/attempt.h"
+#include "session/launch.h"
 #include "session/record.h"
 #include "session/session.h"
 
@@ -341,6 +342,35 @@ static void nothing_is_launched_without_a_place(void **state)
     assert_int_equal(drivers.unreserved, 0);
 }
 
+static void places_of_an_earlier_life_come_first(void **state)
+{
+    struct world *w = *state;
+    struct error e = {0};
+    drivers.has_place = false;
+    create(w);
+    run_until(w, waits_for_place, "the wait for a place");
+    struct attempt *fresh = w->session->attempt;
+    char *row = mem_printf("{\"session\":\"%s\",\"number\":9,\"state\":\"LAUNCHING\","
+                           "\"since\":1,\"upload\":0}",
+                           w->session->id);
+    struct attempt *old = attempt_from_row(w->core, row, &e);
+    free(row);
+    assert_non_null(old);
+    launch_owe_place(old);
+    launch_owe_place(old);
+    assert_int_equal(w->group->places_owed, 1);
+    drivers.has_place = true;
+    assert_false(launch_has_place(fresh));
+    assert_true(launch_has_place(old));
+    assert_int_equal(w->group->places_owed, 0);
+    assert_true(launch_has_place(fresh));
+    launch_forget_place(old);
+    assert_int_equal(w->group->places_owed, 0);
+    launch_owe_place(old);
+    attempt_free(old); /* nobody waits for what is gone */
+    assert_int_equal(w->group->places_owed, 0);
+}
+
 static void a_launch_that_fails_gives_its_place_back(void **state)
 {
     struct world *w = *state;
@@ -362,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_lack_of_room_costs_no_attempt, setup, teardown),
         cmocka_unit_test_setup_teardown(waits_for_room_stay_short, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_is_launched_without_a_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(places_of_an_earlier_life_come_first, setup, teardown),
         cmocka_unit_test_setup_teardown(a_launch_that_fails_gives_its_place_back, setup,
                                         teardown),
     };
