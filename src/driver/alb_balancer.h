@@ -66,6 +66,8 @@ void alb_holder_tell(struct balancer *, struct alb_holder *, enum target_state,
 void alb_holder_take(struct balancer *, struct alb_holder *, struct alb_target *);
 /* done: it is deregistered, or nobody ever heard of it. */
 void alb_holder_leave(struct balancer *, struct alb_holder *, balancer_done_fn *, void *arg);
+/* Its end: GONE, and who waits for it is answered. Its target may stay in the listing. */
+void alb_holder_end(struct balancer *, struct alb_holder *, const char *reason);
 bool alb_orphans_leaving(const struct balancer *); /* not yet accepted */
 void alb_holder_changed(struct balancer *, struct alb_target *, enum alb_wish,
                         const struct error *);
@@ -83,6 +85,10 @@ void alb_unreserve(struct balancer *, const char *id);
 /* Puts it into a target group, as soon as that can be decided. */
 void alb_place(struct balancer *, struct alb_holder *);
 void alb_place_all(struct balancer *);
+/* Takes out of its target group what leaves and was never placed here, as soon as it is known
+ * where that is. */
+void alb_part(struct balancer *, struct alb_holder *);
+void alb_part_all(struct balancer *);
 size_t alb_load(const struct alb_group *); /* targets and kept places */
 
 /* ---- alb_list.c ---- */

@@ -76,8 +76,7 @@ void alb_holder_tell(struct balancer *b, struct alb_holder *h, enum target_state
     later_tell(&b->later, &b->env, h->id, state, reason);
 }
 
-/* The end of a holder: its target may stay, until it is not listed any more. */
-static void end(struct balancer *b, struct alb_holder *h, const char *reason)
+void alb_holder_end(struct balancer *b, struct alb_holder *h, const char *reason)
 {
     alb_holder_finish(b, h, NULL);
     alb_holder_tell(b, h, TARGET_GONE, reason);
@@ -89,7 +88,7 @@ void alb_holder_take(struct balancer *b, struct alb_holder *h, struct alb_target
     if (t->holder != NULL) {
         log_info("alb.taken_over", KV("target_group", t->group->name), KV("target", t->key),
                  KV("from", t->holder->id), KV("by", h->id));
-        end(b, t->holder, "its address has a new holder");
+        alb_holder_end(b, t->holder, "its address has a new holder");
     }
     if (h->group != NULL)
         h->group->reserved--;
@@ -116,7 +115,7 @@ void alb_holder_leave(struct balancer *b, struct alb_holder *h, balancer_done_fn
         alb_change_want(t, ALB_DEREGISTER);
         return;
     }
-    end(b, h, "never registered"); /* nobody has heard of it */
+    alb_holder_end(b, h, "never registered"); /* nobody has heard of it */
     if (t != NULL) {
         alb_change_cancel(t);
         alb_target_settle(t);
@@ -186,7 +185,7 @@ static void judge_leaving(struct balancer *b, struct alb_holder *h)
 {
     struct alb_target *t = h->target;
     if (!t->listed) {
-        end(b, h, "not listed");
+        alb_holder_end(b, h, "not listed");
         alb_target_settle(t);
     } else if (!h->let_go) {
         return; /* who asked for it asks again */

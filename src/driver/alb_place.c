@@ -232,7 +232,8 @@ void alb_place(struct balancer *b, struct alb_holder *h)
 
 static bool is_waiting(const struct alb_holder *h)
 {
-    return *h->ip != '\0' && h->target == NULL && (h->adopted || !STAILQ_EMPTY(&h->waiters));
+    return *h->ip != '\0' && h->target == NULL && !h->leaving &&
+           (h->adopted || !STAILQ_EMPTY(&h->waiters));
 }
 
 /* Placing one may end others, which leave; never one that waits. */
@@ -246,4 +247,43 @@ void alb_place_all(struct balancer *b)
     for (size_t i = 0; i < count; i++)
         alb_place(b, waiting[i]);
     free(waiting);
+}
+
+/* ---- taking out what was placed in an earlier life ---- */
+
+static void hand_on(struct alb_holder *from, struct alb_holder *to)
+{
+    STAILQ_CONCAT(&to->waiters, &from->waiters);
+}
+
+void alb_part(struct balancer *b, struct alb_holder *h)
+{
+    struct error e;
+    if (!alb_all_known(b)) {
+        if (!find_trouble(b, &e))
+            return;
+        alb_holder_finish(b, h, &e);
+        alb_holder_free(b, h);
+        return;
+    }
+    struct alb_target *t = find_address(b, h);
+    if (t == NULL || !t->listed) {
+        alb_holder_end(b, h, "not listed");
+    } else if (t->holder == NULL) {
+        alb_holder_take(b, h, t);
+        alb_change_want(t, ALB_DEREGISTER);
+    } else if (t->holder->leaving && !t->holder->let_go) { /* as an orphan */
+        hand_on(h, t->holder);
+        alb_holder_end(b, h, "on its way out");
+    } else {
+        alb_holder_end(b, h, "its address has a new holder");
+    }
+}
+
+void alb_part_all(struct balancer *b)
+{
+    struct alb_holder *h, *next;
+    HASH_ITER (hh, b->holders, h, next)
+        if (h->leaving && h->target == NULL && *h->ip != '\0')
+            alb_part(b, h);
 }

@@ -63,7 +63,8 @@ struct balancer_ops {
      * idempotent. False: there is none now. Call it before the launch, and after a restart for
      * each attempt that is not registered yet. NULL op: there is always room. */
     bool (*reserve)(struct balancer *, const char *id);
-    /* Never added after all; nothing happens for one that was, or is unknown. NULL with reserve.
+    /* Never added after all; nothing happens for one that was, or is unknown. NULL with
+     * reserve.
      */
     void (*unreserve)(struct balancer *, const char *id);
 
@@ -73,9 +74,9 @@ struct balancer_ops {
     /* After a restart: we registered this one; report its state, put it back when it is
      * missing. */
     void (*adopt)(struct balancer *, const struct target *);
-    /* Accepted: no new request reaches it through the balancer. GONE follows through on_target.
-     */
-    void (*remove)(struct balancer *, const char *id, balancer_done_fn *, void *arg);
+    /* Accepted: no new request reaches it through the balancer. GONE follows through on_target. The
+     * address tells which one it is when an earlier life added it. */
+    void (*remove)(struct balancer *, const struct target *, balancer_done_fn *, void *arg);
     void (*list)(struct balancer *, balancer_each_fn *, balancer_done_fn *,
                  void *arg); /* our owner's */
 

@@ -127,8 +127,24 @@ static void remove_unknown(struct balancer *b, const char *id, balancer_done_fn 
     later_tell(&b->later, &b->env, id, TARGET_GONE, "not held");
 }
 
-static void alb_remove(struct balancer *b, const char *id, balancer_done_fn *done, void *arg)
+/* Registered by an earlier life of the coordinator, which has not said so since: the listing
+ * tells where. */
+static void remove_former(struct balancer *b, const struct target *target,
+                          balancer_done_fn *done, void *arg)
 {
+    struct alb_holder *h = alb_holder_new(b, target->id);
+    set_address(h, target);
+    h->leaving = true;
+    alb_holder_await(h, done, arg);
+    alb_start(b);
+    alb_part(b, h);
+}
+
+static void alb_remove(struct balancer *b, const struct target *target, balancer_done_fn *done,
+                       void *arg)
+{
+    struct error e;
+    const char *id = target->id;
     struct alb_holder *h = alb_holder_find(b, id);
     struct alb_target *orphan = h == NULL ? find_orphan(b, id) : NULL;
     if (orphan != NULL) {
@@ -140,6 +156,8 @@ static void alb_remove(struct balancer *b, const char *id, balancer_done_fn *don
     }
     if (h != NULL)
         alb_holder_leave(b, h, done, arg);
+    else if (target->ip != NULL && check_target(target, &e))
+        remove_former(b, target, done, arg);
     else
         remove_unknown(b, id, done, arg);
 }
@@ -150,6 +168,7 @@ static void on_owned(void *arg)
 {
     struct balancer *b = arg;
     alb_place_all(b);
+    alb_part_all(b);
     alb_look_lists(b);
 }
 
@@ -157,6 +176,7 @@ static void on_looked(void *arg, struct alb_group *g)
 {
     struct balancer *b = arg;
     alb_place_all(b);
+    alb_part_all(b);
     if (g->look_problem.code == ERR_NONE)
         alb_holders_judge(b, g);
     alb_look_lists(b);

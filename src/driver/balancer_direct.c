@@ -156,13 +156,14 @@ static void direct_adopt(struct balancer *b, const struct target *target)
         enter(b, target);
 }
 
-static void direct_remove(struct balancer *b, const char *id, balancer_done_fn *done, void *arg)
+static void direct_remove(struct balancer *b, const struct target *target,
+                          balancer_done_fn *done, void *arg)
 {
-    struct direct_target *t = find(b, id);
+    struct direct_target *t = find(b, target->id);
     if (t != NULL)
         forget(t);
     later_finish(&b->later, done, arg, NULL);
-    later_tell(&b->later, &b->env, id, TARGET_GONE, "removed");
+    later_tell(&b->later, &b->env, target->id, TARGET_GONE, "removed");
 }
 
 struct listing {

@@ -533,9 +533,10 @@ static void haproxy_adopt(struct balancer *b, const struct target *target)
     hurry(b);
 }
 
-static void haproxy_remove(struct balancer *b, const char *id, balancer_done_fn *done,
-                           void *arg)
+static void haproxy_remove(struct balancer *b, const struct target *target,
+                           balancer_done_fn *done, void *arg)
 {
+    const char *id = target->id;
     struct error e = {.code = ERR_NONE};
     if (!check_id(b, id, &e)) {
         later_finish(&b->later, done, arg, &e);

@@ -69,7 +69,7 @@ static void end_upload(struct attempt *a, enum step_result result, const char *w
     }
     end_step(a, &a->cleanup.upload, "upload", result);
     session_dirty(a->session); /* its document says so after a crash as well */
-    attempt_quiet(a); /* last: why may be a text of its answer */
+    attempt_quiet(a);          /* last: why may be a text of its answer */
 }
 
 static int64_t upload_patience(const struct attempt *a)
@@ -298,7 +298,10 @@ static void deregister(struct attempt *a)
     if (c->deregister == STEP_PENDING)
         begin_step(a, &c->deregister, "deregister");
     c->remove_op.state = OP_RUNNING;
-    s->group->balancer_ops->remove(s->group->balancer, a->key, removed, a);
+    s->group->balancer_ops->remove(
+        s->group->balancer,
+        &(struct target){.id = a->key, .ip = a->container.ip, .port = a->container.port},
+        removed, a);
 }
 
 static void drain(struct attempt *a)

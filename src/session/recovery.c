@@ -141,7 +141,7 @@ static void on_listed_target(void *arg, const struct target *t, enum target_stat
     if (!a && g->core->journal_was_empty)
         return;
     log_warn("target.orphan", KV("target", t->id));
-    g->balancer_ops->remove(g->balancer, t->id, orphan_target_removed, g);
+    g->balancer_ops->remove(g->balancer, t, orphan_target_removed, g);
 }
 
 static void listed(void *arg, const struct error *e)

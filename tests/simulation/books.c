@@ -85,7 +85,7 @@ static void check_connection(const struct sim_request *request, const char *sess
         if (frontend && connection->session)
             world_violate("I1", "connection %" PRIu64 " of session %s carries a probe",
                           connection->id, connection->session);
-        connection->probed |= frontend != NULL;
+        connection->probed |= frontend && !frontend->header_value;
         return;
     }
     if (connection->probed)
@@ -103,6 +103,20 @@ static bool is_harmless(const struct sim_request *request)
            strcmp(request->path, "/health") == 0;
 }
 
+static const char *slot_of(const struct sim_request *request)
+{
+    const char *slot = request_header(request, "X-Cleat-Slot");
+    return world_printf("slot %s", slot ? slot : "none");
+}
+
+static bool is_address_proven(const char *session, const char *address)
+{
+    for (const struct proven_address *p = proven_addresses; p; p = p->next)
+        if (strcmp(p->session, session) == 0 && strcmp(p->address, address) == 0)
+            return true;
+    return false;
+}
+
 static void check_proven(const struct sim_request *request, const char *session,
                          const struct connection *connection, const struct node *frontend)
 {
@@ -112,18 +126,17 @@ static void check_proven(const struct sim_request *request, const char *session,
         world_violate("I2", "%s %s without any identity", request->method, request->path);
         return;
     }
-    if (frontend) {
+    if (frontend && !frontend->header_value) {
         const struct cookie_fact *fact = cookie_of_request(request);
         if (!fact || !fact->proven_for || strcmp(fact->proven_for, session) != 0)
             world_violate("I2", "%s %s of session %s leaves with a cookie that was not proven",
                           request->method, request->path, session);
         return;
     }
-    for (const struct proven_address *p = proven_addresses; p; p = p->next)
-        if (strcmp(p->session, session) == 0 && strcmp(p->address, connection->peer) == 0)
-            return;
-    world_violate("I2", "%s %s of session %s goes to %s, which was not proven", request->method,
-                  request->path, session, connection->peer);
+    const char *where = frontend ? slot_of(request) : connection->peer;
+    if (!is_address_proven(session, where))
+        world_violate("I2", "%s %s of session %s goes to %s, which was not proven",
+                      request->method, request->path, session, where);
 }
 
 static void check_secret(const struct sim_request *request, const char *session)
@@ -206,14 +219,13 @@ static void prove_cookies(const struct sim_request *request, const struct sim_an
     }
 }
 
-static void prove_address(const struct container *c)
+static void prove_address(const char *session, const char *address)
 {
-    for (const struct proven_address *p = proven_addresses; p; p = p->next)
-        if (p->session == c->session && p->address == c->address)
-            return;
+    if (is_address_proven(session, address))
+        return;
     struct proven_address *p = world_alloc(sizeof *p);
-    p->session = c->session;
-    p->address = c->address;
+    p->session = session;
+    p->address = address;
     p->next = proven_addresses;
     proven_addresses = p;
 }
@@ -230,15 +242,18 @@ void books_answer(const struct sim_request *request, const char *session,
                   const struct sim_answer *answer)
 {
     struct container *c = answer->from;
-    bool is_probe = request->node && !request_header(request, "Cookie");
+    bool slot = request->node && request->node->header_value;
+    bool is_probe = request->node && !slot && !request_header(request, "Cookie");
     /* Without a session's headers the nonce alone asks for the proof; only its session can
      * check it. */
     if (!c || !answer->honest || is_probe || (session && strcmp(c->session, session) != 0))
         return;
-    if (request->node)
+    if (slot)
+        prove_address(c->session, slot_of(request));
+    else if (request->node)
         prove_cookies(request, answer, c->session);
     else
-        prove_address(c);
+        prove_address(c->session, c->address);
     if (says_uploaded(request, answer))
         c->confirmed_to_cleat = true;
 }
@@ -295,8 +310,9 @@ static void check_deregistered(const struct container *c, const struct session_f
 {
     for (const struct node *node = nodes; node; node = node->next)
         for (const struct server *s = node->servers; s; s = s->next)
-            if (!s->deleted && !s->maint && strcmp(s->ip, c->ip) == 0 && s->port == c->port &&
-                !is_stale(s) && closing_for_ms(c, facts) < books_limits.salvage_limit_ms)
+            if (!s->deleted && !s->maint && !s->draining && strcmp(s->ip, c->ip) == 0 &&
+                s->port == c->port && !is_stale(s) &&
+                closing_for_ms(c, facts) < books_limits.salvage_limit_ms)
                 world_violate("I4", "container %u is stopped while node %u routes to it",
                               c->index, node->index);
 }

@@ -34,7 +34,7 @@ struct container {
     char ip[46], address[64];
     uint16_t port;
     uint8_t secret[PROOF_SECRET_SIZE];
-    bool plain; /* of the plain contract: proves nothing */
+    bool plain;  /* of the plain contract: proves nothing */
     bool remote; /* an engine of its own time started it: perhaps long after it was asked to */
     bool alive, listening, hung;
     bool ending;          /* SIGTERM came */

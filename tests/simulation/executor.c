@@ -391,6 +391,24 @@ static void answer_claim(struct container *c, struct sim_request *r)
     executor_answer(c, r, 200, world_printf("{\"session_id\":\"%s\"}", c->session));
 }
 
+/* Only its own secret opens what was sealed for it. */
+static void answer_credentials(struct container *c, struct sim_request *r)
+{
+    json_t *o = json_loads(r->body, 0, NULL);
+    const char *sealed = json_string_value(json_object_get(o, "sealed"));
+    char *text = NULL;
+    if (!sealed || !proof_open(c->secret, sealed, &text)) {
+        executor_answer_error(c, r, 403, "forbidden", "not sealed for this session");
+        world_violate("I2", "container %u cannot open the credentials for %s", c->index,
+                      c->session);
+    } else {
+        executor_answer(c, r, 200,
+                        world_printf("{\"session_id\":\"%s\",\"expires_ms\":0}", c->session));
+    }
+    free(text);
+    json_decref(o);
+}
+
 static void dispatch(struct container *c, struct sim_request *r)
 {
     static const char executions[] = "/executions/";
@@ -407,6 +425,8 @@ static void dispatch(struct container *c, struct sim_request *r)
         executor_upload_status(c, r);
     else if (strcmp(r->path, "/session/claim") == 0 && post && !c->plain)
         answer_claim(c, r);
+    else if (strcmp(r->path, "/session/credentials") == 0 && post && !c->plain)
+        answer_credentials(c, r);
     else if (strcmp(r->path, "/file-sync") == 0 && post)
         executor_answer(c, r, 200, "{\"status\":\"success\",\"files_count\":0}");
     else if (strncmp(r->path, executions, strlen(executions)) == 0 && !c->plain)

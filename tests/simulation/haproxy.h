@@ -16,8 +16,10 @@ struct server {
     struct node *node;
     int64_t id; /* given with add, or counted */
     bool maint, up, deleted;
-    bool passed; /* its checks, once since it was added */
-    bool hidden; /* sabotage: it says that it is deleted */
+    bool passed;   /* its checks, once since it was added */
+    bool hidden;   /* sabotage: it says that it is deleted */
+    bool draining; /* of a target group: deregistered, and still listed */
+    int64_t drained_ms;
     int64_t inter_ms, rise, fall, health;
     int check_state, check_status, check_result;
     int64_t changed_ms;
@@ -31,9 +33,11 @@ struct node {
     uint16_t port;
     unsigned index;
     bool random_picks;
-    bool rehomes_cookies; /* after a re-route the old cookie leads to the new target, too */
-    bool own_cookies;     /* another node's cookies mean nothing here */
-    bool down;            /* between a stop and a start */
+    bool rehomes_cookies;     /* after a re-route the old cookie leads to the new target, too */
+    bool own_cookies;         /* another node's cookies mean nothing here */
+    bool down;                /* between a stop and a start */
+    bool fails_open;          /* without a healthy server it picks any */
+    const char *header_value; /* NULL: it has its address alone */
     int64_t
         cookie_age_s; /* > 0: Max-Age and the stickiness both end after so long without use */
     int64_t server_timeout_ms;
@@ -61,6 +65,7 @@ struct cookie_fact *cookie_of_request(const struct sim_request *); /* NULL: none
 
 void haproxy_begin(void);
 struct node *haproxy_start(unsigned index); /* 127.0.0.1:8000 + index */
+struct node *haproxy_start_at(unsigned index, const char *host, uint16_t port);
 void haproxy_restart(struct node *,
                      int64_t for_ms); /* the dynamic servers and cookies are forgotten */
 void haproxy_receive(struct node *, struct sim_request *);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include "scenario.h"
 #include "self_test.h"
+#include "sim_aws.h"
 
 struct run {
     uint64_t seed, lives_wanted;
@@ -125,6 +126,20 @@ static int run_all(struct run *run)
     return ok && run->failed == 0 ? 0 : 1;
 }
 
+/* What the SDKs would read, and nothing of this machine. */
+static void set_environment(void)
+{
+    static const char *const unwanted[] = {
+        "AWS_PROFILE",          "AWS_SESSION_TOKEN",
+        "AWS_ENDPOINT_URL",     "AWS_ENDPOINT_URL_ECS",
+        "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2"};
+    for (size_t i = 0; i < sizeof unwanted / sizeof *unwanted; i++)
+        unsetenv(unwanted[i]);
+    setenv("AWS_ACCESS_KEY_ID", "AKIDSIMULATED0000001", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "simulated", 1);
+    setenv("AWS_REGION", AWS_REGION_OF_WORLD, 1);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -134,6 +149,7 @@ int main(int argc, char **argv)
         {"keep-going", no_argument, NULL, 'k'},     {NULL, 0, NULL, 0}};
     struct run run = {.seed = 1, .lives_wanted = 10000};
     int option;
+    set_environment();
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 's' && !read_number(optarg, &run.seed))
             return usage("not a seed:", optarg);

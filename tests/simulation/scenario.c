@@ -6,11 +6,16 @@
 #include "books.h"
 #include "files.h"
 #include "service.h"
+#include "sim_aws.h"
 #include "sim_store.h"
 
 #define LIVES_END_MS (INT64_C(6) * 3600 * 1000)
 #define SETTLE_MS (INT64_C(3600) * 1000)
 #define STEP_MS 1000
+#define ROLE "arn:aws:iam::123456789012:role/session"
+#define TASK                                                                                   \
+    "{\"taskDefinition\":\"executor\",\"launchType\":\"FARGATE\",\"networkConfiguration\":{"   \
+    "\"awsvpcConfiguration\":{\"subnets\":[\"subnet-1\"]}}}"
 
 void sim_client_begin(void);
 
@@ -45,8 +50,28 @@ static void set_number(struct cleat_config *config, const char *key, int64_t val
     set_option(config, "default", key, world_printf("%" PRId64, value));
 }
 
+static void set_alb(struct cleat_config *config)
+{
+    const char *arns = "", *urls = "";
+    for (unsigned i = 0; i < settings.groups; i++) {
+        const char *comma = i + 1 < settings.groups ? "," : "";
+        arns = world_printf("%s%s%s", arns, alb_arn(i), comma);
+        urls = world_printf("%shttp://alb%u.test%s", urls, i, comma);
+    }
+    set_option(config, "default", "balancer", "alb");
+    set_option(config, "default", "alb_mode", settings.slots ? "slot" : "shared");
+    set_option(config, "default", "alb_target_groups", arns);
+    set_option(config, "default", "alb_urls", settings.slots ? "http://alb.test" : urls);
+    if (settings.slots)
+        set_option(config, "default", "alb_header", "X-Cleat-Slot");
+}
+
 static void set_balancer(struct cleat_config *config)
 {
+    if (settings.groups) {
+        set_alb(config);
+        return;
+    }
     const char *sockets = "", *urls = "";
     for (const struct node *node = nodes; node; node = node->next) {
         const char *comma = node->next ? "," : "";
@@ -64,6 +89,12 @@ static void set_balancer(struct cleat_config *config)
 
 static void set_runtime(struct cleat_config *config)
 {
+    if (settings.ecs) {
+        set_option(config, "default", "runtime", "ecs");
+        set_option(config, "default", "ecs_task", "/simulated/ecs-task.json");
+        set_option(config, "default", "artifacts", "s3://simulated/sessions");
+        set_option(config, "default", "s3_role", settings.own_role ? ROLE : "");
+    }
     if (!settings.docker)
         return;
     set_option(config, "default", "runtime", "docker");
@@ -166,7 +197,7 @@ static void look_around(void *arg)
     json_t *status = read_document(cleat_status(coordinator));
     json_t *isolation = read_document(cleat_isolation(coordinator, NULL));
     /* An engine gives the address of a container out again before cleat knows of its death. */
-    if (!settings.docker &&
+    if (!settings.docker && !settings.ecs &&
         json_integer_value(json_object_get(isolation, "address_conflicts")) != 0)
         world_violate("I3", "cleat itself reports address conflicts");
     if (json_integer_value(json_object_get(isolation, "shared_connections")) != 0)
@@ -193,6 +224,7 @@ static void forget_tables(void)
     network_begin();
     service_begin();
     docker_begin();
+    aws_begin();
     haproxy_begin();
     files_begin();
     books_begin();
@@ -236,6 +268,14 @@ static void build_world(void)
         node->mute_to_ms = settings.mute_to_ms;
         if (settings.node_restart_ms)
             world_at(settings.node_restart_ms, restart_node, node);
+    }
+    if (settings.ecs || settings.groups)
+        aws_listen();
+    files_put("/simulated/ecs-task.json", TASK);
+    for (unsigned i = 0; i < settings.groups; i++) {
+        struct node *node = alb_add_group(i, settings.slots);
+        node->random_picks = settings.random_picks;
+        node->rehomes_cookies = settings.rehomes_cookies;
     }
     if (settings.docker)
         docker_start();

@@ -9,7 +9,10 @@
 
 struct settings_of_world {
     unsigned lives, nodes;     /* no node: balancer direct */
-    bool docker;               /* the runtime; else process */
+    bool docker, ecs;          /* the runtime; else process */
+    bool own_role;             /* s3_role: credentials are handed over to each session */
+    unsigned groups;           /* of an ALB in place of nodes */
+    bool slots;                /* each for one target, behind a header */
     int64_t engine_restart_ms; /* when; 0: never */
     unsigned max_executions, max_sessions;
     bool random_picks, rehomes_cookies, own_cookies, plain, direct_never, tenants;

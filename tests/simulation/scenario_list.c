@@ -5,6 +5,7 @@
 #include "books.h"
 #include "scenario.h"
 #include "service.h"
+#include "sim_aws.h"
 
 /* ---- plans ---- */
 
@@ -92,6 +93,13 @@ static void set_random(struct settings_of_world *s)
     s->direct_never = world_chance(2500);
     s->tenants = !s->plain;
     s->docker = world_chance(3000);
+    s->ecs = !s->docker && world_chance(4000);
+    s->own_role = !s->plain && world_chance(5000);
+    if (s->ecs && world_chance(7000)) {
+        s->slots = world_chance(5000);
+        s->groups = s->slots ? (unsigned)world_pick(1, 6) : (unsigned)world_pick(1, 3);
+        s->nodes = 0;
+    }
     if (s->docker && world_chance(2000))
         s->engine_restart_ms = world_pick(1, 60000);
     s->closes_at_random = world_chance(5000);
@@ -123,6 +131,14 @@ static void set_random(struct settings_of_world *s)
     if (world_chance(5000))
         docker_habits.fails = docker_habits.slow = docker_habits.event_lost =
             (unsigned)world_pick(1, 1500);
+    unsigned *const chances[] = {&aws_habits.throttled,   &aws_habits.fails,
+                                 &ecs_habits.late_to_see, &ecs_habits.no_capacity,
+                                 &ecs_habits.stuck,       &ecs_habits.interrupted};
+    for (size_t i = 0; i < sizeof chances / sizeof *chances; i++)
+        if (world_chance(4000))
+            *chances[i] = (unsigned)world_pick(1, world_chance(3000) ? 3000 : 500);
+    ecs_habits.state_ms = world_chance(5000) ? 100 : 10000;
+    alb_habits.deregistration_ms = world_chance(5000) ? 5000 : 300000;
 }
 
 const struct scenario scenario_random = {
@@ -525,6 +541,67 @@ static void judge_docker(void)
         world_violate("I5", "%u containers are left in the engine", docker_left());
 }
 
+/* ---- AWS ---- */
+
+static void set_ecs(struct settings_of_world *s)
+{
+    s->ecs = true;
+    s->lives = 8;
+    ecs_habits.late_to_see = 5000;
+}
+
+static void set_ecs_shared(struct settings_of_world *s)
+{
+    set_ecs(s);
+    s->groups = (unsigned)world_pick(1, 3);
+    s->random_picks = world_chance(5000);
+    s->own_role = world_chance(5000);
+}
+
+static void set_ecs_slots(struct settings_of_world *s)
+{
+    set_ecs(s);
+    s->groups = 6;
+    s->slots = true;
+    alb_habits.deregistration_ms = 5000;
+}
+
+static void set_ecs_each_commit(struct settings_of_world *s)
+{
+    set_each_commit(s);
+    s->nodes = 0;
+    s->ecs = true;
+    s->groups = (unsigned)world_pick(0, 2);
+    s->slots = s->groups == 2;
+    ecs_habits.late_to_see = 3000;
+}
+
+static void set_ecs_plain(struct settings_of_world *s)
+{
+    set_ecs(s);
+    s->plain = true;
+    s->groups = 1;
+}
+
+/* As if a parameter had changed between a crash and the repeat: the task that the conflict
+ * names is adopted. */
+static void set_ecs_conflict(struct settings_of_world *s)
+{
+    set_ecs_each_commit(s);
+    s->faults.until_ms = 60000;
+    s->faults.http_answer_lost = 2000;
+    ecs_habits.forgets_bytes = true;
+}
+
+static void judge_aws(void)
+{
+    judge_all_ready_quietly();
+    if (ecs_left() > 0)
+        world_violate("I5", "%u tasks are left", ecs_left());
+    if (alb_left() > 0)
+        world_violate("I5", "%u targets are left", alb_left());
+}
+
 /* A restart after the ends of sessions: their request ids stay refused. */
 static void restart_all(void *arg)
 {
@@ -590,6 +667,14 @@ const struct scenario scenarios[] = {
      judge_docker, 10},
     {"docker-each-commit", "a crash at the n-th commit", set_docker_each_commit, NULL,
      judge_docker, 80},
+    {"ecs", "eight tasks, each on its own address", set_ecs, NULL, judge_aws, 4},
+    {"ecs-shared", "eight tasks behind target groups", set_ecs_shared, NULL, judge_aws, 4},
+    {"ecs-slots", "eight tasks take turns in six slots", set_ecs_slots, NULL, judge_aws, 4},
+    {"ecs-each-commit", "a crash at the n-th commit", set_ecs_each_commit, NULL, judge_aws,
+     120},
+    {"ecs-conflict", "the same, and a repeated RunTask conflicts", set_ecs_conflict, NULL,
+     judge_aws, 80},
+    {"ecs-plain", "tasks that prove nothing", set_ecs_plain, NULL, judge_aws, 3},
     {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
     {NULL, NULL, NULL, NULL, NULL, 0},
 };

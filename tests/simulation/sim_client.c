@@ -10,6 +10,7 @@
 #include "haproxy.h"
 #include "network.h"
 #include "service.h"
+#include "sim_aws.h"
 #include "world.h"
 
 enum fate {
@@ -77,6 +78,8 @@ static const char *parse_url(struct http_exchange *x, const char *url)
     name[len] = '\0';
     x->ip = name;
     x->port = host[len] == ':' ? (uint16_t)strtoul(host + len + 1, NULL, 10) : 0;
+    if (!x->port && strncmp(url, "http:", 5) == 0)
+        x->port = 80;
     const char *slash = strchr(host, '/');
     return slash ? slash : "/";
 }
@@ -384,6 +387,8 @@ static void hand_over(struct http_exchange *x, struct sim_request *request)
 {
     struct node *node = network_frontend(x->ip, x->port);
     struct container *container = node ? NULL : container_at(x->ip, x->port);
+    if (node && node->header_value)
+        node = alb_choose(node, request);
     request->answered = answered;
     request->streamed = streamed;
     request->is_heard = is_heard;

@@ -35,12 +35,17 @@ void haproxy_begin(void)
 
 struct node *haproxy_start(unsigned index)
 {
+    return haproxy_start_at(index, "127.0.0.1", (uint16_t)(8000 + index));
+}
+
+struct node *haproxy_start_at(unsigned index, const char *host, uint16_t port)
+{
     struct node *node = world_alloc(sizeof *node), **end = &nodes;
     node->index = index;
     node->socket = world_printf("/simulated/haproxy%u.sock", index);
     node->backend = "be";
-    node->ip = "127.0.0.1";
-    node->port = (uint16_t)(8000 + index);
+    node->ip = host;
+    node->port = port;
     node->server_timeout_ms = 60000;
     network_listen_frontend(node->ip, node->port, node);
     while (*end)
@@ -274,6 +279,14 @@ static bool usable(const struct server *s)
     return !s->deleted && !s->maint && s->up;
 }
 
+static struct server *pick_unhealthy(struct node *node)
+{
+    for (struct server *s = node->fails_open ? node->servers : NULL; s; s = s->next)
+        if (!s->deleted && !s->draining && !s->maint)
+            return s;
+    return NULL;
+}
+
 static struct server *sticky_target(struct node *node, struct sim_request *request)
 {
     struct cookie_fact *fact = cookie_of_request(request);
@@ -325,6 +338,8 @@ static struct server *choose(struct node *node, struct sim_request *request)
     struct server *s = node->random_picks ? pick_random(node) : pick_next(node);
     struct cookie_fact *fact = cookie_of_request(request);
     node->last_pick = s;
+    if (!s)
+        s = pick_unhealthy(node);
     if (s && fact)
         world_log("node %u re-routes a cookie of %s to %s", node->index,
                   fact->session ? fact->session : "-", s->name);

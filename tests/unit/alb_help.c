@@ -406,7 +406,7 @@ void start_add(struct bench *t, const char *id, const char *ip, struct answer *a
 
 void start_remove(struct bench *t, const char *id, struct answer *a)
 {
-    balancer_alb.remove(t->b, id, take_answer, a);
+    balancer_alb.remove(t->b, &(struct target){.id = id}, take_answer, a);
     assert_int_equal(a->calls, 0);
 }
 

@@ -189,7 +189,7 @@ enum error_code add(struct bench *t, const char *id, uint16_t port)
 enum error_code take_out(struct bench *t, const char *id)
 {
     struct answer a = {0};
-    balancer_haproxy.remove(t->b, id, take_answer, &a);
+    balancer_haproxy.remove(t->b, &(struct target){.id = id}, take_answer, &a);
     assert_int_equal(a.calls, 0);
     return answer_of(t->loop, &a);
 }

@@ -464,11 +464,11 @@ static void test_direct_life(void **state)
     assert_int_equal(add_direct(t, 21300), ERR_NONE);
     run_for(t->loop, 150); /* nobody listens yet: it stays in checking */
     assert_int_equal(t->last, TARGET_CHECKING);
-    assert_int_equal(balancer_direct.healthy(t->b), 0);
+    assert_int_equal(balancer_direct.healthy(t->b, 0), 0);
     struct web w = web_start(IP, 21300, "one");
     assert_true(run_until(t->loop, is_healthy, t, 5000));
     assert_string_equal(t->reason, "HTTP 200");
-    assert_int_equal(balancer_direct.healthy(t->b), 1);
+    assert_int_equal(balancer_direct.healthy(t->b, 0), 1);
     assert_int_equal(w.control->served, 0);
     w.control->status = 503;
     assert_true(run_until(t->loop, is_unhealthy, t, 5000));
@@ -478,10 +478,10 @@ static void test_direct_life(void **state)
     web_kill(&w);
     assert_true(run_until(t->loop, is_unhealthy, t, 5000));
     assert_string_equal(t->reason, "connect_failed");
-    assert_int_equal(balancer_direct.healthy(t->b), 0);
+    assert_int_equal(balancer_direct.healthy(t->b, 0), 0);
     web_stop(&w);
     struct answer a = {0};
-    balancer_direct.remove(t->b, "o.one", take_answer, &a);
+    balancer_direct.remove(t->b, &(struct target){.id = "o.one"}, take_answer, &a);
     assert_int_equal(answer_of(t->loop, &a), ERR_NONE);
     assert_true(run_until(t->loop, is_gone, t, 1000));
     int changes = t->changes;
@@ -528,13 +528,13 @@ static void test_direct_list(void **state)
 {
     struct bench *t = *state;
     struct direct_list l = {.targets = 0};
-    const char *const *urls;
+    const struct balancer_node *nodes;
     add_direct(t, 21300);
     balancer_direct.list(t->b, each_target, list_done, &l);
     assert_int_equal(l.targets, 0);
     assert_int_equal(answer_of(t->loop, &l.answer), ERR_NONE);
     assert_int_equal(l.targets, 1);
-    assert_int_equal(balancer_direct.nodes(t->b, &urls), 0);
+    assert_int_equal(balancer_direct.nodes(t->b, 0, &nodes), 0);
     json_t *status = balancer_direct.status(t->b);
     assert_int_equal(json_integer_value(json_object_get(status, "targets")), 1);
     json_decref(status);

@@ -123,7 +123,7 @@ static void test_list(void **state)
     char *expected = mem_printf("o.one=%s:21320/H o.orphan=127.0.0.9:8/C ", IP);
     assert_string_equal(l.text, expected);
     free(expected);
-    assert_int_equal(balancer_haproxy.healthy(t->b), 2); /* the static one, too */
+    assert_int_equal(balancer_haproxy.healthy(t->b, 0), 2); /* the static one, too */
     assert_true(listed(t, 0, "other.a"));
     web_stop(&w);
 }
@@ -133,19 +133,19 @@ static void test_list(void **state)
 static void test_two_nodes(void **state)
 {
     struct bench *t = *state;
-    const char *const *urls;
+    const struct balancer_node *nodes;
     char answer[1024];
     struct web w = web_start(IP, WEB, "one");
     haproxy_start(t, 0, "admin", CHECKED);
     haproxy_start(t, 1, "admin", CHECKED);
     open_balancer(t, 2);
-    assert_int_equal(balancer_haproxy.nodes(t->b, &urls), 2);
-    assert_string_equal(urls[1], "http://b");
+    assert_int_equal(balancer_haproxy.nodes(t->b, 0, &nodes), 2);
+    assert_string_equal(nodes[1].url, "http://b");
     add(t, "o.one", WEB);
     reach(t, "o.one", 'H');
     assert_int_equal(fetch(0, NULL, answer, sizeof(answer)), 200);
     assert_int_equal(fetch(1, NULL, answer, sizeof(answer)), 200);
-    assert_int_equal(balancer_haproxy.healthy(t->b), 1);
+    assert_int_equal(balancer_haproxy.healthy(t->b, 0), 1);
 
     free(raw(t, 1,
              "set server be/o.one state maint")); /* out of rotation on one is not healthy */
@@ -180,7 +180,7 @@ static void test_remove_in_flight(void **state)
     balancer_haproxy.add(t->b, &(struct target){.id = "o.one", .ip = IP, .port = WEB},
                          take_answer, &in);
     run_for(t->loop, 200);
-    balancer_haproxy.remove(t->b, "o.one", take_answer, &out);
+    balancer_haproxy.remove(t->b, &(struct target){.id = "o.one"}, take_answer, &out);
     run_for(t->loop, 600);
     assert_int_equal(out.calls, 0);
     assert_string_equal(seen_of(t, "o.one")->states, "");

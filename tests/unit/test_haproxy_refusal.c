@@ -116,7 +116,7 @@ static void test_conflict(void **state)
     assert_int_equal(add(t, "o.two", WEB), ERR_NONE);
     assert_int_equal(add(t, "o.two", WEB + 1), ERR_CONFLICT);
     struct answer out = {0}, again = {0};
-    balancer_haproxy.remove(t->b, "o.two", take_answer, &out);
+    balancer_haproxy.remove(t->b, &(struct target){.id = "o.two"}, take_answer, &out);
     balancer_haproxy.add(t->b, &(struct target){.id = "o.two", .ip = IP, .port = WEB},
                          take_answer, &again);
     assert_int_equal(answer_of(t->loop, &again), ERR_CONFLICT);
@@ -260,7 +260,7 @@ static void test_refused_once(void **state)
     int listener = silent_start(t, 16);
     open_balancer(t, 1);
     struct answer out = {0};
-    balancer_haproxy.remove(t->b, "o.one", take_answer, &out);
+    balancer_haproxy.remove(t->b, &(struct target){.id = "o.one"}, take_answer, &out);
     assert_true(
         run_until(t->loop, is_said, &(struct complaint){t, "no complete answer"}, 9000));
     run_for(t->loop, HAPROXY_AWAY_MS + 500);

@@ -23,11 +23,11 @@ static void test_life(void **state)
     run_for(t->loop, 300); /* nobody listens: checks fail, and no request may reach it */
     assert_string_equal(seen_of(t, "o.one")->states, "C");
     assert_int_equal(fetch(0, NULL, answer, sizeof(answer)), 503);
-    assert_int_equal(balancer_haproxy.healthy(t->b), 0);
+    assert_int_equal(balancer_haproxy.healthy(t->b, 0), 0);
     struct web w = web_start(IP, WEB, "one");
     reach(t, "o.one", 'H');
     assert_string_equal(seen_of(t, "o.one")->reason, "L7OK");
-    assert_int_equal(balancer_haproxy.healthy(t->b), 1);
+    assert_int_equal(balancer_haproxy.healthy(t->b, 0), 1);
     assert_int_equal(w.control->served, 0);
     assert_int_equal(fetch(0, NULL, answer, sizeof(answer)), 200);
     assert_int_equal(w.control->served, 1);
@@ -147,8 +147,8 @@ static void test_remove_at_once(void **state)
     struct answer in = {0}, out = {0}, twice = {0};
     balancer_haproxy.add(t->b, &(struct target){.id = "o.one", .ip = IP, .port = WEB},
                          take_answer, &in);
-    balancer_haproxy.remove(t->b, "o.one", take_answer, &out);
-    balancer_haproxy.remove(t->b, "o.one", take_answer, &twice);
+    balancer_haproxy.remove(t->b, &(struct target){.id = "o.one"}, take_answer, &out);
+    balancer_haproxy.remove(t->b, &(struct target){.id = "o.one"}, take_answer, &twice);
     assert_int_equal(answer_of(t->loop, &in), ERR_CANCELLED);
     assert_int_equal(answer_of(t->loop, &out), ERR_NONE);
     assert_int_equal(answer_of(t->loop, &twice), ERR_NONE);
@@ -176,7 +176,7 @@ static void test_many(void **state)
     for (int i = 0; i < 150; i++) {
         snprintf(id, sizeof(id), "o.target-number-%d", i);
         reach(t, id, 'H');
-        balancer_haproxy.remove(t->b, id, take_answer, &out[i]);
+        balancer_haproxy.remove(t->b, &(struct target){.id = id}, take_answer, &out[i]);
     }
     for (int i = 0; i < 150; i++) {
         snprintf(id, sizeof(id), "o.target-number-%d", i);
