@@ -62,10 +62,11 @@ def network():
 
 class Aws:
     """One account: cluster "agents", task definitions "executor" and "plain", `groups` target groups
-    behind a HAProxy, a bucket. layout, nodes, balance: the load balancer's. Other words are KNOBS."""
+    behind a HAProxy, a bucket. layout, nodes, balance, group_attributes: the load balancer's. Other words are KNOBS."""
 
     def __init__(self, root, groups=1, layout="listeners", nodes=1, balance="round_robin", addresses=96,
-                 role_policy=None, coordinator_policy=None, stop_timeout=10, certificate=None, clean=False, **knobs):
+                 role_policy=None, coordinator_policy=None, stop_timeout=10, certificate=None, clean=False, group_attributes=None,
+                 **knobs):
         self.root, self.clean = pathlib.Path(root), clean
         self.root.mkdir(parents=True, exist_ok=True)
         self.knobs = types.SimpleNamespace(**{**KNOBS, **knobs})
@@ -83,7 +84,8 @@ class Aws:
         self.ecs = Ecs(self.platform, self.faults, self.knobs)
         self.ecs.subnets = self.subnets
         self.sts = Sts(self.identities, self.knobs)
-        attributes = {"load_balancing.algorithm.type": "weighted_random" if balance == "random" else "round_robin"}
+        attributes = {"load_balancing.algorithm.type": "weighted_random" if balance == "random" else "round_robin",
+                      **(group_attributes or {})}
         self.groups = [Group(n + 1, f"agents-{n + 1}", None, self.knobs, **attributes) for n in range(groups)]
         self.alb = Alb(self.root / "alb", self.groups, self.knobs, layout, nodes=nodes, host=ALB_HOST,
                        certificate=certificate)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -101,6 +102,24 @@ def test_the_load_balancer_has_a_name_and_speaks_tls(start):
     assert shared_connections(aws.alb.requests()) == {}
 
 
+def test_addresses_that_are_given_again_at_once(start):
+    """Six addresses, each given to the next task while its former target is still draining."""
+    aws = account(start, addresses=6, drain_s=2, linger_s=1)
+    api = daemon(start, aws).api
+
+    def life(n):
+        s = api.ready(user=f"u{n}")["session_id"]
+        for _ in range(3):
+            assert api.execute(s, PRINT_ID)["stdout"].strip() == s
+        over = api.close(s)
+        assert {c["result"] for c in over["cleanup"]} == {"ok"}, over
+        return over["session_id"]
+
+    ids = in_parallel(life, range(18), 5)
+    one_task_each(aws, ids)
+    assert shared_connections(aws.alb.requests()) == {}
+
+
 def test_slots_need_no_sweep(start):
     """One target in each group, behind a rule: no cookie-less probe is ever sent."""
     aws = account(start, groups=4, layout="header")
@@ -170,6 +189,45 @@ def test_misrouted_completion_leaves_a_stranger_s_container(start):
     all_closed(api, [b])
     assert aws.bucket.read(f"artifacts/{b}/artifacts/b.txt") == b"b"
     assert shared_connections(aws.alb.requests()) == {}
+
+
+def test_stickiness_is_renewed_before_it_lapses(start):
+    """Cookies are good for three seconds; idle sessions keep their routes for longer than that."""
+    aws = account(start, group_attributes={"stickiness.lb_cookie.duration_seconds": "3"})
+    api = daemon(start, aws).api
+    ids = [s["session_id"] for s in in_parallel(lambda n: api.ready(user=f"u{n}"), range(3))]
+    until = time.monotonic() + 7
+    poll(lambda: time.monotonic() > until, 10, "idle time")
+    own_answers(aws, api, ids)
+    assert [api.session(i)["misroutes"] for i in ids] == [0] * 3
+    all_closed(api, ids)
+
+
+def test_a_load_balancer_that_fails_open(start):
+    """No target is healthy, so any may get a request; nothing runs elsewhere, and all recover."""
+    aws = account(start, check_interval_s=0.2, check_timeout_s=0.4)
+    api = daemon(start, aws).api
+    ids = [s["session_id"] for s in in_parallel(lambda n: api.ready(user=f"u{n}"), range(2))]
+    tasks = [aws.task_of(i) for i in ids]
+    for task in tasks:
+        os.kill(task.process.pid, signal.SIGSTOP)
+    try:
+        poll(lambda: aws.alb.fails_open(aws.groups[0]), 20, "no healthy target")
+        poll(lambda: '"fail_open": true' in json.dumps(api.status()), 20, "cleat to notice")
+    finally:
+        for task in tasks:
+            os.kill(task.process.pid, signal.SIGCONT)
+
+    def runs(i):
+        try:
+            return api.execute(i, PRINT_ID)["stdout"].strip() == i
+        except ApiError as e:
+            assert e.error["ran"] == "no", e
+            return False
+    for i in ids:
+        poll(lambda i=i: runs(i), 30, "an execution")
+        assert aws.task_of(i).status == "RUNNING"
+    all_closed(api, ids)
 
 
 def test_a_restart_finds_its_sessions(start):
