@@ -132,8 +132,11 @@ static void remove_unknown(struct balancer *b, const char *id, balancer_done_fn 
 static void remove_former(struct balancer *b, const struct target *target,
                           balancer_done_fn *done, void *arg)
 {
-    struct alb_holder *h = alb_holder_new(b, target->id);
-    set_address(h, target);
+    struct alb_holder *h = alb_holder_find(b, target->id);
+    if (h == NULL) {
+        h = alb_holder_new(b, target->id);
+        set_address(h, target);
+    }
     h->leaving = true;
     alb_holder_await(h, done, arg);
     alb_start(b);
@@ -154,7 +157,9 @@ static void alb_remove(struct balancer *b, const struct target *target, balancer
         h->orphan = true;
         alb_holder_take(b, h, orphan);
     }
-    if (h != NULL)
+    if (h != NULL && h->adopted && h->target == NULL)
+        remove_former(b, target, done, arg);
+    else if (h != NULL)
         alb_holder_leave(b, h, done, arg);
     else if (target->ip != NULL && check_target(target, &e))
         remove_former(b, target, done, arg);

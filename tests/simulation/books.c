@@ -81,11 +81,12 @@ const char *books_identity(const struct sim_request *request)
 static void check_connection(const struct sim_request *request, const char *session,
                              struct connection *connection, const struct node *frontend)
 {
+    bool sweeps = frontend && !frontend->header_value;
     if (!session) {
-        if (frontend && connection->session)
+        if (sweeps && connection->session)
             world_violate("I1", "connection %" PRIu64 " of session %s carries a probe",
                           connection->id, connection->session);
-        connection->probed |= frontend && !frontend->header_value;
+        connection->probed |= sweeps;
         return;
     }
     if (connection->probed)
