@@ -1,0 +1,45 @@
+"""contrib/aws as it stands: who reaches a task's port, what a task may, and who is who in the image."""
+
+import re
+
+import pytest
+import yaml
+from cleat_harness import SOURCE
+
+
+@pytest.fixture(scope="module")
+def resources():
+    return yaml.safe_load((SOURCE / "contrib/aws/cleat.yaml").read_text())["Resources"]
+
+
+def test_a_tasks_port_is_open_to_the_load_balancer_and_the_coordinator_only(resources):
+    rules = resources["TaskSecurityGroup"]["Properties"]["SecurityGroupIngress"]
+    sources = {rule["SourceSecurityGroupId"]["Fn::GetAtt"][0] for rule in rules}
+    assert sources == {"LoadBalancerSecurityGroup", "CoordinatorSecurityGroup"}
+    assert {(rule["FromPort"], rule["ToPort"]) for rule in rules} == {(8080, 8080)}
+    assert not any("CidrIp" in rule for rule in rules)
+
+
+def test_the_load_balancer_is_open_to_the_coordinator_only(resources):
+    [rule] = resources["LoadBalancerSecurityGroup"]["Properties"]["SecurityGroupIngress"]
+    assert rule["SourceSecurityGroupId"]["Fn::GetAtt"][0] == "CoordinatorSecurityGroup"
+    assert resources["LoadBalancer"]["Properties"]["Scheme"] == "internal"
+
+
+def test_a_task_may_nothing_by_itself(resources):
+    role = resources["TaskRole"]["Properties"]
+    assert "Policies" not in role and "ManagedPolicyArns" not in role
+
+
+def test_parts_of_uploads_that_were_cut_off_go_away(resources):
+    [rule] = resources["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert rule["Status"] == "Enabled" and rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 1
+
+
+def test_the_image_keeps_server_and_user_code_apart():
+    text = (SOURCE / "contrib/aws/Dockerfile").read_text()
+    words = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    variables = dict(re.findall(r"\b(CLEAT_\w+)=(\S+)", words))
+    assert variables["CLEAT_SANDBOX_UID"] == re.search(r"useradd --uid (\d+)", words)[1] != "0"
+    assert not re.search(r"^USER ", words, re.M), "the server gives user code its uid: it starts as root"
+    assert not re.search(r"AWS_|SECRET|TOKEN", words)
