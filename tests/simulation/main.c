@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+#include "base/mem.h"
 #include "scenario.h"
 #include "self_test.h"
 #include "sim_aws.h"
@@ -129,15 +131,20 @@ static int run_all(struct run *run)
 /* What the SDKs would read, and nothing of this machine. */
 static void set_environment(void)
 {
-    static const char *const unwanted[] = {
-        "AWS_PROFILE",          "AWS_SESSION_TOKEN",
-        "AWS_ENDPOINT_URL",     "AWS_ENDPOINT_URL_ECS",
-        "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2"};
-    for (size_t i = 0; i < sizeof unwanted / sizeof *unwanted; i++)
-        unsetenv(unwanted[i]);
+    char **v = environ;
+    while (*v)
+        if (strncmp(*v, "AWS_", 4) == 0) {
+            char *name = mem_strndup(*v, strcspn(*v, "="));
+            unsetenv(name);
+            free(name);
+            v = environ;
+        } else {
+            v++;
+        }
     setenv("AWS_ACCESS_KEY_ID", "AKIDSIMULATED0000001", 1);
     setenv("AWS_SECRET_ACCESS_KEY", "simulated", 1);
     setenv("AWS_REGION", AWS_REGION_OF_WORLD, 1);
+    setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
 }
 
 int main(int argc, char **argv)
