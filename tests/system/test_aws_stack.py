@@ -43,3 +43,25 @@ def test_the_image_keeps_server_and_user_code_apart():
     assert variables["CLEAT_SANDBOX_UID"] == re.search(r"useradd --uid (\d+)", words)[1] != "0"
     assert not re.search(r"^USER ", words, re.M), "the server gives user code its uid: it starts as root"
     assert not re.search(r"AWS_|SECRET|TOKEN", words)
+
+
+def strings(value, function=None):
+    """Every string that is a value, with the function that it is given to."""
+    if isinstance(value, str):
+        yield function, value
+    elif isinstance(value, list):
+        for v in value:
+            yield from strings(v, function)
+    elif isinstance(value, dict):
+        for k, v in value.items():
+            yield from strings(v, k if k == "Fn::Sub" else None)
+
+
+def test_cloudformation_understands_it():
+    """It refuses aliases, and replaces a loop's variable in keys, Ref and Fn::Sub alone."""
+    text = (SOURCE / "contrib/aws/cleat.yaml").read_text()
+    assert not any(isinstance(t, (yaml.AliasToken, yaml.AnchorToken)) for t in yaml.scan(text))
+    template = yaml.safe_load(text)
+    assert [v for function, v in strings(template) if "${" in v and function != "Fn::Sub"] == []
+    references = [v for function, v in strings(template) if function == "Fn::Sub"]
+    assert "SlotTargetGroup${Slot}" in references
