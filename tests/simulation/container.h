@@ -40,7 +40,7 @@ struct container {
     bool ending;          /* SIGTERM came */
     const char *poses_as; /* user code answers in its place and claims this session id */
     int64_t spawned_ms, ended_ms;
-    int exit_status;
+    int exit_status; /* as of waitpid(2) */
 
     struct execution *executions;
     int64_t executions_done;
@@ -77,7 +77,7 @@ struct container *container_at(const char *ip,
 struct container *container_of_session(const char *session); /* the youngest alive, or NULL */
 void container_signal(struct container *, int signo);
 void container_end(struct container *, int exit_status);
-void container_exit_soon(struct container *); /* by itself, with status 0 */
+void container_exit_soon(struct container *); /* by itself */
 void container_hang(struct container *, bool hung);
 unsigned containers_alive(void);
 

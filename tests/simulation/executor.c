@@ -197,9 +197,11 @@ void container_end(struct container *c, int exit_status)
         c->on_end(c);
 }
 
+/* What could not be uploaded in the end is told by the status. */
 static void exit_calmly(void *arg)
 {
-    container_end(arg, 0);
+    struct container *c = arg;
+    container_end(c, c->upload == UPLOAD_FAILED ? 1 << 8 : 0);
 }
 
 void container_exit_soon(struct container *c)

@@ -566,6 +566,22 @@ static void set_ecs_slots(struct settings_of_world *s)
     alb_habits.deregistration_ms = 5000;
 }
 
+/* One after another: what a task gave back the next one gets. */
+static void set_ecs_reused(struct settings_of_world *s)
+{
+    set_ecs(s);
+    s->groups = 1;
+    s->lives = 12;
+    s->stagger_ms = 300000;
+    s->linger_ms = 40000;
+}
+
+static void set_ecs_keys(struct settings_of_world *s)
+{
+    set_ecs(s);
+    s->own_role = true;
+}
+
 static void set_ecs_each_commit(struct settings_of_world *s)
 {
     set_each_commit(s);
@@ -670,6 +686,10 @@ const struct scenario scenarios[] = {
     {"ecs", "eight tasks, each on its own address", set_ecs, NULL, judge_aws, 4},
     {"ecs-shared", "eight tasks behind target groups", set_ecs_shared, NULL, judge_aws, 4},
     {"ecs-slots", "eight tasks take turns in six slots", set_ecs_slots, NULL, judge_aws, 4},
+    {"ecs-reused", "tasks get the addresses of those before them", set_ecs_reused, NULL,
+     judge_aws, 4},
+    {"ecs-keys", "each session is given credentials of its own", set_ecs_keys, NULL, judge_aws,
+     2},
     {"ecs-each-commit", "a crash at the n-th commit", set_ecs_each_commit, NULL, judge_aws,
      120},
     {"ecs-conflict", "the same, and a repeated RunTask conflicts", set_ecs_conflict, NULL,

@@ -5,6 +5,8 @@
 #include "base/mem.h"
 #include "scenario.h"
 
+#define OCCASIONS 40
+
 static const struct {
     const char *name, *invariant, *scenario;
 } sabotages[SABOTAGE_COUNT] = {
@@ -20,6 +22,13 @@ static const struct {
     [SABOTAGE_SILENCE] = {"silence", "I8", "liar"},
     [SABOTAGE_OPEN_WALL] = {"open-wall", "I9", "64"},
     [SABOTAGE_SPIN] = {"spin", "I10", "quiet"},
+    [SABOTAGE_FORGOTTEN_TOKEN] = {"forgotten-token", "I6", "ecs-each-commit"},
+    [SABOTAGE_LASTING_TASK] = {"lasting-task", "I5", "ecs"},
+    [SABOTAGE_LISTED_TARGET] = {"listed-target", "I5", "ecs-shared"},
+    [SABOTAGE_LATE_REMOVAL] = {"late-removal", "I3", "ecs-reused"},
+    [SABOTAGE_UNSIGNED] = {"unsigned", "AWS", "ecs"},
+    [SABOTAGE_LASTING_BOX] = {"lasting-box", "I5", "docker"},
+    [SABOTAGE_STRANGERS_KEYS] = {"strangers-keys", "I2", "ecs-keys"},
 };
 
 bool self_test_find(const char *name, enum sabotage *out)
@@ -33,12 +42,15 @@ bool self_test_find(const char *name, enum sabotage *out)
     return false;
 }
 
+/* Some plants need an occasion: a crash between a call and its answer, for instance. */
 static bool is_caught(enum sabotage sabotage, uint64_t seed)
 {
-    struct scenario_result result;
+    struct scenario_result result = {0};
     const char *invariant = sabotages[sabotage].invariant;
+    const struct scenario *scenario = scenario_find(sabotages[sabotage].scenario);
     size_t len = strlen(invariant);
-    scenario_run(scenario_find(sabotages[sabotage].scenario), seed, sabotage, NULL, &result);
+    for (uint64_t i = 0; i < OCCASIONS && !result.violation[0]; i++)
+        scenario_run(scenario, seed + i, sabotage, NULL, &result);
     bool caught =
         strncmp(result.violation, invariant, len) == 0 && result.violation[len] == ':';
     printf("%s sabotage %s: %s\n", caught ? "ok    " : "FAILED", sabotages[sabotage].name,

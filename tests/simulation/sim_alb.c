@@ -15,6 +15,7 @@
 #define SLOT_HEADER "X-Cleat-Slot"
 #define CHECK_MS 5000
 #define FALL 3
+#define LATE_UNTIL_MS 600000
 
 struct group {
     struct node *node;
@@ -163,7 +164,7 @@ static void end_traffic(void *arg)
 static void end_drain(void *arg)
 {
     struct drain *d = arg;
-    if (!still_draining(d))
+    if (!still_draining(d) || world.sabotage == SABOTAGE_LISTED_TARGET)
         return;
     haproxy_break_requests(d->server);
     haproxy_delete(d->server);
@@ -183,9 +184,33 @@ static void check_holder(const struct server *s)
     free(text);
 }
 
+/* Sabotage: a call that was made long ago. */
+struct late_removal {
+    struct group *group;
+    const char *ip;
+    uint16_t port;
+};
+
+static void remove_target(struct group *, const char *ip, uint16_t port);
+
+static void remove_again(void *arg)
+{
+    struct late_removal *l = arg;
+    remove_target(l->group, l->ip, l->port);
+}
+
+static void plant_late_removal(struct group *g, const char *ip, uint16_t port)
+{
+    struct late_removal *l = world_alloc(sizeof *l);
+    *l = (struct late_removal){g, world_strdup(ip), port};
+    world_at(5000, remove_again, l);
+}
+
 static void remove_target(struct group *g, const char *ip, uint16_t port)
 {
     struct server *s = find_target(g, ip, port);
+    if (world.sabotage == SABOTAGE_LATE_REMOVAL && world.now_ms < LATE_UNTIL_MS)
+        plant_late_removal(g, ip, port);
     if (!s || s->draining)
         return;
     check_holder(s);

@@ -40,7 +40,7 @@ static void handle(void *arg)
     struct arrival *a = arg;
     struct sim_request *r = a->request;
     if (!r->is_signed)
-        world_violate("SIM", "a request to AWS without a signature: %s %s", r->method, r->body);
+        world_violate("AWS", "a request without a signature: %s %s", r->method, r->body);
     else if (world_fault(aws_habits.throttled))
         aws_refuse(r, speaks_json(r) ? "ThrottlingException" : "Throttling", "Rate exceeded");
     else if (world_fault(aws_habits.fails))

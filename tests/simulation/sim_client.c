@@ -1,6 +1,7 @@
 /* src/http/client.h over the simulated network: connections per share, faults, time-outs. */
 #include "http/client.h"
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -143,6 +144,7 @@ static struct connection *idle_connection(struct http_share *share, const char *
 }
 
 static struct connection *strangers_connection; /* sabotage: the last one of anybody's */
+static const char *strangers_keys;              /* sabotage: the first ones */
 
 static struct connection *connect_to(struct http_exchange *x)
 {
@@ -446,12 +448,38 @@ static void check_request(const struct http_request *r, const struct http_exchan
         books_request(&x->request, x->session, x->connection, network_frontend(x->ip, x->port));
 }
 
-static void swap_cookie(struct http_exchange *x)
+static void set_request_header(struct sim_request *r, const char *name, const char *value)
 {
-    struct http_header *headers = (struct http_header *)(uintptr_t)x->request.headers;
-    for (size_t i = 0; i < x->request.header_count; i++)
-        if (strcasecmp(headers[i].name, "Cookie") == 0)
-            headers[i].value = "AWSALB=never-proven";
+    struct http_header *headers = (struct http_header *)(uintptr_t)r->headers;
+    for (size_t i = 0; i < r->header_count; i++)
+        if (strcasecmp(headers[i].name, name) == 0)
+            headers[i].value = value;
+}
+
+/* Sabotage: the keys of the first session that was given some go to all others, too, each time
+ * under the right proof. */
+static void swap_keys(struct http_exchange *x)
+{
+    struct sim_request *r = &x->request;
+    const char *session = request_header(r, PROOF_HEADER_SESSION);
+    const char *attempt = request_header(r, PROOF_HEADER_ATTEMPT);
+    const char *nonce = request_header(r, PROOF_HEADER_NONCE);
+    const struct container *c = session ? container_of_session(session) : NULL;
+    char proof[PROOF_HEX_SIZE];
+    if (!c || !attempt || !nonce)
+        return;
+    if (!strangers_keys)
+        strangers_keys = r->body;
+    json_t *keys = json_loads(strangers_keys, 0, NULL);
+    json_object_set_new(keys, "session_id", json_string(session));
+    char *text = json_dumps(keys, JSON_COMPACT);
+    r->body = world_strdup(text);
+    r->body_len = strlen(text);
+    free(text);
+    json_decref(keys);
+    proof_request(proof, c->secret, r->method, r->path, session,
+                  (unsigned)strtoul(attempt, NULL, 10), nonce, r->body, r->body_len);
+    set_request_header(r, PROOF_HEADER_PROOF, world_strdup(proof));
 }
 
 static void depart(struct http_exchange *x, const struct http_request *from)
@@ -491,7 +519,7 @@ struct http_exchange *http_start(struct http_share *share, const struct http_req
     x->service = service_at(x->ip);
     x->on_data = from->on_data;
     copy_request(x, from, path ? path : "/");
-    x->request.is_signed = from->sign != NULL;
+    x->request.is_signed = from->sign != NULL && world.sabotage != SABOTAGE_UNSIGNED;
     x->connection = connect_to(x);
     share->in_flight++;
     share->client->stats.exchanges++;
@@ -499,7 +527,10 @@ struct http_exchange *http_start(struct http_share *share, const struct http_req
         return x;
     x->fate = draw_fate(x);
     if (world.sabotage == SABOTAGE_SWAPPED_COOKIE && strcmp(x->request.path, "/execute") == 0)
-        swap_cookie(x);
+        set_request_header(&x->request, "Cookie", "AWSALB=never-proven");
+    if (world.sabotage == SABOTAGE_STRANGERS_KEYS &&
+        strcmp(x->request.path, "/session/credentials") == 0)
+        swap_keys(x);
     x->session = x->service ? NULL : books_identity(&x->request);
     world_log("http %" PRIu64 " %s %s:%u%s share %" PRIu64 " conn %" PRIu64 " session %s %s",
               x->id, x->request.method, x->ip, x->port, x->request.path, share->id,
@@ -569,6 +600,7 @@ void sim_client_begin(void)
 {
     share_count = exchange_count = connection_count = 0;
     strangers_connection = all_connections = NULL;
+    strangers_keys = NULL;
     probes_in_flight = 0;
 }
 

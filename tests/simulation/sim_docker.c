@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include "base/mem.h"
 #include "books.h"
 #include "container.h"
@@ -137,7 +138,8 @@ static void on_end(struct container *c)
     struct stop_wait *waiting = b->stops;
     b->stops = NULL;
     b->state = BOX_EXITED;
-    b->exit_code = c->exit_status == SIGKILL ? 128 + SIGKILL : c->exit_status;
+    b->exit_code = WIFSIGNALED(c->exit_status) ? 128 + WTERMSIG(c->exit_status)
+                                               : WEXITSTATUS(c->exit_status);
     tell(b, "die");
     for (; waiting; waiting = waiting->next) {
         if (waiting->removes && !b->removed)
@@ -165,6 +167,11 @@ static void stop(struct box *b, struct sim_request *r)
     const char *t = strstr(r->path, "t=");
     if (b->state != BOX_RUNNING) {
         service_answer(r, 304, "");
+        return;
+    }
+    if (world.sabotage == SABOTAGE_LASTING_BOX) {
+        b->state = BOX_EXITED;
+        service_answer(r, 204, "");
         return;
     }
     wait_for_end(b, r, false);
@@ -353,14 +360,24 @@ static const char *rest_of(const char *path, const char *prefix)
     return strncmp(path, prefix, len) == 0 ? path + len : NULL;
 }
 
-static void of_container(struct sim_request *r, const char *rest)
+static const char *part_of_container(const struct sim_request *r)
 {
-    size_t len = strcspn(rest, "/?");
+    const char *rest = rest_of(r->path, VERSION "/containers/");
+    bool is_one = rest && !rest_of(rest, "create?") && !rest_of(rest, "json?");
+    return is_one ? rest : NULL;
+}
+
+static struct box *find_named(const char *rest)
+{
     char *name = world_strdup(rest);
-    name[len] = '\0';
-    const char *what = rest + len;
-    struct box *b = find(name);
-    if (!b)
+    name[strcspn(name, "/?")] = '\0';
+    return find(name);
+}
+
+static void of_container(struct sim_request *r, const char *rest, struct box *b)
+{
+    const char *what = rest + strcspn(rest, "/?");
+    if (!b || b->removed)
         refuse(r, 404, "No such container");
     else if (strcmp(r->method, "DELETE") == 0)
         delete (b, r);
@@ -376,9 +393,17 @@ static void of_container(struct sim_request *r, const char *rest)
         world_violate("SIM", "the engine does not know %s %s", r->method, r->path);
 }
 
+/* A request that the engine has read, and whom it is about: by then the name means one
+ * container, however long the work takes. */
+struct work {
+    struct sim_request *request;
+    struct box *box;
+};
+
 static void handle(void *arg)
 {
-    struct sim_request *r = arg;
+    struct work *w = arg;
+    struct sim_request *r = w->request;
     const char *path = rest_of(r->path, VERSION), *rest;
     if (down) {
         service_answer(r, 0, "");
@@ -396,18 +421,28 @@ static void handle(void *arg)
         listen_to_events(r);
     } else if (rest_of(path, "/images/create?")) {
         pull(r);
-    } else if ((rest = rest_of(path, "/containers/"))) {
-        of_container(r, rest);
+    } else if ((rest = part_of_container(r))) {
+        of_container(r, rest, w->box);
     } else {
         world_violate("SIM", "the engine does not know %s %s", r->method, r->path);
     }
 }
 
 /* A busy engine takes its time, also for one who is no longer there. */
+static void read_request(void *arg)
+{
+    struct work *w = arg;
+    const char *rest = part_of_container(w->request);
+    w->box = rest ? find_named(rest) : NULL;
+    world_at(world_fault(docker_habits.slow) ? world_pick(1000, 90000) : world_pick(0, 15),
+             handle, w);
+}
+
 static void receive(struct sim_request *r)
 {
-    world_at(world_fault(docker_habits.slow) ? world_pick(1000, 90000) : world_pick(1, 30),
-             handle, r);
+    struct work *w = world_alloc(sizeof *w);
+    w->request = r;
+    world_at(world_pick(1, 15), read_request, w);
 }
 
 void docker_start(void)

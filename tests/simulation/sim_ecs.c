@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include "base/mem.h"
 #include "books.h"
 #include "container.h"
@@ -99,7 +100,8 @@ static void step_later(struct ecs_task *t)
 static void on_end(struct container *c)
 {
     struct ecs_task *t = c->engine;
-    t->exit_code = c->exit_status == SIGKILL ? 128 + SIGKILL : c->exit_status;
+    t->exit_code = WIFSIGNALED(c->exit_status) ? 128 + WTERMSIG(c->exit_status)
+                                               : WEXITSTATUS(c->exit_status);
     if (t->state < DEACTIVATING) {
         t->stop_code = "EssentialContainerExited";
         t->stop_reason = "Essential container in task exited";
@@ -153,7 +155,8 @@ static void go_on(void *arg)
     }
     if (t->stuck && t->state == PENDING)
         return;
-    if (t->state >= DEACTIVATING && t->container && t->container->alive)
+    if (t->state >= DEACTIVATING && t->container && t->container->alive &&
+        world.sabotage != SABOTAGE_LASTING_TASK)
         return; /* goes on when it has ended */
     t->state++;
     world_log("task %s is %s", t->id, state_names[t->state]);
@@ -174,7 +177,10 @@ static void stop_task(struct ecs_task *t, const char *code, const char *reason)
     t->stop_code = code;
     t->stop_reason = reason;
     t->stuck = false;
-    if (t->container && t->container->alive) {
+    if (t->container && t->container->alive && world.sabotage == SABOTAGE_LASTING_TASK) {
+        t->state = DEACTIVATING;
+        step_later(t);
+    } else if (t->container && t->container->alive) {
         t->state = DEACTIVATING;
         container_signal(t->container, SIGTERM);
         world_at(30000, kill_due, t);
@@ -325,7 +331,7 @@ static void run_task(struct sim_request *r, const json_t *request)
 {
     const char *token = text_of(request, "clientToken");
     for (struct ecs_task *t = tasks; t; t = t->next) {
-        if (strcmp(t->token, token) != 0)
+        if (strcmp(t->token, token) != 0 || world.sabotage == SABOTAGE_FORGOTTEN_TOKEN)
             continue;
         if (ecs_habits.forgets_bytes) /* as if a parameter had changed in between */
             conflict(r, t);

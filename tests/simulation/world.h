@@ -48,6 +48,13 @@ enum sabotage {
     SABOTAGE_SILENCE,           /* I8: a commit is never done */
     SABOTAGE_OPEN_WALL,         /* I9: a stranger asks with the owner's tenant */
     SABOTAGE_SPIN,              /* I10: an event that comes back at once, for ever */
+    SABOTAGE_FORGOTTEN_TOKEN,   /* I6: RunTask does not know its client token again */
+    SABOTAGE_LASTING_TASK,      /* I5: a task is said to be stopped, and goes on */
+    SABOTAGE_LISTED_TARGET,     /* I5: a deregistered target is listed for ever */
+    SABOTAGE_LATE_REMOVAL,      /* I3: a deregistration comes again and again */
+    SABOTAGE_UNSIGNED,          /* AWS: nothing is signed */
+    SABOTAGE_LASTING_BOX,       /* I5: the engine forgets a container that goes on */
+    SABOTAGE_STRANGERS_KEYS,    /* I2: a session is given what was sealed for another one */
     SABOTAGE_COUNT
 };
 
