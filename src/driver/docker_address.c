@@ -2,7 +2,6 @@
  * all are in doubt until a listing, or an inspect that all who want to know share, confirms
  * them. */
 #include <string.h>
-#include "base/log.h"
 #include "base/mem.h"
 #include "driver/docker_box.h"
 

@@ -3,7 +3,6 @@
 #ifndef CLEAT_DRIVER_DOCKER_AUTH_H
 #define CLEAT_DRIVER_DOCKER_AUTH_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 /* The registry that an image comes from: "docker.io" without one in its name. */

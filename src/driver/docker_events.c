@@ -1,5 +1,4 @@
 #include "driver/docker_events.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include "base/backoff.h"
 #include "base/buf.h"

@@ -1,5 +1,4 @@
 #include "driver/docker_pull.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>

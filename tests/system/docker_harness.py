@@ -183,7 +183,7 @@ class Dockerd(Engine):
         return self
 
     def launch(self):
-        self.spawn(f"dockerd --storage-driver=vfs --data-root={self.root}/data --exec-root={self.root}/exec"
+        self.spawn(f"dockerd --data-root={self.root}/data --exec-root={self.root}/exec"
                    f" --pidfile={self.root}/pid -H unix://{self.socket} --bridge={self.bridge}"
                    " --iptables=false --ip6tables=false")
 
