@@ -156,9 +156,13 @@ static json_t *describe_tasks(const json_t *o)
 
 static json_t *list_tasks(const json_t *o)
 {
-    json_t *arns = json_array(), *answer = json_pack("{s:O}", "taskArns", arns);
+    json_t *arns = json_array(), *answer;
     size_t i = strtoul(at(o, "nextToken"), NULL, 10);
     fake.lists++;
+    if (fake.endless)
+        return json_pack("{s:o, s:o}", "taskArns", arns, "nextToken",
+                         json_sprintf("%d", fake.lists));
+    answer = json_pack("{s:O}", "taskArns", arns);
     for (; i < fake.count && json_array_size(arns) < fake.page; i++) {
         const struct fake_task *t = &fake.tasks[i];
         if (!t->hidden && strcmp(t->desired, "RUNNING") == 0 &&
@@ -282,6 +286,9 @@ static json_t *spoil(enum fake_fault kind, const char *action, const char *body,
         break;
     case FAKE_CONFLICT:
         return conflict_with(fake.conflict, a);
+    case FAKE_MIXED_UP:
+        return json_pack("{s:[o], s:[]}", "tasks", document_of(&fake.tasks[0], true),
+                         "failures");
     case FAKE_NO_ROOM:
         return json_pack("{s:[], s:[{s:s}]}", "tasks", "failures", "reason", "RESOURCE:MEMORY");
     case FAKE_HELD:

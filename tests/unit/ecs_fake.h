@@ -29,6 +29,7 @@ enum fake_fault {
     FAKE_THROTTLED,
     FAKE_DENIED,
     FAKE_CONFLICT, /* names the task fake.conflict */
+    FAKE_MIXED_UP, /* the answer to RunTask is the first task, whosever it is */
     FAKE_NO_ROOM,  /* failures[] */
     FAKE_HELD,     /* no answer until fake_release */
 };
@@ -37,6 +38,7 @@ struct fake {
     struct fake_task tasks[FAKE_TASKS];
     size_t count;
     size_t page;              /* of ListTasks */
+    bool endless;             /* its pages are empty, and each names another one */
     const char *first_status; /* of a new task */
     const char *conflict;
     int runs, stops, describes, lists, tagged; /* calls that were answered; tagged: with TAGS */

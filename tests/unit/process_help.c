@@ -17,6 +17,7 @@ const char executor_script[] = "#!/bin/sh\n"
                                "$CLEAT_WORKSPACE/env\n"
                                "case $SESSION_ID in\n"
                                "exits) exit 3;;\n"
+                               "finishes) exit 0;;\n"
                                "dies) kill -9 $$;;\n"
                                "deaf) trap '' TERM;;\n"
                                "*) trap 'exit 0' TERM;;\n"
@@ -28,6 +29,7 @@ static void note_exit(void *arg, const char *id, const char *cause, bool in_orde
 {
     struct bench *t = arg;
     t->exits++;
+    t->in_order = in_order;
     mem_copy_string(t->exited, sizeof(t->exited), id);
     mem_copy_string(t->cause, sizeof(t->cause), cause);
 }

@@ -22,6 +22,7 @@ struct bench {
     char *executor;
     int exits;
     char exited[128], cause[64]; /* of the last one */
+    bool in_order;
 };
 
 /* With an open runtime. */

@@ -129,6 +129,39 @@ static void conflict_with_anothers(void **state)
     assert_int_equal(outcome(f, &l), ERR_PERMANENT);
 }
 
+/* While ECS does not say whose it is, it is not stopped either. */
+static void conflict_that_is_not_explained(void **state)
+{
+    struct fixture *f = *state;
+    struct launched l;
+    run(f, "s");
+    runtime_ecs.close(f->rt);
+    class_set(f->class, "start_timeout_s", "10");
+    open_runtime(f);
+    fake.conflict = fake.tasks[0].id;
+    fake_add_fault("RunTask", FAKE_CONFLICT, 0);
+    for (int i = 0; i < 6; i++)
+        fake_add_fault("DescribeTasks", FAKE_THROTTLED, i);
+    begin(f, "t", &l);
+    assert_int_equal(outcome(f, &l), ERR_PERMANENT);
+    assert_non_null(strstr(l.error.message, "not ours"));
+    assert_int_equal(fake.stops, 0);
+}
+
+static void an_answer_of_another_launch(void **state)
+{
+    struct fixture *f = *state;
+    struct launched l;
+    run(f, "s");
+    runtime_ecs.close(f->rt);
+    open_runtime(f);
+    fake_add_fault("RunTask", FAKE_MIXED_UP, 0);
+    begin(f, "t", &l);
+    assert_int_equal(outcome(f, &l), ERR_PERMANENT);
+    assert_non_null(strstr(l.error.message, "not ours"));
+    assert_int_equal(fake.stops, 0);
+}
+
 /* ---- many ---- */
 
 static bool all_launched(void *arg)
@@ -301,6 +334,8 @@ int main(void)
         TEST(refused_after_a_lost_answer),
         TEST(conflict_with_ours),
         TEST(conflict_with_anothers),
+        TEST(conflict_that_is_not_explained),
+        TEST(an_answer_of_another_launch),
         TEST(many_at_once),
         TEST(ticks_do_not_overlap),
         TEST(ticks_that_fail),

@@ -223,6 +223,7 @@ static void test_exit(void **state)
     struct launched l = launch(t, "o.x.1", "exits");
     until_exit(t, "o.x.1");
     assert_string_equal(t->cause, "exited with status 3");
+    assert_false(t->in_order);
     assert_int_equal(launch(t, "o.x.1", "exits").answer.error.code, ERR_DIED); /* never twice */
     assert_int_equal(stop(t, &l.container, true), ERR_NONE);
     assert_true(exists(t, "o.x.1", "executor.log")); /* kept */
@@ -232,6 +233,14 @@ static void test_exit(void **state)
     runtime_process.release(t->rt, &l.container);
     assert_int_equal(stop(t, &l.container, false), ERR_NONE); /* unknown by now */
     assert_int_equal(t->exits, 1);
+}
+
+static void test_exit_in_order(void **state)
+{
+    struct bench *t = *state;
+    launch(t, "o.x.1", "finishes");
+    until_exit(t, "o.x.1");
+    assert_true(t->in_order);
 }
 
 static void test_killed(void **state)
@@ -335,6 +344,7 @@ int main(void)
         REAL(test_shared_range),
         REAL(test_bad_state_dir),
         REAL(test_exit),
+        REAL(test_exit_in_order),
         REAL(test_killed),
         REAL(test_stop),
         REAL(test_force),
