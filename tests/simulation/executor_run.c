@@ -171,8 +171,9 @@ static void count_run(struct execution *e)
                       e->runs);
 }
 
-static struct execution *start_execution(struct container *c, const char *id,
-                                         const char *program, int64_t timeout_ms)
+static struct execution *start_execution(struct container *c, const struct sim_request *r,
+                                         const char *id, const char *program,
+                                         int64_t timeout_ms)
 {
     struct execution *e = world_alloc(sizeof *e);
     const char *ms = strstr(program, "ms=");
@@ -183,7 +184,7 @@ static struct execution *start_execution(struct container *c, const char *id,
     e->request = program;
     e->stdout_text = world_printf("%s ran in container %u", e->id, c->index);
     e->started_ms = world.now_ms;
-    e->coordinator_life = world.life;
+    e->coordinator_life = r->coordinator_life;
     e->fails = strstr(program, "fail") != NULL;
     e->artifact = strstr(program, "artifact") != NULL;
     e->timed_out = takes_ms > timeout_ms;
@@ -256,7 +257,7 @@ static void execute(struct container *c, struct sim_request *r, const json_t *bo
                               "the session is over");
         return;
     }
-    if (running(c) && c->plain && running(c)->coordinator_life == world.life)
+    if (running(c) && c->plain && running(c)->coordinator_life == r->coordinator_life)
         world_violate("I6", "two executions at once in the plain container of %s", c->session);
     if (running(c)) {
         executor_answer_error(c, r, 409, "conflict", "busy: another execution runs");
@@ -264,7 +265,7 @@ static void execute(struct container *c, struct sim_request *r, const json_t *bo
     }
     int64_t timeout_ms =
         json_is_integer(timeout_s) ? json_integer_value(timeout_s) * 1000 : 300000;
-    give_record(c, r, start_execution(c, id, program, timeout_ms),
+    give_record(c, r, start_execution(c, r, id, program, timeout_ms),
                 json_object_get(body, "wait_s"));
 }
 

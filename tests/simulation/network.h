@@ -31,8 +31,9 @@ struct sim_request {
     size_t header_count;
     struct node *node; /* the frontend that it came through, NULL: direct */
     struct container *container;
-    bool is_double; /* a copy made by the network */
-    bool is_signed; /* as AWS wants it */
+    unsigned coordinator_life; /* who sent it */
+    bool is_double;            /* a copy made by the network */
+    bool is_signed;            /* as AWS wants it */
     void (*answered)(struct sim_request *, struct sim_answer *);
     void (*streamed)(struct sim_request *,
                      const char *text); /* of a service; before answered */

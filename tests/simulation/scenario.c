@@ -1,6 +1,7 @@
 #include "scenario.h"
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "books.h"
@@ -25,11 +26,27 @@ static int64_t coordinator_since_ms;
 
 /* ---- the coordinator ---- */
 
+/* Which session ends by itself, and when, is cleat's to say. */
+static void note_end(const char *line)
+{
+    static const char name[] = " session=";
+    char id[ID_SIZE];
+    const char *at = strstr(line, name);
+    if (!at || !strstr(line, "event=session.state") || !strstr(line, " to=CLOSING"))
+        return;
+    snprintf(id, sizeof id, "%s", at + strlen(name));
+    struct session_facts *facts = books_session(id);
+    if (facts && facts->closing_ms < 0)
+        facts->closing_ms = world.now_ms;
+}
+
 static void take_core_log(void *arg, int level, const char *line)
 {
     (void)arg, (void)level;
-    if (!world.frozen)
+    if (!world.frozen) {
         world_log("core: %s", line);
+        note_end(line);
+    }
     if (strstr(line, "event=session.stuck"))
         world_violate("I8", "a session waits for nothing");
     for (const struct container *c = containers; c; c = c->next)

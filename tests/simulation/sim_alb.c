@@ -2,6 +2,7 @@
  * v2 that cleat makes (API Reference, version 2015-12-01), over the nodes of the simulated
  * balancer, which carry the traffic. */
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include "books.h"
@@ -170,18 +171,28 @@ static void end_drain(void *arg)
     haproxy_delete(d->server);
 }
 
+static bool leads_through(const struct group *g, const char *route)
+{
+    json_t *o = json_loads(route, 0, NULL);
+    const char *url = json_string_value(json_object_get(o, "base_url"));
+    const char *value =
+        json_string_value(json_object_get(json_object_get(o, "headers"), SLOT_HEADER));
+    const char *wanted = g->node->header_value;
+    bool leads = url && strcmp(url, world_printf("http://%s", g->node->ip)) == 0 &&
+                 (!wanted || (value && strcmp(value, wanted) == 0));
+    json_decref(o);
+    return leads;
+}
+
 /* I3: whoever has it now and is in use keeps it. */
-static void check_holder(const struct server *s)
+static void check_holder(const struct group *g, const struct server *s)
 {
     const struct container *c = container_at(s->ip, s->port);
-    char *text = c && coordinator ? cleat_session(coordinator, NULL, c->session) : NULL;
-    json_t *o = text ? json_loads(text, 0, NULL) : NULL;
-    const char *state = json_string_value(json_object_get(o, "state"));
-    if (state && !c->stop_asked && (strcmp(state, "READY") == 0 || strcmp(state, "BUSY") == 0))
-        world_violate("I3", "the target of %s, which is %s, is deregistered", c->session,
-                      state);
-    json_decref(o);
-    free(text);
+    char *route = c && coordinator ? cleat_route(coordinator, NULL, c->session) : NULL;
+    if (route && !c->stop_asked && leads_through(g, route))
+        world_violate("I3", "the target of %s is deregistered while its route leads there",
+                      c->session);
+    free(route);
 }
 
 /* Sabotage: a call that was made long ago. */
@@ -213,7 +224,7 @@ static void remove_target(struct group *g, const char *ip, uint16_t port)
         plant_late_removal(g, ip, port);
     if (!s || s->draining)
         return;
-    check_holder(s);
+    check_holder(g, s);
     s->draining = true;
     s->drained_ms = world.now_ms;
     struct drain *d = world_alloc(sizeof *d);

@@ -106,6 +106,7 @@ static void copy_request(struct http_exchange *x, const struct http_request *fro
         memcpy(body, from->body, from->body_len);
     to->body = body;
     to->body_len = from->body_len;
+    to->coordinator_life = world.life;
     to->arg = x;
 }
 
