@@ -121,6 +121,7 @@ static void take_run(struct ecs_task *t, const struct aws_answer *answer)
     switch (ecs_read_run(answer->body, answer->body_len, rt->env.class->ecs_container,
                          rt->env.owner, &v, &e)) {
     case ECS_RAN:
+        t->unproven = v.key[0] != '\0' && strcmp(v.key, t->key) != 0;
         found(t, &v);
         break;
     case ECS_REFUSED:

@@ -5,13 +5,14 @@
 #include "driver/ecs_fields.h"
 #include "driver/ecs_tasks.h"
 
-#define IDS_MAX 20000 /* more tasks than a coordinator holds: pages without end */
+#define IDS_MAX 20000  /* more tasks than a coordinator holds: pages without end */
+#define PAGES_MAX 1000 /* of up to 100 each; some may be empty */
 
 struct ecs_listing {
     struct runtime *rt;
     struct aws_call *call;
     char **ids;
-    size_t count, capacity, described;
+    size_t count, capacity, described, pages;
     char *next;
     ecs_task_fn *each;
     ecs_listed_fn *done;
@@ -113,7 +114,8 @@ static void listed(void *arg, const struct aws_answer *answer)
     l->call = NULL;
     bool good = answer->class == AWS_FINE &&
                 ecs_read_list(answer->body, answer->body_len, keep, l, &next) &&
-                l->count <= IDS_MAX && (*next == '\0' || strcmp(next, l->next) != 0);
+                l->count <= IDS_MAX && ++l->pages <= PAGES_MAX &&
+                (*next == '\0' || strcmp(next, l->next) != 0);
     if (!good) {
         free(next);
         finish_badly(l, answer, "ListTasks");

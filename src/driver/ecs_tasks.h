@@ -42,7 +42,8 @@ struct ecs_task {
     runtime_launched_fn *done; /* NULL: nobody waits for its launch */
     void *arg;
     bool ambiguous; /* some try may have launched it */
-    bool unproven;  /* a conflict named it: it must show that it is ours */
+    bool
+        unproven; /* a conflict named it, or it has another key: it must show that it is ours */
     struct ecs_listing *finding;
     struct error refusal; /* what its launch says in the end */
     /* stopping */

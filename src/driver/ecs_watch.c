@@ -200,12 +200,14 @@ static void look(struct runtime *rt, const char *const *ids, size_t count, bool 
     free(body);
 }
 
-/* No answer is needed for this: also while ECS cannot be asked, a launch ends. */
+/* No answer is needed for this: also while ECS cannot be asked, a launch ends. One that may be
+ * somebody else's is not stopped: ECS has to say first whose it is. */
 static bool past_deadline(struct ecs_task *t)
 {
     int64_t limit_ms = t->rt->env.class->start_timeout_s * 1000;
     struct error e;
-    if (t->phase != TASK_RISING || loop_now_ms(t->rt->env.loop) - t->since_ms < limit_ms)
+    if (t->phase != TASK_RISING || t->unproven ||
+        loop_now_ms(t->rt->env.loop) - t->since_ms < limit_ms)
         return false;
     error_set(&e, ERR_LAUNCH, "task %s did not start within %lld s", t->container.id,
               (long long)(limit_ms / 1000));

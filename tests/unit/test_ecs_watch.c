@@ -234,6 +234,15 @@ static void listing(void **state)
     assert_int_equal(answered(f, &l.answer), ERR_PERMANENT);
 }
 
+static void listing_without_end(void **state)
+{
+    struct fixture *f = *state;
+    struct listed l = {0};
+    fake.endless = true;
+    runtime_ecs.list(f->rt, take_listed, take_answer, &l);
+    assert_int_equal(answered(f, &l.answer), ERR_PROTOCOL);
+}
+
 static void adoption(void **state)
 {
     struct fixture *f = *state;
@@ -376,6 +385,7 @@ int main(void)
         TEST(stop_of_nothing),
         TEST(stop_while_it_rises),
         TEST(listing),
+        TEST(listing_without_end),
         TEST(adoption),
         TEST(adoption_of_a_forgotten_task),
         TEST(plain_adoption),
