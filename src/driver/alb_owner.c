@@ -11,7 +11,8 @@
 #define SETTLE_MS                                                                              \
     1000 /* between writing our tag and reading it back, and as much again at random */
 #define FRESH_MS                                                                               \
-    5000 /* a tag that was read so lately need not be read again before it is written */
+    800 /* a tag that was read so lately need not be read again before it is written: less     \
+           than SETTLE_MS, after which another may have seen his own there */
 #define INVISIBLE_MAX 5
 #define AGAIN_MS 300000
 #define RETRY_BASE_MS 1000

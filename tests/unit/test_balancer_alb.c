@@ -333,6 +333,21 @@ static void loses_the_race(void **state)
     expect_status(t, "owner", "you");
 }
 
+/* Between its reading and its writing somebody else may have claimed it, and seen that. */
+static void reads_again_before_it_claims(void **state)
+{
+    struct bench *t = *state;
+    one_group(t);
+    t->elb->groups[0].owner[0] = '\0';
+    open_balancer(t);
+    expect(list_now(t), ERR_NONE, NULL);
+    strcpy(t->elb->groups[0].owner, "you");
+    run_for(t->loop, 1000);
+    expect(add(t, "me.s.1", IP1), ERR_PERMANENT, "belongs to owner you");
+    assert_int_equal(elb_calls(t, "AddTags"), 0);
+    assert_string_equal(t->elb->groups[0].owner, "you");
+}
+
 static void leaves_what_others_own(void **state)
 {
     struct bench *t = *state;
@@ -664,6 +679,7 @@ int main(void)
         TEST(closed_in_flight),
         TEST(claims_what_nobody_owns),
         TEST(loses_the_race),
+        TEST(reads_again_before_it_claims),
         TEST(leaves_what_others_own),
         TEST(may_not_tag),
         TEST(takes_a_draining_address_over),
