@@ -81,9 +81,11 @@ struct balancer_ops {
                  void *arg); /* our owner's */
 
     /* Target groups: a sweep through one finds only its own targets. At least 1; group_of is
-     * below it, 0 for an unknown target. */
+     * below it, 0 for an unknown target. placed: it is known where the target is, so that
+     * group_of says it; NULL op: always. */
     size_t (*groups)(const struct balancer *);
     size_t (*group_of)(const struct balancer *, const char *id);
+    bool (*placed)(const struct balancer *, const char *id);
     /* The same text for the same target group, whichever class names it ("haproxy SOCKET
      * BACKEND", the ARN); "": nothing is shared. Lives as long as the balancer. */
     const char *(*group_name)(const struct balancer *, size_t group);

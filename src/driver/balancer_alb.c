@@ -303,6 +303,12 @@ static size_t alb_group_of(const struct balancer *b, const char *id)
     return h != NULL && h->group != NULL ? (size_t)(h->group - b->groups) : 0;
 }
 
+static bool alb_placed(const struct balancer *b, const char *id)
+{
+    const struct alb_holder *h = alb_holder_find(b, id);
+    return h != NULL && h->target != NULL;
+}
+
 static const char *alb_group_name(const struct balancer *b, size_t group)
 {
     return b->groups[group].arn;
@@ -364,6 +370,7 @@ const struct balancer_ops balancer_alb = {
     .list = alb_list,
     .groups = alb_groups,
     .group_of = alb_group_of,
+    .placed = alb_placed,
     .group_name = alb_group_name,
     .nodes = alb_nodes,
     .healthy = alb_healthy,

@@ -10,6 +10,7 @@
 #include "session/sweep.h"
 
 #define ROUTE_BACKOFF_CAP_MS (5 * 60 * 1000)
+#define PLACE_WAIT_MS 500
 #define CONFIRM_TIMEOUT_MS 5000
 #define CONFIRM_FAILURES 3 /* unanswered confirms in a row before the cookies are given up */
 #define CONFIRM_MAX_ANSWER 65536
@@ -106,6 +107,14 @@ static bool take_confirm(struct attempt *a)
     return false;
 }
 
+/* After a start it is not known at once in which target group the container is: what is sent
+ * to another one reaches somebody else's. */
+static bool is_placed(const struct attempt *a)
+{
+    const struct group *g = a->session->group;
+    return !g->balancer_ops->placed || g->balancer_ops->placed(g->balancer, a->key);
+}
+
 bool route_step(struct attempt *a)
 {
     struct route *r = &a->route;
@@ -125,6 +134,10 @@ bool route_step(struct attempt *a)
             sweep_join(a);
             return false;
         }
+    }
+    if (!is_placed(a)) {
+        session_at(s, core_now(s->core) + PLACE_WAIT_MS);
+        return false;
     }
     if (session_not_before(s, r->retry_at))
         return false;

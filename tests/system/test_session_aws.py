@@ -82,6 +82,19 @@ def test_a_place_is_kept_across_a_crash(start, account):
     assert cleatd.api.wait(second)["state"] == "READY"
 
 
+def test_a_restart_sends_nothing_into_anothers_slot(start, account):
+    """The coordinator learns from the listings which slot is whose; before that it asks nobody."""
+    aws = account(groups=3, layout="header")
+    cleatd = coordinator(start, aws, {"default": aws.class_options(mode="slot")})
+    ids = [s["session_id"] for s in in_parallel(lambda _: cleatd.api.ready(), range(3))]
+    cleatd.kill()
+    aws.faults.add("DescribeTargetHealth", "throttle", count=6)
+    cleatd.start()
+    for i in ids:
+        assert cleatd.api.execute(i, "import os; print(os.environ['SESSION_ID'])")["stdout"].strip() == i
+    assert [cleatd.api.session(i)["misroutes"] for i in ids] == [0] * 3
+
+
 def test_two_target_groups_share_the_load(start, account):
     aws = account(groups=2)
     api = coordinator(start, aws).api
