@@ -121,6 +121,13 @@ static void on_container(void *arg, const char *key, const struct container *c, 
     g->runtime_ops->adopt(g->runtime, c);
 }
 
+/* What is listed late counts from the newest listing that failed. */
+static void list_soon(struct group *g)
+{
+    g->relists = 0;
+    timer_arm(&g->relist, RELIST_MS);
+}
+
 /* What failed is found again by the next listing. */
 static void orphan_target_removed(void *arg, const struct error *e)
 {
@@ -128,7 +135,7 @@ static void orphan_target_removed(void *arg, const struct error *e)
     if (!e || e->code == ERR_NONE)
         return;
     log_warn("target.remove", KV("error", e->message));
-    timer_arm(&g->relist, RELIST_MS);
+    list_soon(g);
 }
 
 static void on_listed_target(void *arg, const struct target *t, enum target_state state)
@@ -151,7 +158,7 @@ static void listed(void *arg, const struct error *e)
     if (e && e->code != ERR_NONE) {
         log_warn("recovery.list", KV("class", g->class->name), KV("error", e->message));
         mem_copy_string(g->trouble, sizeof(g->trouble), e->message);
-        timer_arm(&g->relist, RELIST_MS);
+        list_soon(g);
     }
     if (g->first_lists == 0)
         return;
