@@ -47,6 +47,7 @@ struct container {
     unsigned artifacts,
         uploaded;      /* files that executions made; of these in the artifact store */
     const char *claim; /* body of /session/claim */
+    unsigned inputs;   /* files of its input that it has fetched */
     enum upload_state upload;
     const char *upload_nonce;
     struct waiter *upload_waiters;
@@ -95,6 +96,9 @@ struct container_habits {
     unsigned posing;                 /* in 10,000: user code takes the port and poses */
 };
 extern struct container_habits container_habits;
+
+/* executor_sync.c */
+void executor_sync(struct container *, struct sim_request *);
 
 /* executor_run.c */
 void executor_execute(struct container *, struct sim_request *);

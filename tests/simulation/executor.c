@@ -430,7 +430,7 @@ static void dispatch(struct container *c, struct sim_request *r)
     else if (strcmp(r->path, "/session/credentials") == 0 && post && !c->plain)
         answer_credentials(c, r);
     else if (strcmp(r->path, "/file-sync") == 0 && post)
-        executor_answer(c, r, 200, "{\"status\":\"success\",\"files_count\":0}");
+        executor_sync(c, r);
     else if (strncmp(r->path, executions, strlen(executions)) == 0 && !c->plain)
         executor_record(c, r, r->path + strlen(executions));
     else

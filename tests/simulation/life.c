@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "books.h"
+#include "sim_stage.h"
 #include "world.h"
 
 #define CREATE_WITHIN_MS 180000
@@ -118,6 +119,33 @@ static void learn_session(struct life *life, const char *document)
     world_log("%s is session %s", life->name, id);
 }
 
+static const char *create_request(const struct life *life)
+{
+    const char *tenant = life->plan.tenant;
+    const char *source = stage_source(tenant, life->plan.inputs);
+    return world_printf("{\"request_id\":\"%s\",\"tenant\":\"%s\",\"user\":\"u%u\"%s%s}",
+                        life->request_id, tenant, life->index,
+                        life->plan.env ? ",\"env\":{\"NAME\":\"value\"}" : "",
+                        life->plan.inputs ? world_printf(",\"input\":\"%s\"", source) : "");
+}
+
+static void stolen(void *arg, const struct cleat_error *error, const char *document)
+{
+    const struct life *life = arg;
+    if (document || !(is(error, "forbidden") || error->retryable))
+        world_violate("I9", "%s is given another tenant's input", life->name);
+}
+
+static void try_to_steal_input(struct life *life)
+{
+    const char *request =
+        world_printf("{\"request_id\":\"steal-%u\",\"tenant\":\"%s\",\"input\":\"%s\"}",
+                     life->index, life->plan.tenant, stage_source("somebody-else", 1));
+    struct call *call = call_new("steal", CREATE_WITHIN_MS, stolen, life);
+    call_keep(call, cleat_create(coordinator, life->plan.tenant, request, strlen(request),
+                                 call_done, call));
+}
+
 static void created(void *arg, const struct cleat_error *error, const char *document)
 {
     struct life *life = arg;
@@ -138,6 +166,8 @@ static void created(void *arg, const struct cleat_error *error, const char *docu
     life->phase = LIFE_WAITING;
     if (world_chance(2000))
         try_the_wall(life);
+    if (life->plan.inputs && world_chance(2000))
+        try_to_steal_input(life);
     wait_ready(life);
 }
 
@@ -147,9 +177,7 @@ static void create(void *arg)
     if (life->phase > LIFE_WAITING || !coordinator_is_up(create, life))
         return;
     struct call *call = call_new("create", CREATE_WITHIN_MS, created, life);
-    const char *request = world_printf(
-        "{\"request_id\":\"%s\",\"tenant\":\"%s\",\"user\":\"u%u\"%s}", life->request_id,
-        life->plan.tenant, life->index, life->plan.env ? ",\"env\":{\"NAME\":\"value\"}" : "");
+    const char *request = create_request(life);
     call_keep(call, cleat_create(coordinator, life->plan.tenant, request, strlen(request),
                                  call_done, call));
 }
@@ -211,8 +239,12 @@ static void check_route(const struct life *life)
 
 static void be_ready(struct life *life, const char *document)
 {
+    const struct container *c = container_of_session(life->session);
     check_ready_document(life, document);
     check_route(life);
+    if (c && c->inputs < life->plan.inputs)
+        world_violate("INPUT", "%s is ready, and its container has %u of %u files", life->name,
+                      c->inputs, life->plan.inputs);
     if (life->phase != LIFE_WAITING)
         return;
     life->phase = LIFE_READY;
@@ -399,9 +431,7 @@ static void ask_again(void *arg)
     if (!coordinator_is_up(ask_again, life))
         return;
     struct call *call = call_new("create again", CREATE_WITHIN_MS, asked_again, life);
-    const char *request = world_printf(
-        "{\"request_id\":\"%s\",\"tenant\":\"%s\",\"user\":\"u%u\"%s}", life->request_id,
-        life->plan.tenant, life->index, life->plan.env ? ",\"env\":{\"NAME\":\"value\"}" : "");
+    const char *request = create_request(life);
     call_keep(call, cleat_create(coordinator, NULL, request, strlen(request), call_done, call));
 }
 

@@ -22,6 +22,7 @@ struct plan {
     bool twice;        /* two creates at once */
     bool keeps_alive;
     bool env;
+    unsigned inputs; /* files of its input; 0: it has none */
     unsigned executions;
     struct planned_execution {
         int64_t after_ready_ms, takes_ms;

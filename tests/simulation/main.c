@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,7 @@ int main(int argc, char **argv)
     struct run run = {.seed = 1, .lives_wanted = 10000};
     int option;
     set_environment();
+    signal(SIGPIPE, SIG_IGN);
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 's' && !read_number(optarg, &run.seed))
             return usage("not a seed:", optarg);

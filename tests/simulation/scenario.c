@@ -8,6 +8,7 @@
 #include "files.h"
 #include "service.h"
 #include "sim_aws.h"
+#include "sim_stage.h"
 #include "sim_store.h"
 
 #define LIVES_END_MS (INT64_C(6) * 3600 * 1000)
@@ -142,6 +143,8 @@ static struct cleat_config *make_config(void)
         set_option(config, "default", "gather_max_ms", settings.gather_max_ms);
     if (settings.address_range)
         set_option(config, "default", "address_range", settings.address_range);
+    set_option(config, "default", "input_sources",
+               settings.input ? "*=file:///simulated/inputs/{tenant}" : "");
     set_runtime(config);
     set_balancer(config);
     return config;
@@ -248,6 +251,7 @@ static void forget_tables(void)
     sim_store_begin();
     sim_client_begin();
     containers_begin();
+    stages_begin();
     lives_begin();
     crashes = 0;
 }
@@ -341,6 +345,7 @@ static void run_to_the_end(void)
         if (!step_until(world.now_ms + STEP_MS))
             return;
     books_check_end();
+    stages_check_end();
     lives_check_end();
 }
 

@@ -16,7 +16,7 @@ struct settings_of_world {
     int64_t engine_restart_ms; /* when; 0: never */
     unsigned max_executions, max_sessions;
     bool random_picks, rehomes_cookies, own_cookies, plain, direct_never, tenants;
-    bool closes_at_random;
+    bool closes_at_random, input;
     int64_t stagger_ms, linger_ms, cookie_age_s, check_interval_ms;
     int64_t salvage_limit_s, retention_s;
     int64_t crash_every_ms;   /* on average; 0: never */

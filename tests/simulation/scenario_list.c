@@ -6,6 +6,7 @@
 #include "scenario.h"
 #include "service.h"
 #include "sim_aws.h"
+#include "sim_stage.h"
 
 /* ---- plans ---- */
 
@@ -22,6 +23,7 @@ void plan_draw(struct plan *p)
     p->twice = world_chance(1000);
     p->keeps_alive = world_chance(1000);
     p->env = !settings.plain && world_chance(2000);
+    p->inputs = settings.input && world_chance(7000) ? (unsigned)world_pick(1, 6) : 0;
     p->executions = (unsigned)world_pick(0, settings.max_executions);
     int64_t at_ms = 0;
     for (unsigned i = 0; i < p->executions; i++) {
@@ -72,7 +74,9 @@ static void draw_faults(struct faults *f)
                                  &f->spawn_fails,    &f->spawn_dies,    &f->spawn_never_listens,
                                  &f->spawn_slow,     &f->spawn_hangs,   &f->spawn_dies_later,
                                  &f->commit_fails,   &f->commit_crash,  &f->file_fails,
-                                 &f->remove_fails};
+                                 &f->remove_fails,   &f->stage_fails,   &f->stage_dies,
+                                 &f->stage_slow,     &f->sync_fails,    &f->sync_short,
+                                 &f->sync_slow};
     f->until_ms = world_pick(5000, 120000);
     for (size_t i = 0; i < sizeof chances / sizeof *chances; i++)
         if (world_chance(4000))
@@ -103,6 +107,7 @@ static void set_random(struct settings_of_world *s)
     if (s->docker && world_chance(2000))
         s->engine_restart_ms = world_pick(1, 60000);
     s->closes_at_random = world_chance(5000);
+    s->input = world_chance(3000);
     s->stagger_ms = world_chance(5000) ? 0 : world_pick(0, 20000);
     s->linger_ms = world_pick(0, 20000);
     s->cookie_age_s = world_chance(2000) ? world_pick(5, 60) : 0;
@@ -503,6 +508,51 @@ static void set_doubles(struct settings_of_world *s)
     s->faults.http_doubled = 5000;
 }
 
+/* ---- input ---- */
+
+static void set_input(struct settings_of_world *s)
+{
+    s->nodes = (unsigned)world_pick(0, 1);
+    s->lives = 20;
+    s->input = true;
+}
+
+static void set_input_faults(struct settings_of_world *s)
+{
+    set_input(s);
+    s->lives = 6;
+    s->faults.until_ms = 10000;
+    s->faults.spawn_fails = 2000;
+    s->faults.stage_fails = s->faults.stage_dies = s->faults.stage_slow = 2000;
+    s->faults.sync_fails = s->faults.sync_short = s->faults.sync_slow = 3000;
+}
+
+static void set_input_each_commit(struct settings_of_world *s)
+{
+    set_each_commit(s);
+    s->input = true;
+}
+
+/* Closed before, while and after their inputs are copied and fetched. */
+static void begin_input_closed(void)
+{
+    for (int i = 0; i < 12; i++) {
+        struct plan p = plain_plan(0);
+        p.inputs = 6;
+        p.close_ms = world_pick(0, 4000);
+        life_new(&p);
+    }
+}
+
+static void judge_input(void)
+{
+    judge_all_ready_quietly();
+    for (const struct life *life = lives; life; life = life->next)
+        if (life->plan.inputs > stage_files_in_store(life->session))
+            world_violate("INPUT", "%s has %u of %u files in the store", life->name,
+                          stage_files_in_store(life->session), life->plan.inputs);
+}
+
 /* ---- the Docker engine ---- */
 
 static void set_docker(struct settings_of_world *s)
@@ -677,6 +727,14 @@ const struct scenario scenarios[] = {
      set_each_commit, NULL, judge_all_ready_quietly, 80},
     {"each-commit-cancelled", "the same, and sessions are closed in any state", set_each_commit,
      begin_each_commit_cancelled, NULL, 200},
+    {"input", "the inputs of 20 sessions are copied and fetched", set_input, NULL, judge_input,
+     4},
+    {"input-faults", "copies fail, die and take long, containers fetch less", set_input_faults,
+     NULL, judge_input, 10},
+    {"input-each-commit", "a crash at the n-th commit", set_input_each_commit, NULL,
+     judge_input, 80},
+    {"input-closed", "sessions are closed while their inputs are copied", set_input,
+     begin_input_closed, NULL, 10},
     {"docker", "four sessions on a Docker engine, no fault", set_docker, NULL, judge_docker, 4},
     {"docker-pull", "20 sessions wait for one image", set_docker_pull, NULL, judge_docker, 3},
     {"docker-restart", "the engine restarts, its containers end", set_docker_restart, NULL,

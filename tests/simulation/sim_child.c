@@ -8,6 +8,7 @@
 #include "books.h"
 #include "container.h"
 #include "files.h"
+#include "sim_stage.h"
 #include "world.h"
 
 struct file {
@@ -22,7 +23,8 @@ static struct file *files;
 /* What cleat holds of a process; the watcher is told of its exit once. */
 struct child {
     pid_t pid;
-    struct child_watch *watch;
+    struct child_watch *watch; /* NULL: it is no container, but ... */
+    struct stage *stage;
 };
 
 struct child_watch {
@@ -233,6 +235,14 @@ static const char *listen_address(const struct child_spec *spec)
     return address;
 }
 
+static struct child *start_stage(const struct child_spec *spec, child_exit_fn *exited,
+                                 void *arg)
+{
+    struct child *child = mem_alloc(sizeof *child);
+    child->stage = stage_start(spec, exited, arg);
+    return child;
+}
+
 struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
                           child_exit_fn *exited, void *arg, struct error *e)
 {
@@ -246,6 +256,8 @@ struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
         error_set(e, ERR_LAUNCH, "out of processes");
         return NULL;
     }
+    if (stage_is_asked_for(spec))
+        return start_stage(spec, exited, arg);
     if (!order.session || !order.attempt || !order.secret || !order.listen ||
         !order.workspace || !spec->lock_path) {
         world_violate("SIM", "a child without identity, address, workspace or lock");
@@ -282,7 +294,13 @@ pid_t child_pid(const struct child *child)
 void child_kill(struct child *child, int signo, bool whole_group)
 {
     (void)whole_group;
-    if (world.frozen || !child->watch->exited)
+    if (world.frozen)
+        return;
+    if (child->stage) {
+        stage_kill(child->stage);
+        return;
+    }
+    if (!child->watch->exited)
         return;
     books_container_stopped(child->watch->container, signo);
     container_signal(child->watch->container, signo);
@@ -290,6 +308,11 @@ void child_kill(struct child *child, int signo, bool whole_group)
 
 void child_free(struct child *child)
 {
+    if (child->stage) {
+        stage_forget(child->stage);
+        free(child);
+        return;
+    }
     child->watch->exited = NULL;
     if (child->watch->container->watch == child->watch)
         child->watch->container->watch = NULL;

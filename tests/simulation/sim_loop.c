@@ -1,5 +1,6 @@
 /* src/loop/loop.h in virtual time. */
 #include "loop/loop.h"
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
@@ -13,11 +14,20 @@ struct later {
     TAILQ_ENTRY(later) entry;
 };
 
+struct fd_watch {
+    struct loop *loop;
+    int fd;
+    loop_fn *fn;
+    void *arg;
+    TAILQ_ENTRY(fd_watch) entry;
+};
+
 struct loop {
     struct timer_heap timers;
     TAILQ_HEAD(, task) queue;
     TAILQ_HEAD(, later) later;
     TAILQ_HEAD(, loop_guest) guests;
+    TAILQ_HEAD(, fd_watch) watches;
     loop_fn *turn_end;
     void *turn_end_arg;
     bool touched; /* something ran in this turn */
@@ -31,6 +41,7 @@ struct loop *loop_new(struct event_base *base)
     TAILQ_INIT(&loop->queue);
     TAILQ_INIT(&loop->later);
     TAILQ_INIT(&loop->guests);
+    TAILQ_INIT(&loop->watches);
     if (world.loop)
         world_violate("SIM", "a second loop while the first one lives");
     world.loop = loop;
@@ -55,8 +66,9 @@ void loop_free(struct loop *loop)
         loop_guest_remove(loop, guest);
         guest->drop(guest->arg);
     }
-    if (timer_heap_next(&loop->timers) >= 0 || !TAILQ_EMPTY(&loop->queue))
-        world_violate("SIM", "timers or tasks are left when the loop is freed");
+    if (timer_heap_next(&loop->timers) >= 0 || !TAILQ_EMPTY(&loop->queue) ||
+        !TAILQ_EMPTY(&loop->watches))
+        world_violate("SIM", "timers, tasks or descriptors are left when the loop is freed");
     timer_heap_free(&loop->timers);
     world.loop = NULL;
     free(loop);
@@ -179,7 +191,7 @@ void loop_guest_remove(struct loop *loop, struct loop_guest *guest)
     TAILQ_REMOVE(&loop->guests, guest, entry);
 }
 
-/* ---- descriptors and signals: nothing under test uses them ---- */
+/* ---- signals: nothing under test uses them ---- */
 
 struct signal_watch *signal_watch_new(struct loop *loop, int signo, loop_fn *fn, void *arg)
 {
@@ -193,15 +205,40 @@ void signal_watch_free(struct signal_watch *watch)
     abort();
 }
 
+/* ---- descriptors: the pipes of children, real ones that the world writes into ---- */
+
 struct fd_watch *fd_watch_new(struct loop *loop, int fd, bool for_write, loop_fn *fn, void *arg)
 {
-    (void)loop, (void)fd, (void)for_write, (void)fn, (void)arg;
-    return NULL; /* what a simulated child wrote is read when it has ended */
+    if (for_write)
+        abort();
+    struct fd_watch *watch = mem_alloc(sizeof *watch);
+    *watch = (struct fd_watch){.loop = loop, .fd = fd, .fn = fn, .arg = arg};
+    TAILQ_INSERT_TAIL(&loop->watches, watch, entry);
+    return watch;
 }
 
 void fd_watch_free(struct fd_watch *watch)
 {
-    (void)watch;
+    TAILQ_REMOVE(&watch->loop->watches, watch, entry);
+    free(watch);
+}
+
+static bool is_readable(const struct fd_watch *watch)
+{
+    struct pollfd p = {.fd = watch->fd, .events = POLLIN};
+    return poll(&p, 1, 0) > 0;
+}
+
+void sim_loop_poll(void)
+{
+    struct fd_watch *watch = world.loop ? TAILQ_FIRST(&world.loop->watches) : NULL, *next;
+    for (; watch; watch = next) {
+        next = TAILQ_NEXT(watch, entry);
+        if (!is_readable(watch))
+            continue;
+        sim_loop_touch();
+        watch->fn(watch->arg);
+    }
 }
 
 /* ---- the world turns it ---- */

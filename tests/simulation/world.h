@@ -31,6 +31,8 @@ struct faults {
         spawn_dies_later;
     unsigned commit_fails, commit_crash;
     unsigned file_fails, remove_fails;
+    unsigned stage_fails, stage_dies, stage_slow; /* the copy of an input */
+    unsigned sync_fails, sync_short, sync_slow;   /* /file-sync of a container */
 };
 
 /* What a sabotage plants, so that each invariant is seen to be able to fail. */
@@ -55,6 +57,7 @@ enum sabotage {
     SABOTAGE_UNSIGNED,          /* AWS: nothing is signed */
     SABOTAGE_LASTING_BOX,       /* I5: the engine forgets a container that goes on */
     SABOTAGE_STRANGERS_KEYS,    /* I2: a session is given what was sealed for another one */
+    SABOTAGE_LOST_INPUT,        /* INPUT: a container has less than it says */
     SABOTAGE_COUNT
 };
 
@@ -111,6 +114,7 @@ char *world_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int64_t sim_loop_next(const struct loop *); /* when it has something to do, or -1 */
 void sim_loop_fire_timer(struct loop *);    /* the first due timer */
 void sim_loop_drain(struct loop *);         /* run queue, turn end, deferred frees */
+void sim_loop_poll(void);  /* descriptors that are readable have their callback run */
 void sim_loop_touch(void); /* a descriptor's callback runs: the turn has an end to be run */
 
 #endif
