@@ -66,11 +66,24 @@ static const char *session_in_body(const struct sim_request *request)
     return session;
 }
 
+/* A plain container's /file-sync names a session by its place in the store alone:
+ * "…/SESSION/input". */
+static const char *session_in_prefix(const struct sim_request *request)
+{
+    const char *field = strstr(request->body, "\"s3_key_prefix\":\"");
+    const char *end = field ? strstr(field, "/input") : NULL, *begin = end;
+    while (begin && begin[-1] != '/' && begin[-1] != '"')
+        begin--;
+    return begin ? world_printf("%.*s", (int)(end - begin), begin) : NULL;
+}
+
 const char *books_identity(const struct sim_request *request)
 {
     const char *session = request_header(request, PROOF_HEADER_SESSION);
     if (!session)
         session = session_in_body(request);
+    if (!session && strcmp(request->path, "/file-sync") == 0)
+        session = session_in_prefix(request);
     if (!session && request_header(request, "Cookie")) {
         const struct cookie_fact *fact = cookie_of_request(request);
         session = fact ? fact->session : NULL;

@@ -174,6 +174,7 @@ static void stop_coordinator(bool as_a_crash)
     world_log("---- the coordinator %s ----", as_a_crash ? "crashes" : "stops");
     world.frozen = as_a_crash;
     cleat_free(coordinator);
+    stages_orphaned();
     world.frozen = world.crash_due = false;
     coordinator = NULL;
     lives_forget_calls();

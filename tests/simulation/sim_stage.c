@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 #include "books.h"
-#include "life.h"
 #include "world.h"
 
 #define SOURCES "file:///simulated/inputs/"
@@ -15,7 +14,7 @@
 struct stage {
     const char *session;
     int writer;
-    unsigned files, copied, life;
+    unsigned files, copied;
     bool alive, fails, dies;
     child_exit_fn *ended; /* NULL: nobody waits for it */
     void *arg;
@@ -123,11 +122,6 @@ static void say(const struct stage *s, const char *line)
         sim_loop_poll();
 }
 
-static bool is_orphaned(const struct stage *s)
-{
-    return !coordinator || s->life != world.life;
-}
-
 static void check_session(const struct stage *s)
 {
     const struct session_facts *facts = books_session(s->session);
@@ -145,14 +139,13 @@ static void copy_later(struct stage *s)
     world_at(ms, copy_next, s);
 }
 
-/* It dies with its parent (prctl(2), PR_SET_PDEATHSIG). */
 static void copy_next(void *arg)
 {
     struct stage *s = arg;
     if (!s->alive)
         return;
     bool half_way = s->copied >= s->files / 2;
-    if (is_orphaned(s) || (s->dies && half_way)) {
+    if (s->dies && half_way) {
         end(s, SIGKILL);
         return;
     }
@@ -172,6 +165,13 @@ static void copy_next(void *arg)
         copy_later(s);
 }
 
+/* They die with their parent (prctl(2), PR_SET_PDEATHSIG). */
+void stages_orphaned(void)
+{
+    for (struct stage *s = stages; s; s = s->next)
+        end(s, SIGKILL);
+}
+
 /* ---- the start ---- */
 
 bool stage_is_asked_for(const struct child_spec *spec)
@@ -183,7 +183,7 @@ static void check_crowd(void)
 {
     unsigned alive = 0;
     for (const struct stage *s = stages; s; s = s->next)
-        alive += s->alive && !is_orphaned(s);
+        alive += s->alive;
     if (alive > AT_ONCE)
         world_violate("I8", "%u inputs are copied at once", alive);
 }
@@ -209,7 +209,6 @@ struct stage *stage_start(const struct child_spec *spec, child_exit_fn *ended, v
     s->session = strrchr(store, '/') + 1;
     s->files = (unsigned)strtoul(slash + 1, NULL, 10);
     s->writer = fcntl(spec->pipe_fd, F_DUPFD_CLOEXEC, 0);
-    s->life = world.life;
     s->ended = ended;
     s->arg = arg;
     s->alive = true;

@@ -14,6 +14,7 @@ bool stage_is_asked_for(const struct child_spec *);
 struct stage *stage_start(const struct child_spec *, child_exit_fn *ended, void *arg);
 void stage_kill(struct stage *);
 void stage_forget(struct stage *);
+void stages_orphaned(void); /* the coordinator is gone */
 
 /* Files of a session's input that are in the artifact store. */
 unsigned stage_files_in_store(const char *session);
