@@ -119,6 +119,8 @@ static void enroll(struct attempt *a)
         struct error e = a->add_op.error;
         a->add_op.state = OP_IDLE;
         if (e.code == ERR_NONE) {
+            launch_owe_nothing(a);
+            session_waits_for(s, "");
             attempt_go(a, ATTEMPT_CHECKING);
             return;
         }
@@ -129,7 +131,9 @@ static void enroll(struct attempt *a)
         log_warn("register.retry", KV("session", s->id), KV("error", e.message));
         a->retry_at = core_now(s->core) + g->class->backoff_base_ms;
     }
-    if (session_not_before(s, a->retry_at) || !launch_has_place(a))
+    if (session_not_before(s, a->retry_at))
+        return;
+    if (!launch_has_place(a) && !a->registered) /* the place that is taken may be its own */
         return;
     if (!a->registered) { /* intent before effect */
         a->registered = true;

@@ -82,6 +82,21 @@ def test_a_place_is_kept_across_a_crash(start, account):
     assert cleatd.api.wait(second)["state"] == "READY"
 
 
+def test_a_target_that_was_registered_in_a_crash_stays(start, account):
+    """The only slot is taken: by the target of the session that is about to register it."""
+    aws = account(groups=1, layout="header")
+    cleatd = coordinator(start, aws, {"default": aws.class_options(mode="slot")})
+    fault = aws.faults.add("RegisterTargets", "reset_after", count=50)
+    s = cleatd.api.create()["session_id"]
+    poll(lambda: fault.went_off, 20, "the registration whose answer is lost")
+    cleatd.kill()
+    aws.faults.clear()
+    cleatd.start()
+    assert cleatd.api.wait(s)["attempt"] == 1
+    assert not cleatd.api.status()["aws"]["calls"].get("DeregisterTargets")
+    cleatd.api.close(s)
+
+
 def test_a_restart_sends_nothing_into_anothers_slot(start, account):
     """The coordinator learns from the listings which slot is whose; before that it asks nobody."""
     aws = account(groups=3, layout="header")
