@@ -1,6 +1,7 @@
 /* What one option of a class alone cannot show. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "base/mem.h"
 #include "driver/addresses.h"
 #include "driver/class.h"
@@ -144,6 +145,26 @@ static const char *ecs_problem(const struct class *c)
     return *c->ecs_container ? NULL : "ecs_container is not set";
 }
 
+static size_t length_without_slashes(const char *url)
+{
+    size_t len = strlen(url);
+    while (len > 0 && url[len - 1] == '/')
+        len--;
+    return len;
+}
+
+static bool names_url_twice(char *const *urls)
+{
+    for (size_t i = 0; i < list_length(urls); i++)
+        for (size_t j = 0; j < i; j++) {
+            size_t len = length_without_slashes(urls[i]);
+            if (len == length_without_slashes(urls[j]) &&
+                strncasecmp(urls[i], urls[j], len) == 0)
+                return true;
+        }
+    return false;
+}
+
 static const char *alb_problem(const struct class *c)
 {
     size_t groups = list_length(c->alb_target_groups), urls = list_length(c->alb_urls);
@@ -162,7 +183,7 @@ static const char *alb_problem(const struct class *c)
     for (size_t i = 0; i < urls; i++)
         if (!is_url(c->alb_urls[i]))
             return "alb_urls takes http://HOST:PORT or https://HOST:PORT, without a path";
-    if (urls < groups && !*c->alb_header)
+    if ((urls < groups || names_url_twice(c->alb_urls)) && !*c->alb_header)
         return "several alb_target_groups behind one URL need alb_header";
     if (!is_header_name(c->alb_header))
         return "alb_header is no name of a header";

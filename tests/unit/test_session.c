@@ -460,6 +460,8 @@ static void check_aws_class(struct cleat_config *c)
                  {"alb_target_groups", GROUP("1") "," GROUP("2"), GROUP("1")}, /* no header */
                  {"alb_header", "X Slot", "X-Slot"},
                  {"alb_target_groups", NULL, GROUP("1") "," GROUP("2")},
+                 {"alb_urls", NULL, "http://lb.example,http://lb.example/"},
+                 {"alb_header", "", "X-Slot"},
                  {"cookies", "", "AWSALB"}};
     char why[256];
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
