@@ -138,6 +138,7 @@ static void take_conflict(struct ecs_task *t, const struct aws_answer *answer)
 {
     struct ecs_view v;
     if (!ecs_read_conflict(answer->body, answer->body_len, v.id)) {
+        t->ambiguous = true; /* some task has that client token */
         refuse(t, &answer->error);
         return;
     }

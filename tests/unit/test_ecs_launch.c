@@ -127,6 +127,7 @@ static void conflict_with_anothers(void **state)
     fake_add_fault("RunTask", FAKE_CONFLICT, 0);
     begin(f, "t", &l);
     assert_int_equal(outcome(f, &l), ERR_PERMANENT);
+    assert_int_equal(fake.lists, 3); /* it may be ours, though it is not named */
 }
 
 /* While ECS does not say whose it is, it is not stopped either. */
