@@ -27,8 +27,6 @@ struct aws_fetch {
 static void fetch_free(struct aws_fetch *f)
 {
     timer_stop(&f->again);
-    if (f->message.body) /* it may hold a token */
-        mem_wipe(f->message.body, f->message.body_len);
     aws_message_clear(&f->message);
     aws_keys_clear(&f->keys);
     http_share_free(f->share);

@@ -95,6 +95,8 @@ void aws_message_clear(struct aws_message *m)
     free(m->headers);
     free(m->url);
     free(m->method);
+    if (m->body) /* it may hold a session's secret */
+        mem_wipe(m->body, m->body_len);
     free(m->body);
     *m = (struct aws_message){0};
 }

@@ -50,6 +50,7 @@ struct http_exchange {
     char address[RESOLVE_TEXT_SIZE]; /* the name's; "" before it is known */
     struct names_wait *naming;
     void *body;
+    size_t body_len;
     http_data_fn *on_data;
     http_done_fn *done;
     void *arg;
@@ -123,6 +124,8 @@ static void free_exchange(struct http_exchange *x)
 {
     head_free(&x->head);
     buf_free(&x->answer);
+    if (x->body) /* it may hold a secret */
+        mem_wipe(x->body, x->body_len);
     free(x->body);
     free(x->host);
     free(x);
@@ -430,7 +433,7 @@ static void set_method(struct http_exchange *x, const struct http_request *r)
         return;
     }
     if (has_body(r)) {
-        size_t len = r->body ? r->body_len : 0;
+        size_t len = x->body_len = r->body ? r->body_len : 0;
         x->body = mem_alloc(len + 1);
         if (len > 0)
             memcpy(x->body, r->body, len);
