@@ -13,6 +13,7 @@
 #define FRESH_MS                                                                               \
     800 /* a tag that was read so lately need not be read again before it is written: less     \
            than SETTLE_MS, after which another may have seen his own there */
+#define WRITE_MS 3000
 #define INVISIBLE_MAX 5
 #define AGAIN_MS 300000
 #define RETRY_BASE_MS 1000
@@ -174,7 +175,9 @@ static void call(struct alb_owners *o)
     struct aws_request request = {.service = AWS_ELB,
                                   .action = add ? "AddTags" : "DescribeTags",
                                   .body = form.data,
-                                  .body_len = form.len};
+                                  .body_len = form.len,
+                                  .tries = add ? 1 : 0, /* the tag is read before another */
+                                  .timeout_ms = add ? WRITE_MS : 0};
     o->call = aws_start(o->env->aws, &request, answered, o);
     buf_free(&form);
 }

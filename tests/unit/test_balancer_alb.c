@@ -348,6 +348,24 @@ static void reads_again_before_it_claims(void **state)
     assert_string_equal(t->elb->groups[0].owner, "you");
 }
 
+static void reads_again_after_a_claim_that_failed(void **state)
+{
+    struct bench *t = *state;
+    one_group(t);
+    t->elb->groups[0].owner[0] = '\0';
+    elb_fail(t, "AddTags", 1, 503, "ServiceUnavailable");
+    open_balancer(t);
+    for (int i = 0; i < 100 && elb_calls(t, "AddTags") == 0; i++) {
+        assert_false(reserves(t, "me.s.1"));
+        run_for(t->loop, 20);
+    }
+    strcpy(t->elb->groups[0].owner, "you");
+    run_for(t->loop, 2000);
+    expect(add(t, "me.s.1", IP1), ERR_PERMANENT, "belongs to owner you");
+    assert_int_equal(elb_calls(t, "AddTags"), 1);
+    assert_string_equal(t->elb->groups[0].owner, "you");
+}
+
 static void leaves_what_others_own(void **state)
 {
     struct bench *t = *state;
@@ -680,6 +698,7 @@ int main(void)
         TEST(claims_what_nobody_owns),
         TEST(loses_the_race),
         TEST(reads_again_before_it_claims),
+        TEST(reads_again_after_a_claim_that_failed),
         TEST(leaves_what_others_own),
         TEST(may_not_tag),
         TEST(takes_a_draining_address_over),
