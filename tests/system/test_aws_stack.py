@@ -1,10 +1,11 @@
 """contrib/aws as it stands: who reaches a task's port, what a task may, and who is who in the image."""
 
 import re
+import subprocess
 
 import pytest
 import yaml
-from cleat_harness import SOURCE
+from cleat_harness import BUILD, SOURCE
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +66,20 @@ def test_cloudformation_understands_it():
     assert [v for function, v in strings(template) if "${" in v and function != "Fn::Sub"] == []
     references = [v for function, v in strings(template) if function == "Fn::Sub"]
     assert "SlotTargetGroup${Slot}" in references
+
+
+def said(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_image_holds_every_library_of_the_executor():
+    text = (SOURCE / "contrib/aws/Dockerfile").read_text().split("debian:12-slim")[1]
+    packages = re.search(r"--no-install-recommends install ((?:[^&\\]|\\\n)+)", text)[1].replace("\\", " ").split()
+    assert "python3" in packages
+    depends = said("dpkg-query", "-W", "-f", "${Depends}, ", *packages)
+    there = {*packages, *re.findall(r"(?:^|, )([a-z0-9.+-]+)", depends)}
+    needed = re.findall(r"\(NEEDED\).*\[(.+)\]", said("readelf", "-d", BUILD / "cleat-executor"))
+    ours = [name for name in needed if not re.match(r"lib(asan|ubsan|c|m|gcc_s)\.", name)]
+    assert len(ours) > 5
+    for name in ours:
+        assert said("dpkg", "-S", f"*/{name}").split(":")[0] in there, name
