@@ -123,6 +123,8 @@ void attempt_go(struct attempt *a, enum attempt_state to)
         sweeps_consider(s->group);
     }
     attempt_quiet(a);
+    if (to == ATTEMPT_ENDING)
+        launch_owe_nothing(a);
     if (to == ATTEMPT_ENDED)
         let_go(a);
     a->state = to;
