@@ -116,6 +116,8 @@ static void looked(void *arg, const struct aws_answer *answer)
         take_listing(g, &listing);
         alb_listing_free(&listing);
     } else {
+        if (e.code == ERR_PROTOCOL)
+            e.code = ERR_REGISTER; /* who waits for the listing waits for the next one */
         alb_group_failed(g, "DescribeTargetHealth", &e);
     }
     g->look_problem = e;

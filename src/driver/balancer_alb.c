@@ -132,11 +132,15 @@ static void remove_unknown(struct balancer *b, const char *id, balancer_done_fn 
 static void remove_former(struct balancer *b, const struct target *target,
                           balancer_done_fn *done, void *arg)
 {
+    struct error e;
     struct alb_holder *h = alb_holder_find(b, target->id);
-    if (h == NULL) {
+    error_set(&e, ERR_CANCELLED, "the target was removed meanwhile");
+    if (h == NULL)
         h = alb_holder_new(b, target->id);
+    if (*h->ip == '\0')
         set_address(h, target);
-    }
+    if (!h->leaving)
+        alb_holder_finish(b, h, &e);
     h->leaving = true;
     alb_holder_await(h, done, arg);
     alb_start(b);
@@ -157,12 +161,12 @@ static void alb_remove(struct balancer *b, const struct target *target, balancer
         h->orphan = true;
         alb_holder_take(b, h, orphan);
     }
-    if (h != NULL && h->adopted && h->target == NULL)
+    bool has_address =
+        (h != NULL && *h->ip != '\0') || (target->ip != NULL && check_target(target, &e));
+    if ((h == NULL || h->target == NULL) && has_address)
         remove_former(b, target, done, arg);
     else if (h != NULL)
         alb_holder_leave(b, h, done, arg);
-    else if (target->ip != NULL && check_target(target, &e))
-        remove_former(b, target, done, arg);
     else
         remove_unknown(b, id, done, arg);
 }
