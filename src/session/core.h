@@ -159,6 +159,7 @@ struct attempt {
 
     struct grants grants;
     bool claimed, synced; /* it has its environment, its input */
+    bool sync_told;       /* somebody who cannot prove himself says that he has the input */
 
     struct op launch_op, add_op;
     struct message message; /* of the step under way */
@@ -292,6 +293,7 @@ struct group {
     char trouble[160];    /* why the newest listing failed; "": it did not */
     unsigned relists;     /* later ones, begun so far */
     unsigned first_lists; /* listings at the start that are not done yet */
+    unsigned lists;       /* under way */
 };
 
 struct counters {

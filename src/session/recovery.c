@@ -160,6 +160,7 @@ static void listed(void *arg, const struct error *e)
         mem_copy_string(g->trouble, sizeof(g->trouble), e->message);
         list_soon(g);
     }
+    g->lists--;
     if (g->first_lists == 0)
         return;
     g->first_lists--;
@@ -179,6 +180,11 @@ static void list_again_later(struct group *g)
 static void list(void *group)
 {
     struct group *g = group;
+    if (g->lists > 0) { /* one at a time, however long an engine takes */
+        timer_arm(&g->relist, RELIST_MS);
+        return;
+    }
+    g->lists = LISTS;
     g->trouble[0] = '\0';
     list_again_later(g);
     g->runtime_ops->list(g->runtime, on_container, listed, g);
