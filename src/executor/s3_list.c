@@ -8,6 +8,8 @@
 #include "executor/tree.h"
 #include "http/xml.h"
 
+#define PAGES_MAX 10000 /* of up to 1,000 keys; some may be empty */
+
 void s3_object_free(struct s3_object *o)
 {
     if (o)
@@ -70,6 +72,8 @@ static enum error_code read_token(struct s3_list *l, const struct xml *root, str
 {
     const char *token = xml_text(root, "NextContinuationToken");
     l->finished = strcmp(xml_text(root, "IsTruncated"), "true") != 0;
+    if (!l->finished && ++l->pages > PAGES_MAX)
+        return error_set(e, ERR_PROTOCOL, "S3 lists pages without end");
     free(l->token);
     l->token = l->finished ? NULL : mem_strdup(token);
     return l->finished || *token

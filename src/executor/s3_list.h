@@ -20,7 +20,7 @@ struct s3_list {
     char *token;        /* of the next page, NULL: the first */
     struct s3_call call;
     bool under_way, finished, found_any;
-    size_t count;
+    size_t count, pages;
     int64_t bytes;
     TAILQ_HEAD(, s3_object) objects;
 };

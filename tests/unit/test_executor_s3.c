@@ -206,6 +206,23 @@ static void test_s3_listing_of_something_else(void **state)
     s3_list_release(&l);
 }
 
+static void test_s3_listing_without_end(void **state)
+{
+    (void)state;
+    static const char page[] = "<ListBucketResult><IsTruncated>true</IsTruncated>"
+                               "<NextContinuationToken>t</NextContinuationToken>"
+                               "</ListBucketResult>";
+    struct s3_list l;
+    struct error e = {0};
+    int pages = 0;
+    s3_list_init(&l, NULL, "abc", "p");
+    while (pages < 20000 && s3_list_read(&l, page, sizeof page - 1, &e) == ERR_NONE)
+        pages++;
+    assert_int_equal(e.code, ERR_PROTOCOL);
+    assert_in_range(pages, 1000, 19999);
+    s3_list_release(&l);
+}
+
 static char *make_root(void)
 {
     char *root = mem_strdup("/tmp/test-executor-XXXXXX");
@@ -327,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_s3_ranges),
         cmocka_unit_test(test_s3_listing),
         cmocka_unit_test(test_s3_listing_of_something_else),
+        cmocka_unit_test(test_s3_listing_without_end),
         cmocka_unit_test(test_s3_source),
         cmocka_unit_test(test_s3_source_that_cannot_be_read),
         cmocka_unit_test(test_settings),
