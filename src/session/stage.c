@@ -27,6 +27,7 @@ static void lost_route(struct attempt *a)
     struct session *s = a->session;
     attempt_misrouted(a, "stage");
     route_drop(a);
+    a->sync_told = false;
     attempt_go(a, ATTEMPT_ROUTING);
     a->route.retry_at = core_now(s->core) + s->group->class->backoff_base_ms;
 }
@@ -89,6 +90,36 @@ static const char *text_of(const json_t *body, const char *key)
     return text ? text : "";
 }
 
+static void synced(struct attempt *a)
+{
+    struct session *s = a->session;
+    s->input.error = (struct error){0};
+    a->synced = true;
+    a->tries = 0;
+    log_info("input.synced", KV("session", s->id), KI("attempt", a->number),
+             KI("files", s->input.files));
+    message_reset(&a->message);
+}
+
+/* A plain answer does not say whose it is: the balancer may have led the request elsewhere. The
+ * route that leads to the container after it as before did so in between. */
+static bool says_whose_it_is(const struct attempt *a)
+{
+    return a->session->group->class->proof == PROOF_REQUIRED;
+}
+
+static void take_route_answer(struct attempt *a)
+{
+    const struct message *m = &a->message;
+    if (m->verdict == VERDICT_PROVEN && m->status == 200) {
+        synced(a);
+    } else if (m->verdict == VERDICT_MISROUTE) {
+        lost_route(a);
+    } else {
+        retry(a);
+    }
+}
+
 static void take_sync_answer(struct attempt *a)
 {
     const struct message *m = &a->message;
@@ -102,12 +133,10 @@ static void take_sync_answer(struct attempt *a)
     }
     if (m->verdict == VERDICT_PROVEN && m->status == 200 && success &&
         files >= s->input.files) {
-        *why = (struct error){0};
-        a->synced = true;
-        a->tries = 0;
-        log_info("input.synced", KV("session", s->id), KI("attempt", a->number),
-                 KI("files", files));
+        a->sync_told = true;
         message_reset(&a->message);
+        if (says_whose_it_is(a))
+            synced(a);
         return;
     }
     if (m->verdict != VERDICT_PROVEN)
@@ -140,6 +169,18 @@ static void send_sync(struct attempt *a)
     json_decref(body);
 }
 
+static void send_route_check(struct attempt *a)
+{
+    int64_t timeout = a->session->group->class->step_timeout_s * 1000;
+    message_send(&a->message, a,
+                 &(struct message_options){.method = "GET",
+                                           .path = "/container-info",
+                                           .direct = a->direct,
+                                           .connect_timeout_ms = timeout,
+                                           .timeout_ms = timeout,
+                                           .max_answer = MAX_ANSWER});
+}
+
 /* ---- one after the other ---- */
 
 static bool needs_claim(const struct attempt *a)
@@ -154,15 +195,27 @@ static bool needs_sync(const struct attempt *a)
     return !a->synced && in->url && !(in->done && in->files == 0);
 }
 
+/* While a container fetched its input, the cookies may have lapsed. */
+static bool route_is_stale(const struct attempt *a)
+{
+    const struct route *r = &a->route;
+    bool lapses = r->renew_at > 0 && core_now(a->session->core) >= r->renew_at;
+    return r->suspect || !r->confirmed || (lapses && a->message.state != OP_RUNNING);
+}
+
 void stage_step(struct attempt *a)
 {
     struct session *s = a->session;
     if (a->message.state == OP_DONE && needs_claim(a))
         take_claim_answer(a);
+    else if (a->message.state == OP_DONE && a->sync_told)
+        take_route_answer(a);
     else if (a->message.state == OP_DONE)
         take_sync_answer(a);
-    if (a->state == ATTEMPT_STAGING && (a->route.suspect || !a->route.confirmed)) {
+    if (a->state == ATTEMPT_STAGING && route_is_stale(a)) {
+        a->sync_told = false;
         a->route.confirmed = false;
+        a->route.renew_at = 0; /* set again by an answer that brings fresh cookies */
         attempt_go(a, ATTEMPT_ROUTING);
     }
     if (a->state != ATTEMPT_STAGING || !has_keys(a) || a->message.state == OP_RUNNING)
@@ -173,6 +226,8 @@ void stage_step(struct attempt *a)
         send_claim(a);
     else if (!needs_sync(a))
         attempt_go(a, ATTEMPT_LIVE);
+    else if (a->sync_told)
+        send_route_check(a);
     else if (input_is_there(s))
         send_sync(a);
 }

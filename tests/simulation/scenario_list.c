@@ -533,6 +533,19 @@ static void set_input_each_commit(struct settings_of_world *s)
     s->input = true;
 }
 
+/* Whose cookies lapse while they fetch, so that others may fetch in their place. */
+static void set_input_plain(struct settings_of_world *s)
+{
+    set_input(s);
+    s->nodes = 1;
+    s->lives = 8;
+    s->plain = true;
+    s->cookie_age_s = 10;
+    s->rehomes_cookies = true;
+    s->faults.until_ms = 60000;
+    s->faults.sync_slow = 5000;
+}
+
 /* Closed before, while and after their inputs are copied and fetched. */
 static void begin_input_closed(void)
 {
@@ -642,6 +655,17 @@ static void set_ecs_each_commit(struct settings_of_world *s)
     ecs_habits.late_to_see = 3000;
 }
 
+/* The same while answers of AWS come in half. */
+static void set_ecs_torn(struct settings_of_world *s)
+{
+    set_ecs_each_commit(s);
+    s->groups = 3;
+    s->slots = world_chance(5000);
+    s->lives = 4;
+    s->faults.until_ms = 20000;
+    s->faults.http_cut_body = 2500;
+}
+
 static void set_ecs_plain(struct settings_of_world *s)
 {
     set_ecs(s);
@@ -733,6 +757,8 @@ const struct scenario scenarios[] = {
      NULL, judge_input, 10},
     {"input-each-commit", "a crash at the n-th commit", set_input_each_commit, NULL,
      judge_input, 80},
+    {"input-plain", "containers that prove nothing fetch while their cookies lapse",
+     set_input_plain, NULL, judge_input, 20},
     {"input-closed", "sessions are closed while their inputs are copied", set_input,
      begin_input_closed, NULL, 10},
     {"docker", "four sessions on a Docker engine, no fault", set_docker, NULL, judge_docker, 4},
@@ -752,6 +778,8 @@ const struct scenario scenarios[] = {
      120},
     {"ecs-conflict", "the same, and a repeated RunTask conflicts", set_ecs_conflict, NULL,
      judge_aws, 80},
+    {"ecs-torn", "the same, and half of an answer is all that comes", set_ecs_torn, NULL, NULL,
+     80},
     {"ecs-plain", "tasks that prove nothing", set_ecs_plain, NULL, judge_aws, 3},
     {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
     {NULL, NULL, NULL, NULL, NULL, 0},
