@@ -222,26 +222,34 @@ void dns_after_answer(struct dns *d, void (*fn)(void *), void *arg)
 
 /* ---- life */
 
-static int udp_socket(const char *ip, uint16_t port)
+static int udp_socket(const char *ip)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in address = {.sin_family = AF_INET};
     inet_pton(AF_INET, ip, &address.sin_addr);
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
     return fd;
 }
 
+static unsigned port_of(int fd)
+{
+    struct sockaddr_in address;
+    socklen_t len = sizeof address;
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    return ntohs(address.sin_port);
+}
+
 struct dns *dns_open(struct loop *loop)
 {
     struct dns *d = mem_alloc(sizeof *d);
-    d->fd = udp_socket(DNS_IP, DNS_PORT);
-    d->stranger = udp_socket("127.71.0.54", DNS_PORT);
+    d->fd = udp_socket(DNS_IP);
+    d->stranger = udp_socket("127.71.0.54");
     d->watch = fd_watch_new(loop, d->fd, false, on_query, d);
     mem_copy_string(dns_resolv_conf, sizeof dns_resolv_conf, "/tmp/cleat-resolv-XXXXXX");
     int fd = mkstemp(dns_resolv_conf);
     assert_true(fd >= 0);
-    dprintf(fd, "search cleat.test\nnameserver %s:%d\noptions timeout:30 attempts:9\n", DNS_IP,
-            DNS_PORT);
+    dprintf(fd, "search cleat.test\nnameserver %s:%u\noptions timeout:30 attempts:9\n", DNS_IP,
+            port_of(d->fd));
     close(fd);
     return d;
 }

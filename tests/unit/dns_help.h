@@ -9,7 +9,6 @@
 #include "loop/loop.h"
 
 #define DNS_IP "127.71.0.53"
-#define DNS_PORT 21153
 
 enum dns_manner {
     DNS_TRUTH,
