@@ -32,10 +32,9 @@ static bool is_directory(const char *artifacts)
 
 /* A bucket is used with credentials of the container's own, or those that it is handed; where
  * it is, this process knows. */
-static void set_store(json_t *env, const struct class *c)
+static void set_store(json_t *env, const struct class *c, const char *region)
 {
-    static const char *const names[] = {"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
-                                        "AWS_ENDPOINT_URL_S3"};
+    static const char *const names[] = {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"};
     const char *bucket = c->artifacts + strlen(S3_SCHEME);
     if (!*c->artifacts || is_directory(c->artifacts)) {
         set(env, "CLEAT_ARTIFACTS=%s", *c->artifacts ? FILE_SCHEME DOCKER_ARTIFACTS : "");
@@ -43,13 +42,15 @@ static void set_store(json_t *env, const struct class *c)
     }
     set(env, "CLEAT_ARTIFACTS=%s", c->artifacts);
     set(env, "S3_BUCKET_NAME=%.*s", (int)strcspn(bucket, "/"), bucket);
+    if (*region)
+        set(env, "AWS_REGION=%s", region);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (getenv(names[i]) != NULL)
             set(env, "%s=%s", names[i], getenv(names[i]));
 }
 
 /* Memory and processes are limited by the container's cgroup, not for each process. */
-static json_t *environment(const struct class *c, const struct launch *l)
+static json_t *environment(const struct class *c, const struct launch *l, const char *region)
 {
     static const char *const sandboxes[] = {"auto", "bwrap", "none"};
     static const char *const networks[] = {"none", "host"};
@@ -60,7 +61,7 @@ static json_t *environment(const struct class *c, const struct launch *l)
     set(env, "CLEAT_SECRET=%s", l->secret);
     set(env, "CLEAT_LISTEN=0.0.0.0:%" PRId64, c->port);
     set(env, "CLEAT_WORKSPACE=" DOCKER_WORKSPACE);
-    set_store(env, c);
+    set_store(env, c, region);
     set(env, "CLEAT_SANDBOX=%s", sandboxes[c->sandbox]);
     set(env, "CLEAT_NETWORK=%s", networks[c->network]);
     set(env, "CLEAT_SANDBOX_UID=%d", *c->docker_user ? 0 : USER_UID);
@@ -150,14 +151,14 @@ static void set_command(json_t *body, const struct class *c)
     free(text);
 }
 
-json_t *docker_create_body(const struct class *c, const struct launch *l)
+json_t *docker_create_body(const struct class *c, const struct launch *l, const char *region)
 {
     char port[16];
     snprintf(port, sizeof(port), "%" PRId64 "/tcp", c->port);
     json_t *labels = json_pack("{s:s, s:s, s:o}", "cleat.owner", l->owner, "cleat.session",
                                l->session, "cleat.attempt", json_sprintf("%u", l->attempt));
     json_t *body = json_pack("{s:s, s:o, s:o, s:{s:{}}, s:o}", "Image", c->image, "Env",
-                             environment(c, l), "Labels", labels, "ExposedPorts", port,
+                             environment(c, l, region), "Labels", labels, "ExposedPorts", port,
                              "HostConfig", host_config(c, l, port));
     if (*c->docker_user)
         json_object_set_new(body, "User", json_string(c->docker_user));

@@ -15,8 +15,9 @@
 
 /* Text is free()d by the caller. */
 
-/* Body of POST /containers/create. It holds the secret. New reference. */
-json_t *docker_create_body(const struct class *, const struct launch *);
+/* Body of POST /containers/create. It holds the secret. region: of a store in S3; "":
+ * containers are not told one. New reference. */
+json_t *docker_create_body(const struct class *, const struct launch *, const char *region);
 /* The class's store for one session on this machine, NULL: there is none here. free(). */
 char *docker_artifacts_of(const struct class *, const char *session);
 char *docker_list_path(const char *owner);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "driver/docker_box.h"
 #include "driver/docker_fields.h"
+#include "http/aws.h"
 #include "http/json.h"
 #include "loop/child.h"
 
@@ -232,7 +233,8 @@ static bool make_artifacts(const struct class *c, const char *session, struct er
 
 static char *make_body(const struct runtime *rt, const struct launch *l)
 {
-    json_t *o = docker_create_body(rt->env.class, l);
+    json_t *o = docker_create_body(rt->env.class, l,
+                                   rt->env.aws != NULL ? aws_region(rt->env.aws) : "");
     char *text = js_text(o);
     json_decref(o);
     return text;

@@ -65,7 +65,9 @@ static void note_sandbox(struct attempt *a)
         return;
     g->unconfined = true;
     log_warn("sandbox.none", KV("class", g->class->name), KV("session", a->session->id),
-             KV("meaning", "user code is not isolated from this machine"));
+             KV("meaning", g->class->runtime == RUNTIME_PROCESS
+                               ? "user code is not isolated from this machine"
+                               : "the container alone encloses user code"));
 }
 
 /* Takes the confirm's answer. True: it is our container. */

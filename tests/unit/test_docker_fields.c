@@ -50,7 +50,7 @@ static bool has_string(const json_t *list, const char *text)
 
 static void body_by_default(void **state)
 {
-    json_t *o = docker_create_body(*state, &what);
+    json_t *o = docker_create_body(*state, &what, "eu-x-1");
     const json_t *host = json_object_get(o, "HostConfig"), *env = json_object_get(o, "Env");
     assert_true(has_string(env, "SESSION_ID=s"));
     assert_true(has_string(env, "CLEAT_ATTEMPT=2"));
@@ -85,7 +85,7 @@ static void body_with_everything(void **state)
     };
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
         class_set(c, options[i][0], options[i][1]);
-    json_t *o = docker_create_body(c, &what);
+    json_t *o = docker_create_body(c, &what, "");
     const json_t *host = json_object_get(o, "HostConfig");
     char *text = js_text(o);
     assert_int_equal(json_integer_value(json_object_get(host, "Memory")), 64 << 20);
@@ -108,9 +108,8 @@ static void body_with_everything(void **state)
 static void body_with_bucket(void **state)
 {
     class_set(*state, "artifacts", "s3://b.u/p/q");
-    setenv("AWS_REGION", "eu-x-1", 1);
     unsetenv("AWS_ENDPOINT_URL");
-    json_t *o = docker_create_body(*state, &what);
+    json_t *o = docker_create_body(*state, &what, "eu-x-1");
     const json_t *env = json_object_get(o, "Env");
     assert_true(has_string(env, "CLEAT_ARTIFACTS=s3://b.u/p/q"));
     assert_true(has_string(env, "S3_BUCKET_NAME=b.u"));
