@@ -53,7 +53,7 @@ struct scenario_result {
 void scenario_run(const struct scenario *, uint64_t seed, enum sabotage, FILE *log_file,
                   struct scenario_result *out);
 
-/* scenario_list.c */
+/* scenario_random.c */
 void plan_draw(struct plan *); /* by settings */
 
 #endif
