@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "base/mem.h"
 #include "haproxy_help.h"
@@ -176,6 +177,7 @@ static void test_remove_in_flight(void **state)
     open_balancer(t, 2);
     run_for(t->loop, 300);
     kill(t->haproxy[0], SIGSTOP);
+    assert_int_equal(waitpid(t->haproxy[0], NULL, WUNTRACED), t->haproxy[0]);
     struct answer in = {0}, out = {0};
     balancer_haproxy.add(t->b, &(struct target){.id = "o.one", .ip = IP, .port = WEB},
                          take_answer, &in);
