@@ -144,7 +144,7 @@ static struct cleat_config *make_config(void)
     if (settings.address_range)
         set_option(config, "default", "address_range", settings.address_range);
     set_option(config, "default", "input_sources",
-               settings.input ? "*=file:///simulated/inputs/{tenant}" : "");
+               settings.input ? world_printf("*=%s{tenant}", stage_sources()) : "");
     set_runtime(config);
     set_balancer(config);
     return config;

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 #include "books.h"
+#include "scenario.h"
 #include "world.h"
 
-#define SOURCES "file:///simulated/inputs/"
 #define AT_ONCE 8 /* copies of one coordinator */
 
 struct stage {
@@ -39,9 +39,14 @@ void stages_begin(void)
     inputs = NULL;
 }
 
+const char *stage_sources(void)
+{
+    return settings.ecs ? "s3://simulated/inputs/" : "file:///simulated/inputs/";
+}
+
 const char *stage_source(const char *tenant, unsigned files)
 {
-    return world_printf(SOURCES "%s/%u", tenant, files);
+    return world_printf("%s%s/%u", stage_sources(), tenant, files);
 }
 
 static struct input *input_of(const char *session)
@@ -193,7 +198,8 @@ static void check_urls(const struct stage *s, const char *from, const char *to)
 {
     const struct session_facts *facts = books_session(s->session);
     const char *end = strstr(to, "/input");
-    const char *mine = facts ? world_printf(SOURCES "%s/", facts->tenant) : SOURCES;
+    const char *all = stage_sources();
+    const char *mine = facts ? world_printf("%s%s/", all, facts->tenant) : all;
     if (strncmp(from, mine, strlen(mine)) != 0)
         world_violate("I9", "the input of %s comes from %s", s->session, from);
     if (!end || strcmp(end, "/input") != 0)

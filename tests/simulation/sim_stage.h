@@ -20,6 +20,8 @@ void stages_orphaned(void); /* the coordinator is gone */
 unsigned stage_files_in_store(const char *session);
 void stages_check_end(void);
 /* The input of so many files, of whichever tenant, that a session can ask for. */
+const char *
+stage_sources(void); /* all tenants' parts lie below: S3 for tasks, else a directory */
 const char *stage_source(const char *tenant, unsigned files);
 
 #endif
