@@ -46,7 +46,8 @@ def test_targets_cookies_and_silent_rerouting(aws):
     poll(elsewhere, 10, "the silent re-route")
     assert health(aws, group)[first["private_ip"]]["Reason"] == "Target.FailedHealthChecks"
     aws.client("elbv2").deregister_targets(TargetGroupArn=group.arn, Targets=targets)
-    assert {h["Reason"] for h in health(aws, group).values()} == {"Target.DeregistrationInProgress"}
+    draining = health(aws, group)  # on a busy machine they may have drained by now
+    assert {h["Reason"] for h in draining.values()} <= {"Target.DeregistrationInProgress"}
     poll(lambda: not health(aws, group), 10, "the end of draining")
     gone = health(aws, group, Targets=targets[:1])[targets[0]["Id"]]
     assert (gone["State"], gone["Reason"]) == ("unused", "Target.NotRegistered")

@@ -80,7 +80,8 @@ class Task:
     def kill(self, number=signal.SIGKILL):
         """As the kernel does when memory runs out: nobody asked."""
         if self.process and self.process.poll() is None:
-            os.kill(self.process.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it may end by itself in between
+                os.kill(self.process.pid, number)
 
     @property
     def over(self):
