@@ -240,32 +240,6 @@ static char *make_body(const struct runtime *rt, const struct launch *l)
     return text;
 }
 
-struct given {
-    runtime_launched_fn *done;
-    void *arg;
-    struct error error;
-    struct container container;
-};
-
-static void give(void *payload)
-{
-    struct given *g = payload;
-    bool good = g->error.code == ERR_NONE;
-    g->done(g->arg, good ? NULL : &g->error, good ? &g->container : NULL);
-}
-
-static void give_later(struct runtime *rt, runtime_launched_fn *done, void *arg,
-                       const struct error *e, const struct container *c)
-{
-    struct given *g = later_call(&rt->later, give, sizeof(*g));
-    g->done = done;
-    g->arg = arg;
-    if (e != NULL)
-        g->error = *e;
-    else
-        g->container = *c;
-}
-
 /* A box that is there, whatever it is up to. */
 static void join(struct docker_box *b, const struct launch *l, runtime_launched_fn *done,
                  void *arg)
@@ -273,7 +247,7 @@ static void join(struct docker_box *b, const struct launch *l, runtime_launched_
     struct error e;
     if (docker_address_holds(b)) {
         b->rt->hits++;
-        give_later(b->rt, done, arg, NULL, &b->container);
+        later_launched(&b->rt->later, done, arg, NULL, &b->container);
     } else if (b->phase == DOCKER_LIVE) {
         docker_box_wait(b, done, arg);
         docker_address_check(b);
@@ -284,7 +258,7 @@ static void join(struct docker_box *b, const struct launch *l, runtime_launched_
             b->body = make_body(b->rt, l);
     } else {
         error_set(&e, ERR_DIED, "container %s has ended or is being stopped", l->key);
-        give_later(b->rt, done, arg, &e, NULL);
+        later_launched(&b->rt->later, done, arg, &e, NULL);
     }
 }
 
@@ -296,7 +270,7 @@ void docker_launch(struct runtime *rt, const struct launch *l, runtime_launched_
     if (!docker_key_valid(l->key))
         error_set(&e, ERR_INVALID, "\"%s\" is no valid key", l->key);
     if (e.code != ERR_NONE || (b == NULL && !make_artifacts(rt->env.class, l->session, &e))) {
-        give_later(rt, done, arg, &e, NULL);
+        later_launched(&rt->later, done, arg, &e, NULL);
     } else if (b != NULL) {
         join(b, l, done, arg);
     } else {

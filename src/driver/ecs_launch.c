@@ -182,32 +182,16 @@ static void run(struct ecs_task *t)
 
 /* ---- the op ---- */
 
-struct given {
-    runtime_launched_fn *done;
-    void *arg;
-    struct error error;
-    struct container container;
-};
-
-static void give(void *payload)
-{
-    struct given *g = payload;
-    bool good = g->error.code == ERR_NONE;
-    g->done(g->arg, good ? NULL : &g->error, good ? &g->container : NULL);
-}
-
 void ecs_launch(struct runtime *rt, const struct launch *l, runtime_launched_fn *done,
                 void *arg)
 {
+    struct error e = {0};
     struct ecs_task *t = ecs_task_find_key(rt, l->key);
     if (t != NULL) {
-        struct given *g = later_call(&rt->later, give, sizeof(*g));
-        g->done = done;
-        g->arg = arg;
-        g->container = t->container;
         if (t->phase != TASK_LIVE)
-            error_set(&g->error, t->phase < TASK_LIVE ? ERR_LAUNCH : ERR_DIED,
+            error_set(&e, t->phase < TASK_LIVE ? ERR_LAUNCH : ERR_DIED,
                       "the task of %s is being launched or stopped", l->key);
+        later_launched(&rt->later, done, arg, &e, &t->container);
         return;
     }
     t = ecs_task_new(rt, l->key, TASK_LAUNCHING);

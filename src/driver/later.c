@@ -61,6 +61,32 @@ void later_finish(struct later *l, void (*done)(void *arg, const struct error *)
         x->error = *e;
 }
 
+struct launch_end {
+    runtime_launched_fn *done;
+    void *arg;
+    struct error error;
+    struct container container;
+};
+
+static void end_launch(void *payload)
+{
+    struct launch_end *x = payload;
+    bool good = x->error.code == ERR_NONE;
+    x->done(x->arg, good ? NULL : &x->error, good ? &x->container : NULL);
+}
+
+void later_launched(struct later *l, runtime_launched_fn *done, void *arg,
+                    const struct error *e, const struct container *container)
+{
+    struct launch_end *x = later_call(l, end_launch, sizeof(*x));
+    x->done = done;
+    x->arg = arg;
+    if (e != NULL && e->code != ERR_NONE)
+        x->error = *e;
+    else
+        x->container = *container;
+}
+
 struct news {
     const struct balancer_env *env;
     char id[KEY_SIZE], reason[64];

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <sys/queue.h>
 #include "driver/balancer.h"
+#include "driver/runtime.h"
 #include "loop/loop.h"
 
 typedef void later_fn(void *payload);
@@ -22,6 +23,9 @@ void *later_call(struct later *, later_fn *fn, size_t size);
 /* done(arg, e), with e copied; NULL and ERR_NONE: success. */
 void later_finish(struct later *, void (*done)(void *arg, const struct error *), void *arg,
                   const struct error *e);
+/* The end of a launch: with *e when that is an error, else with *container; both are copied. */
+void later_launched(struct later *, runtime_launched_fn *done, void *arg, const struct error *e,
+                    const struct container *);
 /* A balancer's news of a target: env->on_target, which must outlive the call. */
 void later_tell(struct later *, const struct balancer_env *env, const char *id,
                 enum target_state, const char *reason);

@@ -438,22 +438,6 @@ static bool resume(struct process *p, struct error *e)
     return false;
 }
 
-struct launched {
-    runtime_launched_fn *done;
-    void *arg;
-    struct error error;
-    struct container container;
-};
-
-static void give_launched(void *payload)
-{
-    struct launched *l = payload;
-    if (l->error.code == ERR_NONE)
-        l->done(l->arg, NULL, &l->container);
-    else
-        l->done(l->arg, &l->error, NULL);
-}
-
 static void launch_new(struct runtime *rt, const struct launch *l, struct container *out,
                        struct error *e)
 {
@@ -470,22 +454,20 @@ static void launch_new(struct runtime *rt, const struct launch *l, struct contai
 static void process_launch(struct runtime *rt, const struct launch *l,
                            runtime_launched_fn *done, void *arg)
 {
-    struct launched *result = later_call(&rt->later, give_launched, sizeof(*result));
+    struct container container = {0};
+    struct error e = {0};
     struct process *p = key_valid(l->key) ? find(rt, l->key) : NULL;
-    result->done = done;
-    result->arg = arg;
     if (!key_valid(l->key))
-        error_set(&result->error, ERR_INVALID, "\"%s\" is no valid key", l->key);
+        error_set(&e, ERR_INVALID, "\"%s\" is no valid key", l->key);
     else if (p == NULL)
-        launch_new(rt, l, &result->container, &result->error);
+        launch_new(rt, l, &container, &e);
     else if (p->phase == PHASE_ALIVE && p->container.ip[0] != '\0')
-        result->container = p->container;
+        container = p->container;
     else if (p->failed)
-        error_set(&result->error, ERR_LAUNCH, "a failed launch of %s is being cleared away",
-                  l->key);
+        error_set(&e, ERR_LAUNCH, "a failed launch of %s is being cleared away", l->key);
     else
-        error_set(&result->error, ERR_DIED, "container %s has ended or is being stopped",
-                  l->key);
+        error_set(&e, ERR_DIED, "container %s has ended or is being stopped", l->key);
+    later_launched(&rt->later, done, arg, &e, &container);
 }
 
 /* ---- adopt, stop, release ---- */

@@ -10,20 +10,17 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "base/buf.h"
 #include "base/mem.h"
 #include "executor/settings.h"
 #include "loop/child.h"
-
-#define LONGEST_LINE 8192
+#include "loop/lines.h"
 
 struct helper {
     struct loop *loop;
     struct child *child;
-    struct fd_watch *watch;
-    int reader; /* our end of the socket that is its descriptor 1 */
+    int reader; /* our end of the socket that is its descriptor 1; lines closes it */
+    struct lines *lines;
     bool ready;
-    struct buf text;
     struct helper_progress progress;
     struct error error;
     helper_fn *done;
@@ -91,8 +88,9 @@ void helper_settings(char *line)
             tell(running[i]);
 }
 
-static void read_line(struct helper *h, const char *line)
+static void read_line(void *arg, const char *line)
 {
+    struct helper *h = arg;
     if (strcmp(line, SETTINGS_READY) == 0) {
         h->ready = true;
         tell(h);
@@ -100,58 +98,21 @@ static void read_line(struct helper *h, const char *line)
     helper_read_line(line, &h->progress, &h->error);
 }
 
-static void read_lines(struct helper *h)
-{
-    for (char *end; h->text.len && (end = strchr(h->text.data, '\n'));) {
-        *end = '\0';
-        read_line(h, h->text.data);
-        buf_drop(&h->text, (size_t)(end + 1 - h->text.data));
-    }
-    if (h->text.len > LONGEST_LINE)
-        buf_drop(&h->text, h->text.len);
-}
-
-/* False when nothing came. */
-static bool take(struct helper *h)
-{
-    char chunk[4096];
-    ssize_t n = read(h->reader, chunk, sizeof chunk);
-    if (n == 0) { /* it closed its end and is about to exit */
-        fd_watch_free(h->watch);
-        h->watch = NULL;
-    }
-    if (n <= 0)
-        return false;
-    buf_add(&h->text, chunk, (size_t)n);
-    read_lines(h);
-    return true;
-}
-
-static void on_readable(void *arg)
-{
-    take(arg);
-}
-
 static void dispose(struct helper *h)
 {
     struct helper **place = find(h);
     if (place)
         *place = NULL;
-    if (h->watch)
-        fd_watch_free(h->watch);
     if (h->child)
         child_free(h->child);
-    if (h->reader >= 0)
-        close(h->reader);
-    buf_free(&h->text);
+    lines_close(h->lines);
     free(h);
 }
 
 static void on_helper_exit(void *arg, int status)
 {
     struct helper *h = arg;
-    while (take(h))
-        continue;
+    lines_drain(h->lines);
     if (status != 0 && !h->error.code)
         error_set(&h->error, ERR_INTERNAL, "the copying process ended with status %d", status);
     struct error e = h->error;
@@ -177,9 +138,9 @@ static enum error_code spawn(struct helper *h, const char *const *arguments, str
         .argv = argv, .envp = envp, .pipe_fd = ends[1], .error_fd = STDERR_FILENO};
     h->child = child_spawn(h->loop, &spec, on_helper_exit, h, e);
     close(ends[1]);
+    h->lines = lines_over(h->loop, h->reader, read_line, h);
     if (!h->child)
         return e->code;
-    h->watch = fd_watch_new(h->loop, h->reader, false, on_readable, h);
     return ERR_NONE;
 }
 
@@ -192,7 +153,7 @@ struct helper *helper_start(struct loop *loop, const char *const *arguments, hel
         return NULL;
     }
     struct helper *h = mem_alloc(sizeof *h);
-    *h = (struct helper){.loop = loop, .reader = -1, .done = done, .arg = arg};
+    *h = (struct helper){.loop = loop, .done = done, .arg = arg};
     if (spawn(h, arguments, e)) {
         dispose(h);
         return NULL;

@@ -55,6 +55,16 @@ static void on_readable(void *arg)
     take(arg);
 }
 
+struct lines *lines_over(struct loop *loop, int reader, lines_fn *each, void *arg)
+{
+    struct lines *l = mem_alloc(sizeof(*l));
+    l->reader = reader;
+    l->each = each;
+    l->arg = arg;
+    l->watch = fd_watch_new(loop, reader, false, on_readable, l);
+    return l;
+}
+
 struct lines *lines_open(struct loop *loop, int *writer, lines_fn *each, void *arg,
                          struct error *e)
 {
@@ -63,14 +73,9 @@ struct lines *lines_open(struct loop *loop, int *writer, lines_fn *each, void *a
         error_set(e, ERR_INTERNAL, "pipe: %s", strerror(errno));
         return NULL;
     }
-    struct lines *l = mem_alloc(sizeof(*l));
-    l->reader = ends[0];
-    l->each = each;
-    l->arg = arg;
-    fcntl(l->reader, F_SETFL, O_NONBLOCK);
-    l->watch = fd_watch_new(loop, l->reader, false, on_readable, l);
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
     *writer = ends[1];
-    return l;
+    return lines_over(loop, ends[0], each, arg);
 }
 
 void lines_drain(struct lines *l)
