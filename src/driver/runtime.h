@@ -11,6 +11,7 @@
 #include "driver/class.h"
 #include "loop/loop.h"
 
+#define LABEL_MAX 2048
 #define KEY_SIZE 65 /* owner "." session "." attempt: ≤ 64 characters of [A-Za-z0-9._-] */
 
 struct runtime;
@@ -29,6 +30,8 @@ struct launch {
         *key; /* idempotency: the same key gives the same container, also after a crash */
     const char *owner, *session;
     unsigned attempt;
+    const char *label;      /* kept with the container and told by list: at most LABEL_MAX of
+                               [A-Za-z0-9_-]; NULL: none */
     const char *secret;     /* 64 hex digits */
     int64_t idle_timeout_s; /* the executor's own limits: above the session's, so that a
                                container */
@@ -45,8 +48,10 @@ typedef void runtime_done_fn(void *arg, const struct error *);
 typedef void runtime_exit_fn(void *arg, const char *key, const char *cause, bool in_order);
 /* A launch takes long for a reason that people like to see ("pulling image …: 40 %"). */
 typedef void runtime_progress_fn(void *arg, const char *key, const char *text);
-/* One container under our owner label; key names its attempt. */
-typedef void runtime_each_fn(void *arg, const char *key, const struct container *, bool alive);
+/* One container under our owner label; key names its attempt. label: of its launch; NULL: it
+ * has none. */
+typedef void runtime_each_fn(void *arg, const char *key, const struct container *, bool alive,
+                             const char *label);
 
 struct runtime_env {
     struct loop *loop;

@@ -564,7 +564,7 @@ static void list_one(void *arg, const char *name, bool locked)
     mem_copy_string(c.id, sizeof(c.id), name);
     read_address(workspace, &c);
     free(workspace);
-    l->each(l->arg, name, &c, locked);
+    l->each(l->arg, name, &c, locked, NULL);
 }
 
 static void give_listing(void *payload)

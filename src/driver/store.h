@@ -11,7 +11,12 @@
 #include "base/error.h"
 #include "loop/loop.h"
 
-enum store_kind { STORE_SESSION, STORE_ATTEMPT, STORE_KINDS };
+enum store_kind {
+    STORE_SESSION,
+    STORE_ATTEMPT,
+    STORE_META, /* what the journal says of itself */
+    STORE_KINDS
+};
 
 struct store_change {
     enum store_kind kind;

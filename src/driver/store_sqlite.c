@@ -14,11 +14,16 @@
 #include "driver/store.h"
 #include "loop/child.h"
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
-static const char *const tables[STORE_KINDS] = {
-    [STORE_SESSION] = "session",
-    [STORE_ATTEMPT] = "attempt",
+/* A table for each kind, and the version of the schema that brought it. */
+static const struct {
+    const char *name;
+    int since;
+} tables[STORE_KINDS] = {
+    [STORE_SESSION] = {"session", 1},
+    [STORE_ATTEMPT] = {"attempt", 1},
+    [STORE_META] = {"meta", 2},
 };
 
 /* A commit whose done is yet to be called. */
@@ -139,9 +144,11 @@ static bool make_schema(struct store *s, struct error *e)
     if (!run(s, "BEGIN IMMEDIATE", e))
         return false;
     for (int kind = 0; kind < STORE_KINDS; kind++) {
+        if (tables[kind].since <= version)
+            continue;
         char *sql = mem_printf("CREATE TABLE %s(key TEXT PRIMARY KEY, row TEXT NOT NULL) "
                                "WITHOUT ROWID",
-                               tables[kind]);
+                               tables[kind].name);
         bool ok = run(s, sql, e);
         free(sql);
         if (!ok)
@@ -156,8 +163,8 @@ static bool make_schema(struct store *s, struct error *e)
 static bool prepare(struct store *s, struct error *e)
 {
     for (int kind = 0; kind < STORE_KINDS; kind++) {
-        char *put = mem_printf("REPLACE INTO %s(key, row) VALUES(?, ?)", tables[kind]);
-        char *delete = mem_printf("DELETE FROM %s WHERE key = ?", tables[kind]);
+        char *put = mem_printf("REPLACE INTO %s(key, row) VALUES(?, ?)", tables[kind].name);
+        char *delete = mem_printf("DELETE FROM %s WHERE key = ?", tables[kind].name);
         bool ok = sqlite3_prepare_v2(s->db, put, -1, &s->put[kind], NULL) == SQLITE_OK &&
                   sqlite3_prepare_v2(s->db, delete, -1, &s->delete[kind], NULL) == SQLITE_OK;
         free(put);
@@ -261,7 +268,7 @@ static void commit(struct store *s, const struct store_change *changes, size_t c
 static void load(struct store *s, enum store_kind kind, store_each_fn *each, void *arg,
                  struct error *e)
 {
-    char *sql = mem_printf("SELECT key, row FROM %s ORDER BY key", tables[kind]);
+    char *sql = mem_printf("SELECT key, row FROM %s ORDER BY key", tables[kind].name);
     sqlite3_stmt *stmt = NULL;
     int rc = sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL);
     free(sql);

@@ -91,9 +91,11 @@ static void add_orphan(struct group *g, const struct container *c)
 
 /* ---- what the drivers hold ---- */
 
-static void on_container(void *arg, const char *key, const struct container *c, bool alive)
+static void on_container(void *arg, const char *key, const struct container *c, bool alive,
+                         const char *label)
 {
     struct group *g = arg;
+    (void)label;
     struct attempt *a = core_find_attempt(g->core, key);
     if (a && a->session->group != g)
         return;

@@ -79,9 +79,11 @@ int set_up(void **state)
     return 0;
 }
 
-static void list_one(void *arg, const char *key, const struct container *c, bool alive)
+static void list_one(void *arg, const char *key, const struct container *c, bool alive,
+                     const char *label)
 {
     struct list *l = arg;
+    (void)label;
     assert_true(l->count < 8);
     assert_string_equal(key, c->id);
     mem_copy_string(l->keys[l->count], KEY_SIZE, key);

@@ -196,9 +196,11 @@ struct listed {
     struct container last;
 };
 
-static void take_listed(void *arg, const char *key, const struct container *c, bool alive)
+static void take_listed(void *arg, const char *key, const struct container *c, bool alive,
+                        const char *label)
 {
     struct listed *l = arg;
+    (void)label;
     size_t used = strlen(l->keys);
     assert_true(alive);
     l->count++;

@@ -455,7 +455,7 @@ static void a_newer_schema_is_refused(void **state)
 {
     (void)state;
     store_sqlite.close(open_ok());
-    sql("PRAGMA user_version=2");
+    sql("PRAGMA user_version=3");
     open_fails("written by a newer release");
 }
 
