@@ -110,6 +110,7 @@ enum error_code error_set(struct error *e, enum error_code code, const char *fmt
     va_end(args);
     make_printable(message);
     e->code = code;
+    e->of_engine = false;
     memcpy(e->message, message, sizeof message);
     return code;
 }

@@ -45,13 +45,14 @@ enum error_code {
 struct error {
     enum error_code code;
     char message[256]; /* one sentence for a person, no trailing stop, no control characters */
+    bool of_engine;    /* the engine as a whole failed: anybody's call would have, now */
 };
 
 const char *error_name(enum error_code);
 int error_http_status(enum error_code);
 bool error_retryable(enum error_code);
 
-/* Fills *e (when not NULL) and returns the code. */
+/* Fills *e (when not NULL; of_engine is false) and returns the code. */
 enum error_code error_set(struct error *e, enum error_code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

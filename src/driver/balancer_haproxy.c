@@ -267,6 +267,7 @@ static void expire_waiters(struct balancer *b, struct haproxy_target *t, const c
         STAILQ_REMOVE_HEAD(&t->waiters, entry);
         error_set(&e, ERR_TIMEOUT, "HAProxy did not %s the server in time%s%s", what,
                   *why == '\0' ? "" : ": ", why);
+        e.of_engine = true;
         later_finish(&b->later, w->done, w->arg, &e);
         free(w);
     }

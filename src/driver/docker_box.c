@@ -118,6 +118,9 @@ void docker_explain(const struct http_answer *answer, const char *what, struct e
              ERR_NONE)
         error_set(e, ERR_LAUNCH, "%s: the engine's answer (%d) makes no sense", what,
                   answer->status);
+    /* 500 is what it also says when one container's own recipe is wrong */
+    e->of_engine =
+        answer->error.code != ERR_NONE || answer->status == 429 || answer->status > 500;
 }
 
 /* ---- deaths */

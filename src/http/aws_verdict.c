@@ -57,6 +57,7 @@ static void describe(struct aws_answer *a, const char *action, const struct aws_
     error_set(&a->error, error_code_of(a->class), "%s: %s%s%.*s%s", action, code,
               f->message[0] ? ": " : "", 256 - 90 - (int)strlen(action) - (int)strlen(code),
               f->message, more);
+    a->error.of_engine = a->class == AWS_TRANSIENT || a->class == AWS_THROTTLED;
 }
 
 static void judge_fault(struct aws_answer *a, const char *action, const struct aws_fault *f,
@@ -105,6 +106,7 @@ static void judge_no_answer(struct aws_answer *a, const char *action,
     a->class = hopeless ? AWS_PERMANENT : AWS_TRANSIENT;
     error_set(&a->error, hopeless ? ERR_PERMANENT : code, "%s: %.200s", action,
               http->error.message);
+    a->error.of_engine = !hopeless;
 }
 
 bool aws_verdict(struct aws_answer *a, enum aws_service service, const char *method,

@@ -136,10 +136,17 @@ void attempt_go(struct attempt *a, enum attempt_state to)
     session_wake(s);
 }
 
+/* No failure of the session's: the engine had no room, or this launch only tried whether it
+ * works again. */
+static bool costs_nothing(const struct attempt *a, const struct error *e)
+{
+    return e->code == ERR_CAPACITY || (e->of_engine && a->launch_op.trial);
+}
+
 static void lacked_room(struct attempt *a, const struct error *e)
 {
     a->refused = !a->launched;
-    session_lacks_room(a->session, e->message);
+    session_lacks_room(a->session, e);
 }
 
 /* Not live yet: the session tries again with another container, or gives up. */
@@ -159,7 +166,8 @@ void attempt_fail(struct attempt *a, const struct error *e)
         return;
     bool may_work_again =
         error_retryable(e->code) || e->code == ERR_DIED; /* nothing ran in it */
-    if (e->code == ERR_CAPACITY)
+    bool free = costs_nothing(a, e);
+    if (free)
         lacked_room(a, e);
     else
         s->failures++;
@@ -168,9 +176,8 @@ void attempt_fail(struct attempt *a, const struct error *e)
         return;
     }
     int64_t base = g->class->backoff_base_ms;
-    s->launch_at = core_now(s->core) + (e->code == ERR_CAPACITY
-                                            ? backoff_ms(base, s->refusals, CAPACITY_CAP_MS)
-                                            : backoff_ms(base, s->failures, FAILURE_CAP_MS));
+    s->launch_at = core_now(s->core) + (free ? backoff_ms(base, s->refusals, CAPACITY_CAP_MS)
+                                             : backoff_ms(base, s->failures, FAILURE_CAP_MS));
 }
 
 void attempt_misrouted(struct attempt *a, const char *where)

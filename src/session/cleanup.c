@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/cleanup.h"
+#include "session/gate.h"
 #include "session/grants.h"
 #include "session/launch.h"
 #include "session/message.h"
@@ -244,6 +245,7 @@ static void removed(void *arg, const struct error *e)
 {
     struct attempt *a = arg;
     op_done(&a->cleanup.remove_op, e);
+    gate_done(a->session->group, DRIVER_REMOVE, &a->cleanup.remove_op);
     session_wake(a->session);
 }
 
@@ -297,6 +299,8 @@ static void deregister(struct attempt *a)
         return;
     if (c->deregister == STEP_PENDING)
         begin_step(a, &c->deregister, "deregister");
+    if (!gate_pass(s, DRIVER_REMOVE, &c->remove_op))
+        return;
     c->remove_op.state = OP_RUNNING;
     s->group->balancer_ops->remove(
         s->group->balancer,
@@ -326,6 +330,7 @@ static void stopped(void *arg, const struct error *e)
 {
     struct attempt *a = arg;
     op_done(&a->cleanup.stop_op, e);
+    gate_done(a->session->group, DRIVER_STOP, &a->cleanup.stop_op);
     session_wake(a->session);
 }
 
@@ -356,6 +361,8 @@ static void stop(struct attempt *a)
         return;
     if (c->stop == STEP_PENDING)
         begin_step(a, &c->stop, "stop");
+    if (!gate_pass(s, DRIVER_STOP, &c->stop_op))
+        return;
     c->stop_op.state = OP_RUNNING;
     s->group->runtime_ops->stop(s->group->runtime, &a->container, c->upload == STEP_LOST,
                                 stopped, a);

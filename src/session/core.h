@@ -20,6 +20,7 @@
 #include "http/pool.h"
 #include "http/proof.h"
 #include "loop/loop.h"
+#include "session/breaker.h"
 
 enum session_state {
     SESSION_QUEUED,
@@ -62,6 +63,17 @@ enum op_state { OP_IDLE, OP_RUNNING, OP_DONE };
 struct op {
     enum op_state state;
     struct error error; /* of a done op; ERR_NONE: it worked */
+    bool trial;         /* it tries for all whether its engine works again */
+};
+
+/* The calls of drivers that have a breaker in each class. */
+enum driver_call {
+    DRIVER_LAUNCH,
+    DRIVER_STOP,
+    DRIVER_ADD,
+    DRIVER_REMOVE,
+    DRIVER_LIST,
+    DRIVER_CALLS
 };
 
 /* Who an answer came from. */
@@ -294,6 +306,8 @@ struct group {
     unsigned relists;     /* later ones, begun so far */
     unsigned first_lists; /* listings at the start that are not done yet */
     unsigned lists;       /* under way */
+    bool list_trial;
+    struct breaker breakers[DRIVER_CALLS];
 };
 
 struct counters {

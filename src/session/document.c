@@ -9,6 +9,7 @@
 #include "session/attempt.h"
 #include "session/config.h"
 #include "session/document.h"
+#include "session/gate.h"
 #include "session/route.h"
 #include "session/session.h"
 #include "session/sweep.h"
@@ -209,11 +210,11 @@ char *cleat_route(struct cleat *core, const char *tenant, const char *id)
 static json_t *group_status(const struct group *g)
 {
     struct sweep_counts n = sweeps_count(g);
-    return json_pack("{s:o, s:o, s:b, s:i, s:I, s:I}", "runtime",
+    return json_pack("{s:o, s:o, s:o, s:b, s:i, s:I, s:I}", "runtime",
                      g->runtime_ops->status(g->runtime), "balancer",
-                     g->balancer_ops->status(g->balancer), "unconfined", (int)g->unconfined,
-                     "waiting_for_route", (int)n.waiting, "sweeps", (json_int_t)n.sweeps,
-                     "probes", (json_int_t)n.probes);
+                     g->balancer_ops->status(g->balancer), "breakers", gate_status(g),
+                     "unconfined", (int)g->unconfined, "waiting_for_route", (int)n.waiting,
+                     "sweeps", (json_int_t)n.sweeps, "probes", (json_int_t)n.probes);
 }
 
 static json_t *counts(const char *const *names, size_t n, const unsigned *values, int total)
@@ -352,14 +353,25 @@ char *cleat_isolation(struct cleat *core, const char *tenant)
                                "sessions_checked", (int)json_array_size(list)));
 }
 
+/* NULL: nothing speaks against new sessions of it. */
+static const char *trouble_of(const struct group *g)
+{
+    if (gate_is_shut(g, DRIVER_LAUNCH))
+        return g->breakers[DRIVER_LAUNCH].error.message;
+    if (gate_is_shut(g, DRIVER_ADD))
+        return g->breakers[DRIVER_ADD].error.message;
+    return *g->trouble ? g->trouble : NULL;
+}
+
 static char *why_not_ready(const struct cleat *core)
 {
     if (core->store_failing)
         return mem_strdup("the journal cannot be written");
-    for (size_t i = 0; i < core->group_count; i++)
-        if (*core->groups[i].trouble)
-            return mem_printf("class %s: %s", core->groups[i].class->name,
-                              core->groups[i].trouble);
+    for (size_t i = 0; i < core->group_count; i++) {
+        const char *trouble = trouble_of(&core->groups[i]);
+        if (trouble)
+            return mem_printf("class %s: %s", core->groups[i].class->name, trouble);
+    }
     return core->listing > 0 ? mem_strdup("the drivers are asked what they hold") : NULL;
 }
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "session/attempt.h"
 #include "session/config.h"
+#include "session/gate.h"
 #include "session/launch.h"
 #include "session/recovery.h"
 #include "session/session.h"
@@ -153,6 +154,17 @@ static void on_listed_target(void *arg, const struct target *t, enum target_stat
     g->balancer_ops->remove(g->balancer, t, orphan_target_removed, g);
 }
 
+/* Both lists are one call: whichever fails, nothing can be concluded. */
+static void tell_breaker(struct group *g)
+{
+    struct error e = {0};
+    if (*g->trouble) {
+        error_set(&e, ERR_LAUNCH, "%s", g->trouble);
+        e.of_engine = true;
+    }
+    gate_note(g, DRIVER_LIST, g->list_trial, &e);
+}
+
 static void listed(void *arg, const struct error *e)
 {
     struct group *g = arg;
@@ -162,7 +174,8 @@ static void listed(void *arg, const struct error *e)
         mem_copy_string(g->trouble, sizeof(g->trouble), e->message);
         list_soon(g);
     }
-    g->lists--;
+    if (--g->lists == 0)
+        tell_breaker(g);
     if (g->first_lists == 0)
         return;
     g->first_lists--;
@@ -182,8 +195,13 @@ static void list_again_later(struct group *g)
 static void list(void *group)
 {
     struct group *g = group;
+    int64_t when;
     if (g->lists > 0) { /* one at a time, however long an engine takes */
         timer_arm(&g->relist, RELIST_MS);
+        return;
+    }
+    if (!gate_admits(g, DRIVER_LIST, &g->list_trial, &when)) {
+        timer_arm(&g->relist, when - core_now(g->core));
         return;
     }
     g->lists = LISTS;

@@ -211,11 +211,12 @@ void session_waits_for(struct session *s, const char *text)
     mem_copy_string(s->waiting_for, sizeof(s->waiting_for), text);
 }
 
-void session_lacks_room(struct session *s, const char *why)
+void session_lacks_room(struct session *s, const struct error *e)
 {
     if (s->refusals++ == 0)
         session_span_open(s, "capacity", 0, false);
-    snprintf(s->waiting_for, sizeof(s->waiting_for), "capacity: %s", why);
+    snprintf(s->waiting_for, sizeof(s->waiting_for), "%s: %.170s",
+             e->code == ERR_CAPACITY ? "capacity" : "the engine", e->message);
 }
 
 void session_has_room(struct session *s)

@@ -33,8 +33,8 @@ bool session_is_over(const struct session *); /* CLOSED or FAILED */
 
 /* What holds a session up that is not ready, for its document; text is copied, "": nothing. */
 void session_waits_for(struct session *, const char *text);
-/* The engine has no room for it now, and then has. */
-void session_lacks_room(struct session *, const char *why);
+/* The engine has no room for it now, or does not work, and then has. */
+void session_lacks_room(struct session *, const struct error *);
 void session_has_room(struct session *);
 
 /* Intervals for documents. Names and results are static texts. */

@@ -8,6 +8,7 @@
 #include "session/call.h"
 #include "session/cleanup.h"
 #include "session/execution.h"
+#include "session/gate.h"
 #include "session/grants.h"
 #include "session/input.h"
 #include "session/launch.h"
@@ -104,6 +105,7 @@ static void added(void *arg, const struct error *e)
 {
     struct attempt *a = arg;
     op_done(&a->add_op, e);
+    gate_done(a->session->group, DRIVER_ADD, &a->add_op);
     session_wake(a->session);
 }
 
@@ -128,6 +130,8 @@ static void enroll(struct attempt *a)
             attempt_fail(a, &e);
             return;
         }
+        if (e.of_engine)
+            a->start_deadline = 0; /* its container may be fine: it gets its time again */
         log_warn("register.retry", KV("session", s->id), KV("error", e.message));
         a->retry_at = core_now(s->core) + g->class->backoff_base_ms;
     }
@@ -138,6 +142,10 @@ static void enroll(struct attempt *a)
     if (!a->registered) { /* intent before effect */
         a->registered = true;
         attempt_dirty(a);
+        return;
+    }
+    if (!gate_pass(s, DRIVER_ADD, &a->add_op)) {
+        a->start_deadline = 0;
         return;
     }
     a->add_op.state = OP_RUNNING;

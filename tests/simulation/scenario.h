@@ -56,4 +56,9 @@ void scenario_run(const struct scenario *, uint64_t seed, enum sabotage, FILE *l
 /* scenario_random.c */
 void plan_draw(struct plan *); /* by settings */
 
+/* scenario_engine.c */
+void set_docker_away(struct settings_of_world *);
+void begin_docker_away(void);
+void judge_docker_away(void);
+
 #endif

@@ -1,0 +1,92 @@
+#include "session/gate.h"
+
+#include <stdio.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "session/session.h"
+
+static const char *const call_names[DRIVER_CALLS] = {[DRIVER_LAUNCH] = "launch",
+                                                     [DRIVER_STOP] = "stop",
+                                                     [DRIVER_ADD] = "add",
+                                                     [DRIVER_REMOVE] = "remove",
+                                                     [DRIVER_LIST] = "list"};
+
+static void wake_group(struct group *g)
+{
+    struct session *s;
+    TAILQ_FOREACH (s, &g->core->sessions, entry)
+        if (s->group == g && !session_is_over(s))
+            session_wake(s);
+}
+
+bool gate_admits(struct group *g, enum driver_call call, bool *trial, int64_t *when)
+{
+    struct breaker *b = &g->breakers[call];
+    int64_t now = core_now(g->core);
+    bool admitted = breaker_admits(b, now, trial);
+    if (!admitted)
+        *when = breaker_retry_at(b, now);
+    if (*trial)
+        log_info("breaker.half_open", KV("class", g->class->name), KV("call", call_names[call]),
+                 KV("error", b->error.message));
+    return admitted;
+}
+
+void gate_note(struct group *g, enum driver_call call, bool trial, const struct error *e)
+{
+    struct breaker *b = &g->breakers[call];
+    int64_t now = core_now(g->core);
+    bool was_open = b->open;
+    breaker_done(b, now, trial, e);
+    if (b->open && (trial || !was_open) && !b->trying && b->retry_at > now) {
+        log_error("breaker.open", KV("class", g->class->name), KV("call", call_names[call]),
+                  KI("failures", b->failures), KI("wait_ms", b->retry_at - now),
+                  KV("error", b->error.message));
+    } else if (was_open && !b->open) {
+        log_info("breaker.closed", KV("class", g->class->name), KV("call", call_names[call]));
+        wake_group(g);
+    }
+}
+
+bool gate_pass(struct session *s, enum driver_call call, struct op *op)
+{
+    struct group *g = s->group;
+    int64_t when = 0;
+    if (gate_admits(g, call, &op->trial, &when))
+        return true;
+    if (s->state == SESSION_OPENING) {
+        char text[sizeof s->waiting_for];
+        snprintf(text, sizeof text, "the engine: %.170s", g->breakers[call].error.message);
+        session_waits_for(s, text);
+    }
+    session_at(s, when);
+    return false;
+}
+
+void gate_done(struct group *g, enum driver_call call, const struct op *op)
+{
+    gate_note(g, call, op->trial, &op->error);
+}
+
+bool gate_is_shut(const struct group *g, enum driver_call call)
+{
+    return breaker_state(&g->breakers[call], core_now(g->core)) == BREAKER_OPEN;
+}
+
+static json_t *breaker_status(const struct breaker *b, int64_t now)
+{
+    enum breaker_state state = breaker_state(b, now);
+    int64_t wait = state == BREAKER_OPEN ? b->retry_at - now : 0;
+    return json_pack("{s:s, s:i, s:I, s:o}", "state", breaker_state_names[state], "failures",
+                     (int)b->failures, "retry_in_ms", (json_int_t)wait, "error",
+                     b->failures > 0 ? json_string(b->error.message) : json_null());
+}
+
+json_t *gate_status(const struct group *g)
+{
+    json_t *o = json_object();
+    for (size_t i = 0; i < DRIVER_CALLS; i++)
+        json_object_set_new(o, call_names[i],
+                            breaker_status(&g->breakers[i], core_now(g->core)));
+    return o;
+}
