@@ -279,14 +279,20 @@ class Cleatd:
         return "\n".join(lines) + "\n"
 
     def start(self):
-        with open(self.log_path, "ab") as log:
+        self.spawn()
+        poll(self._answers, 30, "cleatd's /healthz")
+        return self
+
+    def spawn(self):
+        with self._open_log() as log:
             self.process = subprocess.Popen(
                 [self.program, "--config", self.config_path], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log,
                 env={**os.environ, **self.environment, "ASAN_OPTIONS": self.asan,
                      "UBSAN_OPTIONS": "print_stacktrace=1"})
-        poll(self._answers, 30, "cleatd's /healthz")
-        return self
+
+    def _open_log(self):
+        return open(self.log_path, "ab")
 
     def _answers(self):
         if self.process.poll() is not None:

@@ -1,0 +1,244 @@
+"""Clients that keep sessions in every state, and hold cleatd to what it promised each of them.
+
+A client opens a session, uses it and closes it, and again, until it is told to leave. Whatever cuts
+its connection, it repeats the request with the same request id or execution id, as the API says.
+"""
+
+import collections
+import http.client
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from cleat_harness import ApiError, poll
+
+PATIENCE_S = 150  # of a client whose cleatd is killed again and again on a busy machine
+NOBODY = (OSError, http.client.HTTPException)
+
+
+class Ended(Exception):
+    """The session is over, with an error that this test takes for right."""
+
+
+def persist(call, timeout=PATIENCE_S):
+    """Its answer, however often the connection breaks before."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return call()
+        except NOBODY as e:
+            assert time.monotonic() < deadline, f"no answer within {timeout} s: {e!r}"
+            threading.Event().wait(0.02)
+
+
+class Life:
+    """One session as its client knows it."""
+
+    def __init__(self, request, fields):
+        self.request, self.fields = request, {**fields, "request_id": request}
+        self.session, self.container, self.closed, self.error = None, None, False, None
+        self.asked, self.answered, self.unknown = [], [], []  # execution ids
+        self.cut = None  # the execution that its own closing met
+
+
+class Crowd:
+    """world: containers(session) → what was ever started for it, alive(container); forgive: error
+    codes that may end a session."""
+
+    def __init__(self, api, world, shared, seed, clients=20, classes=("default",), input=None, forgive=()):
+        self.api, self.world, self.shared, self.seed = api, world, shared, seed
+        self.classes, self.input, self.forgive = list(classes), input, set(forgive)
+        self.lives, self.retried, self.leave = [], collections.Counter(), threading.Event()
+        self.pool = ThreadPoolExecutor(clients)
+        self.clients = [self.pool.submit(self._client, n) for n in range(clients)]
+
+    def check(self):
+        """Raises what a client found."""
+        for client in self.clients:
+            if client.done():
+                client.result()
+
+    def go_home(self):
+        """Every client ends the life that it is at."""
+        self.leave.set()
+        for client in self.clients:
+            client.result()
+        self.pool.shutdown()
+
+    def abandon(self):
+        self.leave.set()
+
+    # ---- a client
+
+    def _client(self, n):
+        life = 0
+        while not self.leave.is_set():
+            rng = random.Random(f"{self.seed}.{n}.{life}")
+            self._pause(rng, 0.5)
+            one = Life(f"r-{self.seed}-{n}-{life}", self._fields(rng, n))
+            self.lives.append(one)
+            try:
+                self._live(one, rng)
+            except Ended:
+                self._gone(one)
+            except Exception as e:
+                raise AssertionError(f"client {n}, life {life}, session {one.session}: {e}") from e
+            life += 1
+
+    def _pause(self, rng, most):
+        threading.Event().wait(rng.uniform(0, most))
+
+    def _fields(self, rng, n):
+        fields = {"class": rng.choice(self.classes), "user": f"u{n}", "env": {"WHO": f"client-{n}"}}
+        if self.input and rng.random() < 0.3:
+            fields["input"] = self.input
+        return fields
+
+    def _live(self, life, rng):
+        life.session = self._create(life)["session_id"]
+        if rng.random() < 0.15:  # closed wherever it is
+            self._pause(rng, 0.8)
+            return self._close(life)
+        self._ready(life)
+        assert self._create(life)["session_id"] == life.session, "one request id, one session"
+        for n in range(rng.randrange(4)):
+            self._pause(rng, 0.4)
+            self._execute(life, n, rng.uniform(0, 0.4))
+            self._same_container(life)
+        self._pause(rng, 0.8)
+        if rng.random() < 0.2:
+            self._close_while_busy(life)
+        else:
+            self._close(life)
+
+    def _typed(self, life, call):
+        """call(), which may end the session with an error that is forgiven."""
+        try:
+            return persist(call)
+        except ApiError as e:
+            if e.code in self.forgive:
+                life.error = e
+                raise Ended from e
+            raise
+
+    def _create(self, life):
+        return self._typed(life, lambda: self.api.create(**life.fields))
+
+    def _ready(self, life):
+        def ready():
+            try:
+                return self.api.wait(life.session, timeout_s=30)
+            except ApiError as e:
+                if e.code != "wait_timeout":
+                    raise
+                return None
+        document = poll(lambda: self._typed(life, ready), PATIENCE_S, f"{life.session} to be ready")
+        life.container = self.world.containers(life.session)[-1]
+        assert document["state"] in ("READY", "BUSY", "REROUTING"), document
+
+    def _same_container(self, life):
+        """Ready is ready with the container that it had, whatever became of cleatd."""
+        now = self.world.containers(life.session)[-1]
+        assert now == life.container, f"{life.container} became {now}"
+        assert self.world.alive(now) or self.forgive, f"{now} is not alive"
+
+    def ledger(self, life):
+        """Outside of any container: what user code wrote."""
+        return self.shared / f"ran-{life.request}"
+
+    def ran(self, life):
+        path = self.ledger(life)
+        return path.read_text().split() if path.exists() else []
+
+    def _code(self, life, execution, seconds):
+        read = "; cat input/*" if "input" in life.fields else ""
+        return (f"BASH:echo {execution} >>artifacts/ran; echo {execution} >>{self.ledger(life)}; "
+                f"sleep {seconds:.3f}; echo {execution} $WHO{read}")
+
+    def _execute(self, life, n, seconds):
+        execution = f"{life.request}-x{n}"
+        life.asked.append(execution)
+        code = self._code(life, execution, seconds)
+
+        def once():
+            try:
+                return self.api.execute(life.session, code, execution_id=execution, timeout_s=60)
+            except NOBODY:
+                self.retried["connection"] += 1
+                raise
+            except ApiError as e:
+                if not (e.error.get("retryable") and e.error.get("ran") in ("no", "unknown")):
+                    if e.error.get("ran") != "no":
+                        life.unknown.append(execution)
+                    raise
+                self.retried[e.code] += 1
+                return None
+        record = poll(lambda: self._typed(life, once), PATIENCE_S, f"the record of {execution}")
+        told = f"{execution} {life.fields['env']['WHO']}\n" + ("of the input\n" if "input" in life.fields else "")
+        assert record["status"] == "completed" and record["stdout"] == told, record
+        life.answered.append(execution)
+
+    def _close(self, life):
+        over = self._typed(life, lambda: self._closed(life))
+        assert over["state"] in ("CLOSED", "FAILED"), over
+        life.closed = True
+        self._refused(life)
+
+    def _closed(self, life):
+        self.api.close(life.session, wait=False)
+        return self._over(life)
+
+    def _over(self, life):
+        """Its document, when it is over; connections may break here as well."""
+        def over():
+            s = persist(lambda: self.api.session(life.session))
+            return s["closed_ms"] is not None and s
+        return poll(over, PATIENCE_S, f"the end of {life.session}")
+
+    def _close_while_busy(self, life):
+        """The execution gets its record or says why not; the files of both are whole."""
+        life.cut = f"{life.request}-cut"
+        code = self._code(life, life.cut, 0.3)
+        with ThreadPoolExecutor(1) as second:
+            busy = second.submit(persist, lambda: self.api.execute(
+                life.session, code, execution_id=life.cut, timeout_s=60))
+            poll(lambda: busy.done() or life.cut in self.ran(life), PATIENCE_S, "the execution")
+            self._close(life)
+            try:
+                busy.result()
+            except ApiError as e:
+                assert e.code in {"cancelled", "session_closed", *self.forgive}, e
+
+    def _refused(self, life):
+        try:
+            persist(lambda: self.api.create(**life.fields))
+        except ApiError as e:
+            assert (e.status, e.code) == (410, "request_id_closed"), e
+        else:
+            raise AssertionError(f"{life.request} was opened again")
+
+    def _gone(self, life):
+        """It failed: its request id may be known, and then its session is over."""
+        if life.session:
+            self._over(life)
+            life.closed = True
+            self._refused(life)
+
+    # ---- at the end
+
+    def verify(self, artifact):
+        """artifact(session, path) → bytes or None: what the store has."""
+        lives = [l for l in self.lives if l.session]
+        assert len({l.session for l in lives}) == len(lives)
+        for life in lives:
+            self._refused(life)
+            ran = self.ran(life)
+            assert len(ran) == len(set(ran)), f"{life.session}: something ran twice: {ran}"
+            assert set(life.answered) <= set(ran), f"{life.session}: {life.answered}, but {ran} ran"
+            assert set(ran) <= {*life.asked, life.cut}
+            if ran and not life.error:
+                kept = (artifact(life.session, "artifacts/ran") or b"").decode().split()
+                assert set(ran) <= set(kept) <= {*ran, life.cut}, f"{life.session}: {ran} ran, {kept} arrived"
+                assert artifact(life.session, "manifest.json"), f"{life.session} has no manifest"
+        return lives

@@ -1,0 +1,157 @@
+"""Strikes at moments that a seed draws: the very line of cleatd's log, and a little later."""
+
+import collections
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+import threading
+
+from cleat_harness import Cleatd
+
+WORDS = re.compile(r"(\S+?)=(\S+)")
+
+
+class Moment:
+    """When the `nth` line with these words appears, and `delay_ms` after it; words None: after the
+    delay alone. at_start: counted from the start of cleatd, else from when it answers."""
+
+    def __init__(self, words, nth=1, delay_ms=0.0, at_start=False):
+        self.words, self.nth, self.delay_ms, self.at_start = words, nth, delay_ms, at_start
+
+    def __repr__(self):
+        line = f"line {self.nth} with '{self.words}'" if self.words else "any time"
+        return f"{line} + {self.delay_ms:.1f} ms{' of the start' * self.at_start}"
+
+
+def state(kind, name):
+    return f"event={kind}.state .*to={name}( |$)"
+
+
+# What a kill may cut: each state's beginning, each step's end, and a start of cleatd itself.
+SETTLED = ([state("attempt", s) for s in ("STARTING", "REGISTERING", "CHECKING", "ROUTING", "STAGING", "LIVE",
+                                          "ENDING", "ENDED")]
+           + [state("session", s) for s in ("OPENING", "READY", "BUSY", "CLOSING", "CLOSED")]
+           + [f"event=cleanup.step .*step={s} result=ok" for s in ("upload", "deregister", "drain", "stop")]
+           + ["event=session.new", "event=input.staged", None])
+STARTING = ["event=cleatd.start", "event=container.adopted", state("session", "REROUTING"),
+            state("attempt", "ROUTING"), state("session", "READY"), "event=session.new", None]
+
+
+def draw_moments(rng, count):
+    """Each kind comes before any comes again; every fourth is in a start of cleatd."""
+    settled, starting, drawn = [], [state("session", "REROUTING")], []
+    for n in range(count):
+        at_start = n % 4 == 3
+        kinds, rest = (STARTING, starting) if at_start else (SETTLED, settled)
+        if not rest:
+            rest += rng.sample(kinds, len(kinds))
+        words = rest.pop()
+        delay = rng.choice([0, 0, rng.uniform(0, 3), rng.uniform(0, 40)]) if words else rng.uniform(0, 900)
+        nth = 1 if at_start else rng.randrange(1, 5)
+        drawn.append(Moment(words, nth, delay, at_start))
+    return drawn
+
+
+class Census:
+    """Which session is in which state, as the log says."""
+
+    def __init__(self):
+        self.sessions, self.attempts, self.seen = {}, {}, collections.Counter()
+
+    def read(self, line):
+        words = dict(WORDS.findall(line))
+        event, session = words.get("event"), words.get("session")
+        if event == "session.new":
+            self.sessions[session] = "QUEUED"
+        elif event == "session.state":
+            self.sessions[session] = words["to"]
+        elif event == "attempt.state":
+            self.attempts[session] = words["to"] if words["to"] != "ENDING" else "ENDING:"
+        elif event == "cleanup.step" and words["step"] not in self.attempts.get(session, words["step"]):
+            self.attempts[session] += f" {words['step']}"
+
+    def count(self):
+        """Adds what there is now to what was seen at other strikes."""
+        self.seen.update(self.sessions.values())
+        self.seen.update(f"{self.sessions[session]} {attempt}" for session, attempt in self.attempts.items()
+                         if self.sessions.get(session) in ("OPENING", "CLOSING"))
+
+
+class Watched(Cleatd):
+    """A cleatd whose log passes through a thread that sees each line when it is written."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.census, self.moment, self.action, self.struck = Census(), None, None, threading.Event()
+        self.left = 0
+
+    def _open_log(self):
+        reader, writer = os.pipe()
+        threading.Thread(target=self._copy, args=(reader,), daemon=True).start()
+        return os.fdopen(writer, "wb")
+
+    def _copy(self, reader):
+        with os.fdopen(reader, "rb") as lines, open(self.log_path, "ab", buffering=0) as log:
+            for line in lines:
+                log.write(line)
+                self._see(line.decode("utf-8", "replace"))
+
+    def _see(self, line):
+        moment = self.moment
+        self.census.read(line)
+        if moment and moment.words and re.search(moment.words, line):
+            self.left -= 1
+            if self.left == 0:
+                self._strike_after(moment.delay_ms, line)
+
+    def _strike_after(self, delay_ms, line=""):
+        self.moment = None
+        if delay_ms:
+            threading.Event().wait(delay_ms / 1000)
+        self.census.count()
+        self.action(line)
+        self.struck.set()
+
+    def aim(self, moment, action):
+        """action(line) at that moment; struck is set when it was."""
+        self.struck.clear()
+        self.left, self.action, self.moment = moment.nth, action, moment
+        if not moment.words:
+            threading.Thread(target=self._strike_after, args=(moment.delay_ms,), daemon=True).start()
+
+    def struck_within(self, seconds):
+        """False: the moment did not come, and now will not."""
+        if self.struck.wait(seconds):
+            return True
+        if self.moment is None:
+            return self.struck.wait(30)
+        self.moment = None
+        return False
+
+    def kill_at(self, moment, patience=5):
+        """Kills it at that moment, or when that has not come in time, and then says so: False."""
+        if moment.at_start:
+            self.aim(moment, lambda _: self.process.kill())
+            self.spawn()
+        else:
+            self.start()
+            self.aim(moment, lambda _: self.process.kill())
+        hit = self.struck_within(patience)
+        if not hit:
+            self.census.count()
+            self.process.kill()
+        self.process.wait()
+        self.check_journal()
+        return hit
+
+    def check_journal(self):
+        """What a crash left on disk is sound; a copy is read, the next start finds it untouched."""
+        with tempfile.TemporaryDirectory(dir=self.root) as copy:
+            for path in (self.root / "state").glob("journal.db*"):
+                if not path.name.endswith("-shm"):
+                    shutil.copy(path, copy)
+            connection = sqlite3.connect(f"{copy}/journal.db")
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            connection.close()
