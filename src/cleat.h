@@ -106,6 +106,20 @@ struct cleat_call *cleat_execute(struct cleat *, const char *tenant, const char 
  */
 struct cleat_call *cleat_close(struct cleat *, const char *tenant, const char *session,
                                cleat_done_fn *, void *arg);
+/* Takes no new sessions any more, of one tenant or (NULL) of all, and fails those that wait in
+ * the queue: error `draining`. Those that are open go on, or with now are closed. It lasts,
+ * also over a restart, until cleat_undrain with the same tenant. Done when that is committed;
+ * the document is that of cleat_draining. */
+struct cleat_call *cleat_drain(struct cleat *, const char *tenant, bool now, cleat_done_fn *,
+                               void *arg);
+struct cleat_call *cleat_undrain(struct cleat *, const char *tenant, cleat_done_fn *,
+                                 void *arg);
+/* {"all","sessions","queued","tenants":{NAME:{"sessions","queued"}}}: who is drained, and how
+ * many of their sessions are not over. free() it. */
+char *cleat_draining(struct cleat *);
+/* Before cleat_free, to leave nothing: takes no new sessions, closes all that are open and
+ * calls done when the last cleanup has ended. The next start takes sessions again. */
+void cleat_close_all(struct cleat *, void (*done)(void *arg), void *arg);
 /* Pushes the idle deadline out, as an execution does. */
 struct cleat_call *cleat_keepalive(struct cleat *, const char *tenant, const char *session,
                                    cleat_done_fn *, void *arg);

@@ -18,6 +18,7 @@ static const struct {
     [ERR_BLOCKED] = {"request_id_closed", 410, false},
     [ERR_TOO_LARGE] = {"too_large", 413, false},
     [ERR_FULL] = {"full", 429, true},
+    [ERR_DRAINING] = {"draining", 503, true},
     [ERR_QUEUE_TIMEOUT] = {"queue_timeout", 503, true},
     [ERR_CREATE_TIMEOUT] = {"create_timeout", 504, true},
     [ERR_WAIT_TIMEOUT] = {"wait_timeout", 504, true},

@@ -16,6 +16,7 @@ enum error_code {
     ERR_BLOCKED,   /* request_id_closed 410: this request id was cleaned up */
     ERR_TOO_LARGE, /* too_large 413 */
     ERR_FULL,      /* full 429, retryable */
+    ERR_DRAINING,  /* draining 503, retryable: no new sessions for now */
     /* how a session can fail */
     ERR_QUEUE_TIMEOUT,  /* queue_timeout 503, retryable */
     ERR_CREATE_TIMEOUT, /* create_timeout 504, retryable */

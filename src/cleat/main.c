@@ -28,6 +28,8 @@ static const struct command commands[] = {
     {"wait", "[--closed] [--timeout S] ID…", "wait until sessions are ready, or closed",
      cmd_wait},
     {"kill", "[--wait] [--timeout S] --all | ID…", "close sessions", cmd_kill},
+    {"drain", "[--now] [--tenant T] [--no-wait] [--timeout S] | --end [--tenant T]",
+     "take no new sessions and wait until none is left", cmd_drain},
     {"status", "", "counters of cleatd", cmd_status},
     {"isolation", "", "who holds which address and which connections", cmd_isolation},
     {"timeline", "[--svg FILE] [ID…]", "draw the phases of sessions", cmd_timeline},

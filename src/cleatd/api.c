@@ -182,6 +182,46 @@ static void get_route(struct exchange *x)
     exchange_answer_owned(x, cleat_route(x->cleat, OPERATOR, x->session));
 }
 
+/* ---- drain ---- */
+
+/* False: the exchange is refused. tenant is borrowed from *body, which may be NULL. */
+static bool read_drain(struct exchange *x, json_t **body, const char **tenant, bool *now)
+{
+    size_t len;
+    const char *text = server_body(x->request, &len);
+    *body = len ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : json_object();
+    const json_t *name = json_object_get(*body, "tenant"),
+                 *at_once = json_object_get(*body, "now");
+    *tenant = json_string_value(name);
+    *now = json_is_true(at_once);
+    bool fine = json_is_object(*body) && (!name || (*tenant && **tenant)) &&
+                (!at_once || json_is_boolean(at_once)) &&
+                json_object_size(*body) == (size_t)(name != NULL) + (size_t)(at_once != NULL);
+    if (!fine)
+        exchange_refuse(x, ERR_INVALID, 0, "a drain is {\"tenant\": NAME, \"now\": BOOLEAN}");
+    return fine;
+}
+
+static void post_drain(struct exchange *x)
+{
+    json_t *body;
+    const char *tenant;
+    bool now;
+    if (read_drain(x, &body, &tenant, &now))
+        x->call = cleat_drain(x->cleat, tenant, now, on_document, x);
+    json_decref(body);
+}
+
+static void delete_drain(struct exchange *x)
+{
+    x->call = cleat_undrain(x->cleat, server_query(x->request, "tenant"), on_document, x);
+}
+
+static void get_drain(struct exchange *x)
+{
+    exchange_answer_owned(x, cleat_draining(x->cleat));
+}
+
 static void get_status(struct exchange *x)
 {
     exchange_answer_owned(x, cleat_status(x->cleat));
@@ -223,6 +263,9 @@ static const struct route {
     {"POST", "/v1/sessions/*/execute", post_execute, true},
     {"POST", "/v1/sessions/*/keepalive", post_keepalive, false},
     {"GET", "/v1/sessions/*/route", get_route, false},
+    {"GET", "/v1/drain", get_drain, false},
+    {"POST", "/v1/drain", post_drain, true},
+    {"DELETE", "/v1/drain", delete_drain, false},
     {"GET", "/v1/status", get_status, false},
     {"GET", "/v1/isolation", get_isolation, false},
     {"GET", "/healthz", get_healthz, false},

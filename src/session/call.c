@@ -8,6 +8,7 @@
 #include "session/call.h"
 #include "session/config.h"
 #include "session/document.h"
+#include "session/drain.h"
 #include "session/execution.h"
 #include "session/input.h"
 #include "session/request.h"
@@ -19,6 +20,7 @@ enum call_kind {
     CALL_CLOSED,
     CALL_CLOSE,
     CALL_EXECUTE,
+    CALL_DRAIN,
     CALL_ANSWERED
 };
 
@@ -275,8 +277,10 @@ static enum error_code check_input(const struct cleat *core, const struct create
 }
 
 /* Whether another session can be taken. */
-static enum error_code check_room(struct cleat *core, struct error *e)
+static enum error_code check_room(struct cleat *core, const char *tenant, struct error *e)
 {
+    if (drain_covers(core, tenant, e))
+        return e->code;
     if (core->store_failing)
         return error_set(e, ERR_STORE, "the journal cannot be written");
     if (core->closed >= (uint64_t)core->settings->max_closed)
@@ -304,7 +308,7 @@ struct cleat_call *cleat_create(struct cleat *core, const char *tenant, const ch
         error_set(&e, ERR_CONFLICT, "this request id has a session with other parameters");
     else if (!s && check_input(core, &r, &e) == ERR_NONE &&
              check_tenant(core, &r, &e) == ERR_NONE)
-        check_room(core, &e);
+        check_room(core, r.tenant, &e);
     if (e.code != ERR_NONE) {
         call = refuse(core, &e, s != NULL, NULL, done, arg);
     } else {
@@ -403,6 +407,54 @@ struct cleat_call *cleat_keepalive(struct cleat *core, const char *tenant, const
     call_finish(call, NULL, NULL, document_of(call));
     session_wake(s);
     return call;
+}
+
+/* ---- drain ---- */
+
+void calls_answer_drains(struct cleat *core, const struct error *e)
+{
+    struct cleat_call *call, *next;
+    for (call = TAILQ_FIRST(&core->free_calls); call; call = next) {
+        next = TAILQ_NEXT(call, entry);
+        if (call->kind != CALL_DRAIN)
+            continue;
+        if (e)
+            call_finish(call, e, NULL, NULL);
+        else if (drain_durable(core))
+            call_finish(call, NULL, NULL, drain_document(core));
+    }
+}
+
+/* Its answer comes with the commit. */
+static struct cleat_call *drain_call(struct cleat *core, cleat_done_fn *done, void *arg)
+{
+    struct error e;
+    struct cleat_call *call = call_new(core, NULL, CALL_DRAIN, done, arg);
+    if (core->store_failing) {
+        error_set(&e, ERR_STORE,
+                  "in effect, but the journal cannot be written; it is tried again");
+        call_finish(call, &e, NULL, NULL);
+    }
+    return call;
+}
+
+struct cleat_call *cleat_drain(struct cleat *core, const char *tenant, bool now,
+                               cleat_done_fn *done, void *arg)
+{
+    drain_begin(core, tenant, now);
+    return drain_call(core, done, arg);
+}
+
+struct cleat_call *cleat_undrain(struct cleat *core, const char *tenant, cleat_done_fn *done,
+                                 void *arg)
+{
+    drain_end(core, tenant);
+    return drain_call(core, done, arg);
+}
+
+char *cleat_draining(struct cleat *core)
+{
+    return drain_document(core);
 }
 
 /* The coordinator ends: answers that were not delivered never are. */

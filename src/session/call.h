@@ -6,6 +6,8 @@
 
 void calls_answer(struct session *);                     /* every call whose condition holds */
 void calls_fail(struct session *, const struct error *); /* all of them: there is no session */
+/* Of cleat_drain and its end: e NULL: when they are durable; else e is the answer. */
+void calls_answer_drains(struct cleat *, const struct error *e);
 void calls_forget(struct session *);       /* the coordinator ends: no callbacks */
 void calls_forget_answers(struct cleat *); /* of answers that were not delivered yet */
 /* e NULL: document (owned) is the answer. ran: of an execution, else NULL. */

@@ -9,8 +9,10 @@
 #include "loop/child.h"
 #include "session/call.h"
 #include "session/config.h"
+#include "session/drain.h"
 #include "session/drivers.h"
 #include "session/journal.h"
+#include "session/notes.h"
 #include "session/recovery.h"
 #include "session/session.h"
 #include "session/sweep.h"
@@ -272,6 +274,7 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     TAILQ_INIT(&core->queue);
     TAILQ_INIT(&core->journal);
     TAILQ_INIT(&core->commits);
+    TAILQ_INIT(&core->notes);
     TAILQ_INIT(&core->orphans);
     TAILQ_INIT(&core->free_calls);
     timer_init(&core->commit_retry, core->loop, retry_commit, core);
@@ -296,6 +299,7 @@ struct cleat *cleat_new(struct event_base *base, struct cleat_config *config, ch
         cleat_free(core);
         return NULL;
     }
+    drain_load(core);
     recovery_start(core);
     timer_arm(&core->purge, PURGE_EVERY_MS);
     return core;
@@ -329,6 +333,8 @@ void cleat_free(struct cleat *core)
     if (core->store)
         core->store_ops->close(core->store);
     journal_forget(core);
+    notes_free(core);
+    drain_free(core);
     aws_free(core->aws);
     http_client_free(core->client);
     loop_free(core->loop);

@@ -310,6 +310,16 @@ struct group {
     struct breaker breakers[DRIVER_CALLS];
 };
 
+/* Who gets no new sessions. */
+struct drain {
+    bool all;
+    json_t *tenants; /* object: a member for each */
+    struct task task;
+    void (*closed)(void *arg); /* not NULL: all are being closed, this one waits for the end */
+    void *arg;
+    bool told; /* it was called */
+};
+
 struct counters {
     uint64_t launches, launch_failures, misroutes, commits, uploads_confirmed, uploads_lost,
         uploads_skipped;
@@ -342,6 +352,8 @@ struct cleat {
 
     TAILQ_HEAD(, session) journal; /* with changes of this turn */
     TAILQ_HEAD(, commit) commits;  /* in flight */
+    TAILQ_HEAD(, note) notes;
+    struct drain drain;
     uint64_t commit_sent, commit_durable;
     struct timer commit_retry, purge;
     TAILQ_HEAD(, orphan) orphans;

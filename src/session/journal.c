@@ -6,7 +6,9 @@
 #include "base/mem.h"
 #include "session/attempt.h"
 #include "session/call.h"
+#include "session/drain.h"
 #include "session/journal.h"
+#include "session/notes.h"
 #include "session/record.h"
 #include "session/session.h"
 
@@ -41,6 +43,11 @@ static void add_change(struct changes *c, enum store_kind kind, const char *key,
         c->list = mem_grow(c->list, c->capacity * sizeof(*c->list));
     }
     c->list[c->count++] = (struct store_change){.kind = kind, .key = key, .row = row};
+}
+
+static void add_note(void *changes, const char *key, const char *row)
+{
+    add_change(changes, STORE_META, key, row ? mem_strdup(row) : NULL);
 }
 
 static void release_changes(struct changes *c)
@@ -128,6 +135,7 @@ static void committed(void *arg, const struct error *e)
         log_error("journal.failed", KV("error", e->message));
         core->store_failing = true;
         forget_unstored(core, e);
+        notes_again(core, c->number);
         timer_arm(&core->commit_retry, COMMIT_RETRY_MS);
     } else {
         core->commit_durable = c->number;
@@ -143,6 +151,8 @@ static void committed(void *arg, const struct error *e)
         s->stored = true;
         session_wake(s);
     }
+    calls_answer_drains(core, e && e->code != ERR_NONE ? e : NULL);
+    drain_consider(core);
     commit_free(c);
 }
 
@@ -158,7 +168,7 @@ void journal_turn_end(void *arg)
     struct changes changes = {0};
     struct session *s;
     size_t count = 0;
-    if (core->store_failing || TAILQ_EMPTY(&core->journal))
+    if (core->store_failing || (TAILQ_EMPTY(&core->journal) && !notes_are_dirty(core)))
         return;
     TAILQ_FOREACH (s, &core->journal, journal_entry)
         count++;
@@ -170,6 +180,7 @@ void journal_turn_end(void *arg)
         mem_copy_string(c->sessions[c->count++], ID_SIZE, s->id);
         add_session(&changes, s, c->number);
     }
+    notes_commit(core, c->number, add_note, &changes);
     send(core, &changes, c);
     release_changes(&changes);
 }
@@ -209,6 +220,12 @@ static void load_attempt(void *arg, const char *key, const char *row)
         note_bad(l, key, &e);
 }
 
+static void load_note(void *arg, const char *key, const char *row)
+{
+    struct loading *l = arg;
+    note_from_row(l->core, key, row);
+}
+
 bool journal_load(struct cleat *core, struct error *e)
 {
     struct loading l = {.core = core};
@@ -216,6 +233,8 @@ bool journal_load(struct cleat *core, struct error *e)
     core->store_ops->load(core->store, STORE_SESSION, load_session, &l, e);
     if (e->code == ERR_NONE)
         core->store_ops->load(core->store, STORE_ATTEMPT, load_attempt, &l, e);
+    if (e->code == ERR_NONE)
+        core->store_ops->load(core->store, STORE_META, load_note, &l, e);
     if (e->code == ERR_NONE)
         *e = l.first;
     core->journal_was_empty = l.rows == 0;

@@ -7,6 +7,7 @@
 #include "session/attempt.h"
 #include "session/call.h"
 #include "session/cleanup.h"
+#include "session/drain.h"
 #include "session/execution.h"
 #include "session/gate.h"
 #include "session/grants.h"
@@ -225,6 +226,11 @@ static bool past(struct session *s, int64_t deadline, enum error_code code,
 static void queued(struct session *s)
 {
     struct cleat *core = s->core;
+    struct error e;
+    if (drain_covers(core, s->context.tenant, &e)) {
+        session_close(s, "drained", &e);
+        return;
+    }
     if (past(s, s->created + core->settings->queue_timeout_s * 1000, ERR_QUEUE_TIMEOUT,
              "queue_timeout", "no place became free in time"))
         return;
@@ -366,4 +372,5 @@ void session_run(void *arg)
     else
         timer_stop(&s->timer);
     calls_answer(s);
+    drain_consider(s->core);
 }
