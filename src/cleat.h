@@ -49,10 +49,12 @@ bool cleat_config_set(struct cleat_config *, const char *class_name, const char 
                       const char *value, char *why, size_t size);
 /* Checks what one option alone cannot show (a class with `haproxy` names its sockets, …). */
 bool cleat_config_check(const struct cleat_config *, char *why, size_t size);
-/* Calls fn for every option there is. section: "" or "class"; type: "integer", "boolean",
- * "choice", "string", "list"; range and fallback (the default) as text. */
+/* Calls fn for every option there is. live: cleat_reload takes it over. section: "" or "class";
+ * type: "integer", "boolean", "choice", "string", "list"; range and fallback (the default) as
+ * text. */
 typedef void cleat_option_fn(void *arg, const char *section, const char *key, const char *type,
-                             const char *range, const char *fallback, const char *help);
+                             const char *range, const char *fallback, bool live,
+                             const char *help);
 void cleat_config_options(cleat_option_fn *fn, void *arg);
 
 /* Reads what the configuration names at its engines (an AWS account: target groups, load
@@ -79,6 +81,15 @@ const char *cleat_version(void);
  * wrong. */
 struct cleat *cleat_new(struct event_base *base, struct cleat_config *config, char *why,
                         size_t size);
+/* Takes over from config, while sessions run, the options that may change then (cleatd.conf(5)
+ * says which); no session notices. changed is called for each option that differs, before this
+ * returns: live, and it holds from now on, or it needs a restart. key NULL: the whole class;
+ * from NULL: it is new, to NULL: it is gone. config is taken over, also on failure: false, why
+ * says what is wrong, and nothing changed. */
+typedef void cleat_change_fn(void *arg, const char *class_name, const char *key,
+                             const char *from, const char *to, bool live);
+bool cleat_reload(struct cleat *, struct cleat_config *config, cleat_change_fn *changed,
+                  void *arg, char *why, size_t size);
 /* Leaves containers and sessions to the next start. Calls under way never call back. Not from
  * within a callback of this library. */
 void cleat_free(struct cleat *);

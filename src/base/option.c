@@ -255,6 +255,19 @@ void option_release(const struct option *table, void *target)
     }
 }
 
+void option_swap(const struct option *o, void *a, void *b)
+{
+    static const size_t sizes[] = {[OPTION_INT] = sizeof(int64_t),
+                                   [OPTION_BOOL] = sizeof(bool),
+                                   [OPTION_CHOICE] = sizeof(int),
+                                   [OPTION_STRING] = sizeof(char *),
+                                   [OPTION_LIST] = sizeof(char **)};
+    char kept[sizeof(int64_t)];
+    memcpy(kept, field(o, a), sizes[o->type]);
+    memcpy(field(o, a), field(o, b), sizes[o->type]);
+    memcpy(field(o, b), kept, sizes[o->type]);
+}
+
 static char *list_text(char *const *list)
 {
     struct buf text = {0};

@@ -25,6 +25,7 @@ struct option {
     const char *fallback; /* default, as text; NULL: zero, NULL or the empty list */
     const char *help;     /* one or two sentences */
     size_t offset;        /* of the field in the struct that the table describes */
+    bool live; /* may change while its owner runs: nobody keeps a pointer to the field's text */
 };
 
 /* Tables end with a NULL key. target is the struct; its strings are owned by it. */
@@ -32,6 +33,7 @@ void option_defaults(const struct option *table, void *target);
 enum error_code option_set(const struct option *table, void *target, const char *key,
                            const char *value,
                            struct error *e); /* ERR_CONFIG, says what is allowed */
+void option_swap(const struct option *o, void *a, void *b); /* the values of two structs */
 void option_release(const struct option *table, void *target);
 const struct option *option_find(const struct option *table, const char *key);
 char *option_range(const struct option *o); /* "1..3600", "auto | bwrap | none"; free() */

@@ -44,7 +44,25 @@ static const struct option settings_options[] = {
      .choices = "error|warning|info|debug",
      .fallback = "info",
      .help = "The least important lines that are still written.",
+     .live = true,
      .offset = FIELD(log_level)},
+    {.key = "on_sigterm",
+     .type = OPTION_CHOICE,
+     .choices = "leave|drain",
+     .fallback = "leave",
+     .help = "What SIGTERM and SIGINT do. leave: end at once; containers and sessions stay for "
+             "the next start. drain: close all sessions first; a second signal ends at once.",
+     .offset = FIELD(on_sigterm),
+     .live = true},
+    {.key = "drain_timeout_s",
+     .type = OPTION_INT,
+     .min = 1,
+     .max = 86400,
+     .fallback = "300",
+     .help = "Longest time that a signal to end waits for the sessions to close; what is left "
+             "then stays for the next start.",
+     .offset = FIELD(drain_timeout_s),
+     .live = true},
     {.key = "max_connections",
      .type = OPTION_INT,
      .min = 4,
@@ -247,9 +265,9 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 }
 
 static void add_option(void *arg, const char *section, const char *key, const char *type,
-                       const char *range, const char *fallback, const char *help)
+                       const char *range, const char *fallback, bool live, const char *help)
 {
-    (void)arg, (void)range, (void)help;
+    (void)arg, (void)range, (void)live, (void)help;
     cfg_opt_t text = CFG_STR(mem_strdup(key), NULL, CFGF_NODEFAULT);
     cfg_opt_t **opts = section[0] ? &reading.class : &reading.root;
     size_t *count = section[0] ? &reading.class_count : &reading.root_count;
@@ -275,7 +293,7 @@ static void reading_start(struct configuration *c, const char *path)
 {
     reading = (struct reading){.target = c, .path = path};
     for (const struct option *o = settings_options; o->key; o++)
-        add_option(NULL, "", o->key, "string", "", "", "");
+        add_option(NULL, "", o->key, "string", "", "", false, "");
     cleat_config_options(add_option, NULL);
     end_options(&reading.class, reading.class_count);
     cfg_opt_t section =
@@ -401,13 +419,30 @@ char *configuration_finish(struct configuration *c)
     return line ? mem_printf("%s:%d: %s", c->file, line, why) : mem_strdup(why);
 }
 
+/* ---- another configuration ---- */
+
+void config_take_live(struct configuration *c, struct configuration *given,
+                      cleat_change_fn *changed, void *arg)
+{
+    for (const struct option *o = settings_options; o->key; o++) {
+        char *from = option_value(o, &c->own), *to = option_value(o, &given->own);
+        if (strcmp(from, to) != 0)
+            changed(arg, NULL, o->key, from, to, o->live);
+        if (o->live)
+            option_swap(o, &c->own, &given->own);
+        free(from);
+        free(to);
+    }
+}
+
 /* ---- the table ---- */
 
 static void print_option(void *arg, const char *section, const char *key, const char *type,
-                         const char *range, const char *fallback, const char *help)
+                         const char *range, const char *fallback, bool live, const char *help)
 {
     (void)arg;
-    printf("%s\t%s\t%s\t%s\t%s\t%s\n", section, key, type, range, fallback, help);
+    printf("%s\t%s\t%s\t%s\t%s\t%s\t%s\n", section, key, type, range, fallback,
+           live ? "live" : "restart", help);
 }
 
 void config_print_options(void)
@@ -415,7 +450,7 @@ void config_print_options(void)
     static const char *const types[] = {"integer", "boolean", "choice", "string", "list"};
     for (const struct option *o = settings_options; o->key; o++) {
         char *range = option_range(o);
-        print_option(NULL, "", o->key, types[o->type], range, o->fallback, o->help);
+        print_option(NULL, "", o->key, types[o->type], range, o->fallback, o->live, o->help);
         free(range);
     }
     cleat_config_options(print_option, NULL);

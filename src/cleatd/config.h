@@ -9,13 +9,15 @@
 #include "cleat.h"
 
 enum { LOG_TO_STDERR, LOG_TO_SYSLOG };
+enum { SIGTERM_LEAVES, SIGTERM_DRAINS };
 enum { SOCKET_MODE_0600, SOCKET_MODE_0660, SOCKET_MODE_0666 };
 
 struct settings {
     char *socket; /* never "" after settings_finish */
     int socket_mode;
     int log, log_level; /* log_level is an enum log_level */
-    int64_t max_connections, max_body_kb;
+    int on_sigterm;
+    int64_t drain_timeout_s, max_connections, max_body_kb;
 };
 
 /* Where the file set an option: a problem of the whole names the line all the same. */
@@ -47,7 +49,12 @@ bool config_set(struct configuration *, const char *key, const char *value, char
 /* Fills the paths that nobody gave, then checks the whole. message as for config_read. */
 char *configuration_finish(struct configuration *);
 
-/* Every option on a line: section, key, type, range, default and help, separated by tabs. */
+/* Takes over cleatd's own options that may change while it runs, and tells every difference. */
+void config_take_live(struct configuration *, struct configuration *given,
+                      cleat_change_fn *changed, void *arg);
+
+/* Every option on a line: section, key, type, range, default, live or restart, and help,
+ * separated by tabs. */
 void config_print_options(void);
 
 #endif

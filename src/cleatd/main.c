@@ -1,26 +1,20 @@
 #include <getopt.h>
-#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "cleat.h"
-#include "cleatd/api.h"
 #include "cleatd/config.h"
-#include "loop/child.h"
+#include "cleatd/service.h"
 #include "loop/loop.h"
 
 #define DEFAULT_FILE CLEAT_SYSCONFDIR "/cleatd.conf"
-#define MAX_HEAD (32 * 1024)
-#define IDLE_TIMEOUT_MS (60 * 1000)
 
 enum { EXIT_USAGE = 2 };
 
@@ -85,34 +79,30 @@ static struct command_line read_command_line(int argc, char **argv)
     return c;
 }
 
-static bool override(struct configuration *c, const char *option, const char *key,
-                     const char *value)
+static char * override(struct configuration *c, const char *option, const char *key,
+                       const char *value)
 {
     char why[512];
     if (!value || config_set(c, key, value, why, sizeof why))
-        return true;
-    fprintf(stderr, "cleatd: %s: %s\n", option, why);
-    return false;
+        return NULL;
+    return mem_printf("%s: %s", option, why);
 }
 
-/* The file first, then the command line, then what is still open. */
-static bool configure(struct configuration *c, const struct command_line *line)
+/* The file first, then the command line, then what is still open. NULL, or what is wrong. */
+static char *configure(void *command_line, struct configuration *c)
 {
+    const struct command_line *line = command_line;
     const char *file = line->file;
     if (!file && access(DEFAULT_FILE, F_OK) == 0)
         file = DEFAULT_FILE;
     char *message = file ? config_read(c, file) : NULL;
-    if (!message) {
-        if (!override(c, "--socket", "socket", line->socket) ||
-            !override(c, "--state-dir", "state_dir", line->state_dir) ||
-            !override(c, "--log-level", "log_level", line->log_level))
-            return false;
-        message = configuration_finish(c);
-    }
-    if (message)
-        fprintf(stderr, "cleatd: %s\n", message);
-    free(message);
-    return !message;
+    if (!message)
+        message = override(c, "--socket", "socket", line->socket);
+    if (!message)
+        message = override(c, "--state-dir", "state_dir", line->state_dir);
+    if (!message)
+        message = override(c, "--log-level", "log_level", line->log_level);
+    return message ? message : configuration_finish(c);
 }
 
 /* ---- log ---- */
@@ -129,76 +119,16 @@ static void own_to_syslog(void *arg, enum log_level level, const char *line)
     to_syslog(arg, (int)level, line);
 }
 
-static void start_log(const struct settings *s)
+static void start_log(void *arg, const struct configuration *c)
 {
+    const struct settings *s = &c->own;
+    (void)arg;
     bool use_syslog = s->log == LOG_TO_SYSLOG;
     if (use_syslog)
         openlog("cleatd", LOG_PID, LOG_DAEMON);
     log_set_level((enum log_level)s->log_level);
     log_set_sink(use_syslog ? own_to_syslog : NULL, NULL);
     cleat_set_log(use_syslog ? to_syslog : NULL, NULL, s->log_level);
-}
-
-/* ---- socket ---- */
-
-static bool somebody_listens(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    mem_copy_string(address.sun_path, sizeof address.sun_path, path);
-    bool answered = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
-    if (fd >= 0)
-        close(fd);
-    return answered;
-}
-
-/* root's directory must let the socket's group through; a user's is nobody else's business. */
-static bool make_socket_directory(const char *path, struct error *e)
-{
-    char *copy = mem_strdup(path);
-    bool fine = dir_make(dirname(copy), geteuid() == 0 ? 0755 : 0700, e) == ERR_NONE;
-    free(copy);
-    return fine;
-}
-
-static struct api *listen_for_clients(struct loop *loop, struct cleat *cleat,
-                                      const struct settings *s)
-{
-    static const mode_t modes[] = {0600, 0660, 0666};
-    struct server_options options = {
-        .unix_path = s->socket,
-        .unix_mode = modes[s->socket_mode],
-        .max_head = MAX_HEAD,
-        .max_body = (size_t)s->max_body_kb * 1024,
-        .idle_timeout_ms = IDLE_TIMEOUT_MS,
-        .max_connections = (unsigned)s->max_connections,
-    };
-    struct error e = {0};
-    struct api *api = NULL;
-    if (make_socket_directory(s->socket, &e))
-        api = api_new(loop, cleat, &options, &e);
-    if (!api)
-        fprintf(stderr, "cleatd: %s: %s\n", s->socket, e.message);
-    return api;
-}
-
-/* ---- run ---- */
-
-static void on_stop(void *arg)
-{
-    loop_stop(arg);
-}
-
-static void run(struct loop *loop, const struct configuration *c)
-{
-    struct signal_watch *term = signal_watch_new(loop, SIGTERM, on_stop, loop);
-    struct signal_watch *interrupt = signal_watch_new(loop, SIGINT, on_stop, loop);
-    log_info("cleatd.start", KV("version", cleat_version()), KV("socket", c->own.socket),
-             KV("state_dir", c->state_dir));
-    loop_run(loop);
-    log_info("cleatd.stop", KV("containers", "left running for the next start"));
-    signal_watch_free(term);
-    signal_watch_free(interrupt);
 }
 
 /* ---- the account ---- */
@@ -241,31 +171,6 @@ static int examine(const struct configuration *c)
     return look.errors ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* The coordinator comes before the socket: its lock on the state directory is what keeps a
- * second cleatd away from the first one's socket. */
-static int serve(struct configuration *c)
-{
-    char why[512];
-    if (somebody_listens(c->own.socket)) {
-        fprintf(stderr, "cleatd: %s: another server listens there\n", c->own.socket);
-        return EXIT_FAILURE;
-    }
-    struct loop *loop = loop_new(NULL);
-    struct cleat *cleat = cleat_new(loop_base(loop), c->coordinator, why, sizeof why);
-    c->coordinator = NULL; /* taken over */
-    struct api *api = cleat ? listen_for_clients(loop, cleat, &c->own) : NULL;
-    if (!cleat)
-        fprintf(stderr, "cleatd: %s\n", why);
-    if (api) {
-        run(loop, c);
-        api_free(api);
-    }
-    if (cleat)
-        cleat_free(cleat);
-    loop_free(loop);
-    return api ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
 /* The master key is in memory: no core file of it, no debugger of the same user. */
 static void keep_secrets(void)
 {
@@ -276,20 +181,22 @@ static void keep_secrets(void)
 int main(int argc, char **argv)
 {
     struct command_line line = read_command_line(argc, argv);
+    struct service_hooks hooks = {.reread = configure, .reloaded = start_log, .arg = &line};
     struct configuration c;
     int status = EXIT_FAILURE;
     signal(SIGPIPE, SIG_IGN);
     keep_secrets();
     configuration_init(&c);
-    if (configure(&c, &line)) {
-        status = EXIT_SUCCESS;
-        if (line.check) {
-            status = examine(&c);
-        } else {
-            start_log(&c.own);
-            status = serve(&c);
-        }
+    char *message = configure(&line, &c);
+    if (message) {
+        fprintf(stderr, "cleatd: %s\n", message);
+    } else if (line.check) {
+        status = examine(&c);
+    } else {
+        start_log(NULL, &c);
+        status = service_run(&c, &hooks);
     }
+    free(message);
     configuration_release(&c);
     return status;
 }

@@ -6,6 +6,12 @@
         .key = #field, .type = OPTION_INT, .min = (low), .max = (high), .fallback = (value),   \
         .help = (text), AT(field)                                                              \
     }
+/* One that may change while sessions run. */
+#define LIVE_INT(field, low, high, value, text)                                                \
+    {                                                                                          \
+        .key = #field, .type = OPTION_INT, .min = (low), .max = (high), .fallback = (value),   \
+        .help = (text), .live = true, AT(field)                                                \
+    }
 #define CHOICE(field, words, value, text)                                                      \
     {                                                                                          \
         .key = #field, .type = OPTION_CHOICE, .choices = (words), .fallback = (value),         \
@@ -15,6 +21,16 @@
     {                                                                                          \
         .key = #field, .type = OPTION_STRING, .max = (longest), .fallback = (value),           \
         .help = (text), AT(field)                                                              \
+    }
+#define LIVE_STRING(field, longest, value, text)                                               \
+    {                                                                                          \
+        .key = #field, .type = OPTION_STRING, .max = (longest), .fallback = (value),           \
+        .help = (text), .live = true, AT(field)                                                \
+    }
+#define LIVE_LIST(field, value, text)                                                          \
+    {                                                                                          \
+        .key = #field, .type = OPTION_LIST, .fallback = (value), .help = (text), .live = true, \
+        AT(field)                                                                              \
     }
 #define LIST(field, value, text)                                                               \
     {                                                                                          \
@@ -37,7 +53,7 @@ const struct option class_options[] = {
     CHOICE(direct_path, "auto|never", "auto",
            "Whether a container's own address may be used to finish a session without the "
            "balancer. auto: where it has answered there with a proof."),
-    STRING(
+    LIVE_STRING(
         command, 4096, "",
         "Program, and after blanks its arguments, that is the container. Empty: the installed "
         "cleat-executor; with runtime docker what the image starts."),
@@ -49,10 +65,11 @@ const struct option class_options[] = {
            "ARN of a role that may use the whole of artifacts in S3. cleat assumes it for each "
            "session, narrowed to that session's prefix, and hands the credentials to its "
            "container. Empty: containers have credentials of their own (a task role)."),
-    LIST(input_sources, "",
-         "Where the input of sessions may come from: TENANT=URL, the URL file:///directory or "
-         "s3://bucket/prefix. Tenant * is any; {tenant} in the URL stands for the tenant's "
-         "name."),
+    LIVE_LIST(
+        input_sources, "",
+        "Where the input of sessions may come from: TENANT=URL, the URL file:///directory or "
+        "s3://bucket/prefix. Tenant * is any; {tenant} in the URL stands for the tenant's "
+        "name."),
     STRING(input_path, 1024, "/workspace/input", "Where input is put in the container."),
 
     STRING(
@@ -65,21 +82,23 @@ const struct option class_options[] = {
            "network namespaces. auto: bwrap where it works. none isolates nothing."),
     CHOICE(network, "none|host", "none",
            "Network of user code inside bwrap: none at all, or that of the host."),
-    INT(memory_mb, 0, 1048576, "0",
+    LIVE_INT(
+        memory_mb, 0, 1048576, "0",
         "Address space that each process of user code may use, in MiB; with runtime docker the "
         "memory of the whole container. 0: no limit."),
-    INT(cpu_s, 0, 31536000, "0",
-        "CPU time that each process of user code may use, in seconds. 0: no limit."),
-    INT(open_files, 0, 1048576, "0",
-        "Files that each process of user code may have open. 0: no limit."),
-    INT(file_size_mb, 0, 1048576, "4096",
-        "Largest file that user code may write, in MiB. 0: no limit."),
-    INT(processes, 0, 4194304, "0",
+    LIVE_INT(cpu_s, 0, 31536000, "0",
+             "CPU time that each process of user code may use, in seconds. 0: no limit."),
+    LIVE_INT(open_files, 0, 1048576, "0",
+             "Files that each process of user code may have open. 0: no limit."),
+    LIVE_INT(file_size_mb, 0, 1048576, "4096",
+             "Largest file that user code may write, in MiB. 0: no limit."),
+    LIVE_INT(
+        processes, 0, 4194304, "0",
         "Processes that the user id of the user code may have; with runtime docker those of "
         "the "
         "whole container, the executor's included. 0: no limit."),
-    INT(stop_grace_s, 0, 600, "10",
-        "Seconds between SIGTERM and SIGKILL when a container is stopped."),
+    LIVE_INT(stop_grace_s, 0, 600, "10",
+             "Seconds between SIGTERM and SIGKILL when a container is stopped."),
 
     STRING(ecs_cluster, 2048, "default", "Name or ARN of the ECS cluster."),
     STRING(ecs_task, 4096, "",
@@ -106,9 +125,10 @@ const struct option class_options[] = {
     STRING(docker_socket, 107, "/var/run/docker.sock",
            "Unix socket of the Docker Engine API; Podman's works as well. Who can write to it "
            "is root on its machine."),
-    STRING(image, 512, "",
-           "Image of containers of runtime docker, as docker pull takes it. It is pulled when "
-           "it is missing."),
+    LIVE_STRING(
+        image, 512, "",
+        "Image of containers of runtime docker, as docker pull takes it. It is pulled when "
+        "it is missing."),
     STRING(docker_user, 64, "",
            "User of the container, as UID or UID:GID in numbers. Empty: the executor runs as "
            "root with the "
@@ -116,11 +136,13 @@ const struct option class_options[] = {
     STRING(
         docker_network, 128, "bridge",
         "Network of the container; user code has it as well. It must allow published ports."),
-    INT(docker_tmpfs_mb, 0, 1048576, "0",
+    LIVE_INT(
+        docker_tmpfs_mb, 0, 1048576, "0",
         "Size of a workspace in memory, in MiB; what an unconfirmed upload left there ends "
         "with "
         "the container. 0: the workspace is a volume, which is kept in that case."),
-    INT(cpu_milli, 0, 1024000, "0",
+    LIVE_INT(
+        cpu_milli, 0, 1024000, "0",
         "CPU of a container of runtime docker in thousandths of a processor. 0: no limit."),
 
     LIST(haproxy_sockets, "",
@@ -144,38 +166,44 @@ const struct option class_options[] = {
     INT(check_fall, 1, 100, "3", "Failed checks in a row that make a target unhealthy."),
     INT(check_rise, 1, 100, "2", "Passed checks in a row that make a target healthy."),
 
-    INT(create_timeout_s, 1, 86400, "600",
+    LIVE_INT(
+        create_timeout_s, 1, 86400, "600",
         "Seconds that a session may take to become ready, waiting for its turn not counted."),
-    INT(start_timeout_s, 1, 86400, "300",
-        "Seconds that a container may take from its launch to its first healthy check."),
-    INT(idle_timeout_s, 1, 2592000, "1800",
-        "Seconds without an execution or keepalive after which a session is closed."),
-    INT(max_lifetime_s, 1, 31536000, "28800",
-        "Seconds after which a session is closed, whatever it does."),
-    INT(exec_timeout_s, 1, 86400, "300",
-        "Seconds that one execution may run when its request does not say."),
-    INT(output_limit_kb, 1, 8192, "1024",
-        "Output kept of each stream of an execution, in KiB; the rest is cut and marked."),
-    INT(max_connections, 1, 64, "4", "Connections that one session may have to its container."),
+    LIVE_INT(start_timeout_s, 1, 86400, "300",
+             "Seconds that a container may take from its launch to its first healthy check."),
+    LIVE_INT(idle_timeout_s, 1, 2592000, "1800",
+             "Seconds without an execution or keepalive after which a session is closed."),
+    LIVE_INT(max_lifetime_s, 1, 31536000, "28800",
+             "Seconds after which a session is closed, whatever it does."),
+    LIVE_INT(exec_timeout_s, 1, 86400, "300",
+             "Seconds that one execution may run when its request does not say."),
+    LIVE_INT(output_limit_kb, 1, 8192, "1024",
+             "Output kept of each stream of an execution, in KiB; the rest is cut and marked."),
+    LIVE_INT(max_connections, 1, 64, "4",
+             "Connections that one session may have to its container."),
 
-    INT(launch_attempts, 1, 20, "5", "Containers that are tried before a session fails."),
-    INT(backoff_base_ms, 1, 600000, "3000",
+    LIVE_INT(launch_attempts, 1, 20, "5", "Containers that are tried before a session fails."),
+    LIVE_INT(
+        backoff_base_ms, 1, 600000, "3000",
         "Back-off before the second try, in milliseconds; each further one waits three times "
         "as "
         "long. Used for launches and for sweeps."),
-    INT(gather_ms, 0, 60000, "50",
-        "Milliseconds that a sweep waits after its first waiter for others to join."),
-    INT(gather_max_ms, 0, 60000, "1000",
-        "Longest time that a sweep waits for targets that are about to become healthy."),
-    INT(probes_in_flight, 1, 1024, "32", "Probes of one sweep that are under way at once."),
-    INT(probe_budget, 1, 1000, "5",
-        "Probes that one sweep may send, times the healthy targets."),
+    LIVE_INT(gather_ms, 0, 60000, "50",
+             "Milliseconds that a sweep waits after its first waiter for others to join."),
+    LIVE_INT(gather_max_ms, 0, 60000, "1000",
+             "Longest time that a sweep waits for targets that are about to become healthy."),
+    LIVE_INT(probes_in_flight, 1, 1024, "32",
+             "Probes of one sweep that are under way at once."),
+    LIVE_INT(probe_budget, 1, 1000, "5",
+             "Probes that one sweep may send, times the healthy targets."),
 
-    INT(upload_timeout_s, 1, 86400, "600",
-        "Seconds without progress after which an upload counts as failed."),
-    INT(step_timeout_s, 1, 3600, "30",
+    LIVE_INT(upload_timeout_s, 1, 86400, "600",
+             "Seconds without progress after which an upload counts as failed."),
+    LIVE_INT(
+        step_timeout_s, 1, 3600, "30",
         "Seconds for any other step with a balancer or container before it is tried again."),
-    INT(salvage_limit_s, 0, 2592000, "3600",
+    LIVE_INT(
+        salvage_limit_s, 0, 2592000, "3600",
         "Seconds for which a container is kept when its upload is not confirmed; then it is "
         "stopped and what was lost is said."),
     {.key = NULL},

@@ -12,31 +12,32 @@
 const struct option settings_options[] = {
     {"state_dir", OPTION_STRING, 0, 200, NULL, "",
      "Directory of the journal, the master key and the workspaces. Local disk only.",
-     FIELD(state_dir)},
+     FIELD(state_dir), false},
     {"owner", OPTION_STRING, 1, 20, NULL, "cleat",
      "Label of everything that this coordinator creates; letters, digits, '-' and '_'. Two "
      "coordinators on one engine need two owners.",
-     FIELD(owner)},
+     FIELD(owner), false},
     {"executor", OPTION_STRING, 0, 4096, NULL, CLEAT_EXECUTOR,
-     "Path of cleat-executor, used by classes without a command.", FIELD(executor)},
+     "Path of cleat-executor, used by classes without a command.", FIELD(executor), false},
     {"aws_region", OPTION_STRING, 0, 64, NULL, "",
      "AWS region of classes that use it. Empty: as the AWS SDKs find it, AWS_REGION first.",
-     FIELD(aws_region)},
+     FIELD(aws_region), false},
     {"max_sessions", OPTION_INT, 1, 100000, NULL, "1000",
      "Sessions that may hold a container at the same time; the rest queues.",
-     FIELD(max_sessions)},
+     FIELD(max_sessions), true},
     {"max_queued", OPTION_INT, 0, 100000, NULL, "1000",
      "Sessions that may wait for a place; beyond that a create is refused (429).",
-     FIELD(max_queued)},
+     FIELD(max_queued), true},
     {"queue_timeout_s", OPTION_INT, 1, 86400, NULL, "600",
-     "Longest wait for a place before a session fails.", FIELD(queue_timeout_s)},
+     "Longest wait for a place before a session fails.", FIELD(queue_timeout_s), true},
     {"retention_s", OPTION_INT, 1, 31536000, NULL, "86400",
-     "How long a closed session is remembered and its request id refused.", FIELD(retention_s)},
+     "How long a closed session is remembered and its request id refused.", FIELD(retention_s),
+     true},
     {"max_closed", OPTION_INT, 1, 1000000, NULL, "100000",
      "Closed sessions remembered at most; when they are that many, creates are refused rather "
      "than a request id forgotten early.",
-     FIELD(max_closed)},
-    {NULL, OPTION_INT, 0, 0, NULL, NULL, NULL, 0},
+     FIELD(max_closed), true},
+    {NULL, OPTION_INT, 0, 0, NULL, NULL, NULL, 0, false},
 };
 
 struct class *config_class(const struct cleat_config *c, const char *name)
@@ -135,7 +136,7 @@ static void describe(const struct option *table, const char *section, cleat_opti
                                         [OPTION_LIST] = "list"};
     for (const struct option *o = table; o->key; o++) {
         char *range = option_range(o);
-        fn(arg, section, o->key, types[o->type], range, o->fallback, o->help);
+        fn(arg, section, o->key, types[o->type], range, o->fallback, o->live, o->help);
         free(range);
     }
 }

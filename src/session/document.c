@@ -367,6 +367,8 @@ static char *why_not_ready(const struct cleat *core)
 {
     if (core->store_failing)
         return mem_strdup("the journal cannot be written");
+    if (core->drain.all || core->drain.closed)
+        return mem_strdup("draining: no new sessions are taken");
     for (size_t i = 0; i < core->group_count; i++) {
         const char *trouble = trouble_of(&core->groups[i]);
         if (trouble)

@@ -322,13 +322,14 @@ struct sample {
 };
 
 static const struct option options[] = {
-    {"idle_timeout_s", OPTION_INT, 1, 86400, NULL, "600", "", offsetof(struct sample, idle)},
-    {"loud", OPTION_BOOL, 0, 0, NULL, "true", "", offsetof(struct sample, loud)},
+    {"idle_timeout_s", OPTION_INT, 1, 86400, NULL, "600", "", offsetof(struct sample, idle),
+     false},
+    {"loud", OPTION_BOOL, 0, 0, NULL, "true", "", offsetof(struct sample, loud), false},
     {"sandbox", OPTION_CHOICE, 0, 0, "auto|bwrap|none", "bwrap", "",
-     offsetof(struct sample, sandbox)},
-    {"name", OPTION_STRING, 2, 8, NULL, "main", "", offsetof(struct sample, name)},
-    {"hosts", OPTION_LIST, 0, 0, NULL, "a, b", "", offsetof(struct sample, hosts)},
-    {"nothing", OPTION_STRING, 0, 0, NULL, NULL, "", offsetof(struct sample, nothing)},
+     offsetof(struct sample, sandbox), false},
+    {"name", OPTION_STRING, 2, 8, NULL, "main", "", offsetof(struct sample, name), false},
+    {"hosts", OPTION_LIST, 0, 0, NULL, "a, b", "", offsetof(struct sample, hosts), false},
+    {"nothing", OPTION_STRING, 0, 0, NULL, NULL, "", offsetof(struct sample, nothing), false},
     {0},
 };
 

@@ -1,0 +1,216 @@
+"""Draining, the signals that end cleatd, and another configuration while sessions run."""
+
+import os
+import re
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from cleat_harness import BUILD, ApiError, in_parallel, poll
+
+PROGRAM = BUILD / "cleat"
+
+
+def cli(cleatd, *arguments):
+    return subprocess.run([PROGRAM, "--socket", cleatd.socket, *arguments], capture_output=True, text=True,
+                          timeout=120, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=1"})
+
+
+def refused(cleatd, **fields):
+    with pytest.raises(ApiError) as caught:
+        cleatd.api.create(**fields)
+    assert (caught.value.status, caught.value.code) == (503, "draining"), caught.value
+    assert caught.value.error["retryable"] and not caught.value.error["admitted"]
+
+
+def log_has(cleatd, *words):
+    return [line for line in cleatd.log_lines() if all(w in line for w in words)]
+
+
+def test_a_drain_refuses_new_sessions_and_lets_the_open_ones_go_on(start):
+    cleatd = start.cleatd(max_sessions=1)
+    first = cleatd.api.ready(request_id="first")["session_id"]
+    waiting = cleatd.api.create(request_id="waiting")
+    assert waiting["state"] == "QUEUED"
+    answer = cleatd.api.call("POST", "/v1/drain", {})
+    assert answer["all"] and answer["sessions"] == 1
+    ended = cleatd.api.wait(waiting["session_id"], "closed")
+    assert ended["state"] == "FAILED" and ended["error"]["code"] == "draining"
+    assert ended["stop_reason"] == "drained"
+    refused(cleatd)
+    assert cleatd.api.create(request_id="first")["session_id"] == first, "what there is, is given"
+    assert cleatd.api.execute(first, "print(6*7)")["stdout"] == "42\n"
+    assert cleatd.api.raw("GET", "/readyz")[0] == 503
+
+    cleatd.kill()  # a crash does not end it
+    cleatd.start()
+    refused(cleatd)
+    poll(lambda: cleatd.api.session(first)["state"] == "READY", 30, "the session after the crash")
+    assert cleatd.api.call("DELETE", "/v1/drain")["all"] is False
+    cleatd.api.close(first)
+    again = cleatd.api.ready()
+    cleatd.api.close(again["session_id"])
+
+
+def test_one_tenant_is_drained_and_no_other(start):
+    cleatd = start.cleatd()
+    a = cleatd.api.ready(tenant="a")["session_id"]
+    b = cleatd.api.ready(tenant="b")["session_id"]
+    assert cli(cleatd, "drain", "--tenant", "a", "--no-wait").returncode == 0
+    refused(cleatd, tenant="a")
+    c = cleatd.api.ready(tenant="b")["session_id"]
+    short = cli(cleatd, "drain", "--tenant", "a", "--timeout", "1")
+    assert short.returncode == 4 and "1 session is still open" in short.stderr, short
+    drained = cli(cleatd, "drain", "--tenant", "a", "--now")
+    assert (drained.returncode, drained.stdout) == (0, "drained\n"), drained
+    closed = cleatd.api.session(a)
+    assert closed["state"] == "CLOSED" and closed["stop_reason"] == "drained"
+    assert [cleatd.api.session(s)["state"] for s in (b, c)] == ["READY", "READY"]
+    assert cli(cleatd, "drain", "--end", "--tenant", "a").returncode == 0
+    cleatd.api.close(cleatd.api.ready(tenant="a")["session_id"])
+
+
+def test_a_drain_waits_for_the_sessions_to_end(start):
+    cleatd = start.cleatd()
+    open_ones = [s["session_id"] for s in in_parallel(lambda _: cleatd.api.ready(), range(3))]
+    waiter = subprocess.Popen([PROGRAM, "--socket", cleatd.socket, "drain"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    poll(lambda: cleatd.api.call("GET", "/v1/drain")["all"], 30, "the drain")
+    assert waiter.poll() is None
+    in_parallel(cleatd.api.close, open_ones)
+    out, err = waiter.communicate(timeout=60)
+    assert (waiter.returncode, out) == (0, "drained\n"), err
+    assert "3 sessions are still open" in err
+
+
+@pytest.mark.parametrize("body", ['{"now": 1}', '{"tenant": ""}', '{"tenant": 5}', '{"else": true}', '[]', '{'])
+def test_a_drain_that_makes_no_sense_is_refused(module_cleatd, body):
+    status, answer = module_cleatd.api.raw("POST", "/v1/drain", body, {"Content-Type": "application/json"})
+    assert (status, answer["error"]["code"]) == (400, "invalid_request")
+    assert not module_cleatd.api.call("GET", "/v1/drain")["all"]
+
+
+@pytest.fixture(scope="module")
+def module_cleatd(module_start):
+    return module_start.cleatd()
+
+
+# ---- SIGTERM
+
+
+def test_sigterm_drains_when_told_so(start):
+    cleatd = start.cleatd(on_sigterm="drain")
+    ids = [s["session_id"] for s in in_parallel(lambda _: cleatd.api.ready(), range(4))]
+    for i in ids:
+        cleatd.api.execute(i, "import os; os.makedirs('artifacts', exist_ok=True); open('artifacts/f', 'w').write('kept')")
+    cleatd.terminate()
+    assert not cleatd.containers_alive() and not cleatd.leftovers()
+    assert all(cleatd.file_of(i, "artifacts/f") == b"kept" for i in ids)
+    assert log_has(cleatd, "event=cleatd.drained")
+    cleatd.start()  # and is no drain of the next one
+    assert [cleatd.api.session(i)["stop_reason"] for i in ids] == ["drained"] * 4
+    cleatd.api.close(cleatd.api.ready()["session_id"])
+
+
+def slow_to_close(cleatd):
+    """A session whose container does not answer: its cleanup waits for it."""
+    session = cleatd.api.ready()["session_id"]
+    cleatd.api.execute(session, "print(1)")
+    cleatd.stop_process(session)
+    return session
+
+
+def test_a_second_sigterm_leaves_at_once(start):
+    cleatd = start.cleatd(on_sigterm="drain")
+    session = slow_to_close(cleatd)
+    cleatd.process.send_signal(signal.SIGTERM)
+    poll(lambda: log_has(cleatd, "event=drain.begin"), 30, "the drain")
+    refused(cleatd)  # the API still answers
+    assert cleatd.process.poll() is None
+    cleatd.terminate()
+    assert not log_has(cleatd, "event=cleatd.drained")
+    cleatd.start()
+    cleatd.continue_process(session)
+    assert cleatd.api.wait(session, "closed")["state"] == "CLOSED"
+
+
+def test_a_drain_that_takes_too_long_leaves_the_rest(start):
+    cleatd = start.cleatd(on_sigterm="drain", drain_timeout_s=1)
+    session = slow_to_close(cleatd)
+    cleatd.terminate()
+    assert log_has(cleatd, "event=cleatd.drain_timeout")
+    cleatd.start()
+    cleatd.continue_process(session)
+    assert cleatd.api.wait(session, "closed")["state"] == "CLOSED"
+
+
+# ---- SIGHUP
+
+
+def reload(cleatd, event="reload.done", **changes):
+    """Writes the changes into the file; a key with a dot is that of a class."""
+    before = len(log_has(cleatd, f"event={event}"))
+    for key, value in changes.items():
+        cleatd.options[key] = value
+    cleatd.config_path.write_text(cleatd._config())
+    cleatd.process.send_signal(signal.SIGHUP)
+    poll(lambda: len(log_has(cleatd, f"event={event}")) > before, 30, event)
+
+
+def test_sighup_takes_over_limits_without_a_session_noticing(start):
+    cleatd = start.cleatd(max_sessions=1)
+    running = cleatd.api.ready()["session_id"]
+    pid = cleatd.pid_of(running)
+    answers = []
+    busy = threading.Thread(target=lambda: answers.append(
+        cleatd.api.execute(running, "import sys\nprint(sys.stdin.read() if 0 else 'through', flush=True)\n"
+                                    "import time; time.sleep(2); print('end')")))
+    busy.start()
+    poll(lambda: cleatd.api.session(running)["state"] == "BUSY", 30, "the execution")
+    waiting = cleatd.api.create()["session_id"]
+    assert cleatd.api.session(waiting)["state"] == "QUEUED"
+    cleatd.classes["default"]["idle_timeout_s"] = 77
+    reload(cleatd, max_sessions=2)
+    assert cleatd.api.wait(waiting)["state"] == "READY", "the place that the reload made"
+    assert log_has(cleatd, "event=reload.changed", "option=max_sessions", "from=1", "to=2")
+    assert log_has(cleatd, "event=reload.changed", "class=default", "option=idle_timeout_s", "to=77")
+    busy.join()
+    assert answers[0]["stdout"] == "through\nend\n" and cleatd.pid_of(running) == pid
+    cleatd.api.close(running)
+    cleatd.api.close(waiting)
+
+
+def test_sighup_says_what_needs_a_restart(start):
+    cleatd = start.cleatd()
+    session = cleatd.api.ready()["session_id"]
+    cleatd.classes["default"]["port"] = 8081
+    cleatd.classes["more"] = {**cleatd.classes["default"]}
+    reload(cleatd, owner="another", max_body_kb=64)
+    told = log_has(cleatd, "event=reload.needs_restart")
+    assert len(told) == 4, told
+    for words in (("option=owner", "to=another"), ("option=max_body_kb", "to=64"),
+                  ("class=default", "option=port", "to=8081"), ("class=more", 'option="a new class"')):
+        assert [l for l in told if all(w in l for w in words)], (words, told)
+    assert "need_restart=4" in log_has(cleatd, "event=reload.done")[-1]
+    assert cleatd.api.execute(session, "print(1)")["stdout"] == "1\n"
+    cleatd.options["owner"] = "cleat"
+    reload(cleatd, owner="cleat")
+
+
+def test_a_file_with_a_mistake_changes_nothing(start):
+    cleatd = start.cleatd(max_sessions=1)
+    session = cleatd.api.ready()["session_id"]
+    reload(cleatd, "reload.refused", max_sessions=0)
+    assert re.search(r"max_sessions: 0 is not within", log_has(cleatd, "event=reload.refused")[-1])
+    cleatd.options["max_sessions"] = 2
+    cleatd.classes["default"]["input_sources"] = ["*=s3://bucket/in"]  # needs artifacts in S3
+    reload(cleatd, "reload.refused")
+    assert "input_sources" in log_has(cleatd, "event=reload.refused")[-1]
+    waiting = cleatd.api.create()
+    assert waiting["state"] == "QUEUED", "max_sessions is still 1"
+    del cleatd.classes["default"]["input_sources"]
+    reload(cleatd)
+    assert cleatd.api.wait(waiting["session_id"])["state"] == "READY"
+    cleatd.api.close(session)
