@@ -38,15 +38,18 @@ void buf_puts(struct buf *b, const char *s)
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list args;
+    size_t room = b->cap - b->len; /* most texts fit */
     va_start(args, fmt);
-    int len = vsnprintf(NULL, 0, fmt, args);
+    int len = vsnprintf(b->data ? b->data + b->len : NULL, b->data ? room : 0, fmt, args);
     va_end(args);
     if (len < 0)
         abort();
-    make_room(b, (size_t)len);
-    va_start(args, fmt);
-    vsnprintf(b->data + b->len, (size_t)len + 1, fmt, args);
-    va_end(args);
+    if (!b->data || (size_t)len >= room) {
+        make_room(b, (size_t)len);
+        va_start(args, fmt);
+        vsnprintf(b->data + b->len, (size_t)len + 1, fmt, args);
+        va_end(args);
+    }
     b->len += (size_t)len;
 }
 

@@ -37,6 +37,7 @@ static const char *const stat_names[STAT_COLUMNS] = {"pxname", "svname", "scur",
                                                      "check_rise"};
 
 #define COLUMNS_MAX 10
+#define FIELDS_MAX 128 /* of a row; `show stat` of 2.6 has 100 */
 _Static_assert(STATE_COLUMNS <= COLUMNS_MAX && STAT_COLUMNS <= COLUMNS_MAX, "room for a row");
 
 /* A table within the answer: a header line, rows, and an empty line that shows that it is
@@ -44,7 +45,8 @@ _Static_assert(STATE_COLUMNS <= COLUMNS_MAX && STAT_COLUMNS <= COLUMNS_MAX, "roo
 struct table {
     char *next; /* the next row */
     char separator;
-    size_t columns, where[COLUMNS_MAX]; /* of our columns among all */
+    size_t columns, last;    /* ours; the field that holds the last of them */
+    int8_t ours[FIELDS_MAX]; /* which of our columns a field is, or -1 */
 };
 
 /* Cuts the next line off; NULL at the end or when it was cut short. */
@@ -88,18 +90,20 @@ static bool open_table(struct table *t, char *text, const char *start, char sepa
     size_t missing = count;
     if (header == NULL)
         return false;
-    t->next = header;
-    t->separator = separator;
-    t->columns = count;
+    *t = (struct table){.next = header, .separator = separator, .columns = count};
+    memset(t->ours, -1, sizeof(t->ours));
     char *fields = cut_line(&t->next), *word;
     if (fields == NULL)
         return false;
     fields += 2; /* "# " */
-    for (size_t i = 0; (word = cut_field(&fields, separator)) != NULL; i++) {
+    for (size_t i = 0; missing > 0 && i < FIELDS_MAX; i++) {
+        if ((word = cut_field(&fields, separator)) == NULL)
+            return false;
         for (size_t n = 0; n < count; n++) {
-            if (!found[n] && strcmp(word, names[n]) == 0) {
+            if (!found[n] && *word == *names[n] && strcmp(word, names[n]) == 0) {
                 found[n] = true;
-                t->where[n] = i;
+                t->ours[i] = (int8_t)n;
+                t->last = i;
                 missing--;
             }
         }
@@ -112,20 +116,17 @@ enum row { ROW_READ, ROW_END, ROW_BAD };
 static enum row read_row(struct table *t, char *out[COLUMNS_MAX])
 {
     char *line = cut_line(&t->next), *word;
-    size_t found = 0;
     if (line == NULL)
         return ROW_BAD;
     if (*line == '\0')
         return ROW_END;
-    for (size_t i = 0; (word = cut_field(&line, t->separator)) != NULL; i++) {
-        for (size_t n = 0; n < t->columns; n++) {
-            if (t->where[n] == i) {
-                out[n] = word;
-                found++;
-            }
-        }
+    for (size_t i = 0; i <= t->last; i++) {
+        if ((word = cut_field(&line, t->separator)) == NULL)
+            return ROW_BAD;
+        if (t->ours[i] >= 0)
+            out[t->ours[i]] = word;
     }
-    return found == t->columns ? ROW_READ : ROW_BAD;
+    return ROW_READ;
 }
 
 static bool read_number(const char *text, int64_t max, int64_t *out)

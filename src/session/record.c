@@ -1,7 +1,9 @@
 /* Rows of the journal: everything that a new start needs, and the spans that documents show. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/buf.h"
 #include "base/mem.h"
 #include "http/json.h"
 #include "session/attempt.h"
@@ -23,16 +25,25 @@ static const char *known(const char *const *list, const char *text)
     return NULL;
 }
 
-static json_t *spans_row(const struct session *s)
+/* A row is written whenever its session changes and most of it is spans: they are added to its
+ * text without a tree of JSON in between. Names and results need no quoting. */
+static char *add_spans(const struct session *s, char *row)
 {
-    json_t *list = json_array();
+    struct buf b = {0};
+    buf_add(&b, row, strlen(row) - 1);
+    free(row);
+    buf_puts(&b, ",\"spans\":[");
     for (size_t i = 0; i < s->span_count; i++) {
         const struct span *span = &s->spans[i];
-        json_array_append_new(list, json_pack("[s,i,b,I,I,s?]", span->name, (int)span->attempt,
-                                              (int)span->cleanup, (json_int_t)span->start,
-                                              (json_int_t)span->end, span->result));
+        buf_printf(&b, "%s[\"%s\",%u,%s,%" PRId64 ",%" PRId64, i > 0 ? "," : "", span->name,
+                   span->attempt, span->cleanup ? "true" : "false", span->start, span->end);
+        if (span->result)
+            buf_printf(&b, ",\"%s\"]", span->result);
+        else
+            buf_puts(&b, ",null]");
     }
-    return list;
+    buf_puts(&b, "]}");
+    return b.data;
 }
 
 static void spans_from_row(struct session *s, const json_t *list)
@@ -93,8 +104,7 @@ char *session_row(const struct session *s)
     json_object_set_new(o, "stop_reason", json_string(s->stop_reason));
     json_object_set_new(o, "error", json_string(error_name(s->error.code)));
     json_object_set_new(o, "message", json_string(s->error.message));
-    json_object_set_new(o, "spans", spans_row(s));
-    return take_text(o);
+    return add_spans(s, take_text(o));
 }
 
 char *attempt_row(const struct attempt *a)

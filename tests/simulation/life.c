@@ -58,13 +58,28 @@ static bool coordinator_is_up(void (*fn)(void *), void *arg)
     return coordinator != NULL;
 }
 
+/* The text under a key of a compact document's outermost object; NULL: it has none. Documents
+ * are long and often looked into, so they are not parsed for it. */
 static const char *document_text(const char *document, const char *key)
 {
-    json_t *o = json_loads(document, 0, NULL);
-    const char *text = json_string_value(json_object_get(o, key));
-    const char *copy = world_strdup(text);
-    json_decref(o);
-    return copy;
+    size_t len = strlen(key);
+    int depth = 0;
+    for (const char *at = document; *at; at++) {
+        depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+        if (*at != '"')
+            continue;
+        const char *text = at + 1;
+        for (at = text; *at != '"'; at++)
+            at += *at == '\\';
+        if (depth != 1 || (size_t)(at - text) != len || strncmp(text, key, len) != 0 ||
+            strncmp(at, "\":\"", 3) != 0)
+            continue;
+        json_t *value = json_loads(at + 2, JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, NULL);
+        const char *copy = world_strdup(json_string_value(value));
+        json_decref(value);
+        return copy;
+    }
+    return NULL;
 }
 
 /* ---- tenant wall (I9) ---- */

@@ -215,6 +215,8 @@ static void look_around(void *arg)
     if (!coordinator)
         return;
     lives_check_deaths(coordinator_since_ms);
+    if (world_chance(7500))
+        return;
     json_t *status = read_document(cleat_status(coordinator));
     json_t *isolation = read_document(cleat_isolation(coordinator, NULL));
     /* An engine gives the address of a container out again before cleat knows of its death. */

@@ -85,7 +85,7 @@ static void set_random(struct settings_of_world *s)
     s->stagger_ms = world_chance(5000) ? 0 : world_pick(0, 20000);
     s->linger_ms = world_pick(0, 20000);
     s->cookie_age_s = world_chance(2000) ? world_pick(5, 60) : 0;
-    s->check_interval_ms = world_chance(5000) ? 1000 : 200;
+    s->check_interval_ms = world_chance(8000) ? 1000 : 200;
     s->crash_every_ms = world_chance(4000) ? world_pick(50, 30000) : 0;
     s->node_restart_ms = world_chance(1500) ? world_pick(1, 30000) : 0;
     s->max_sessions = world_chance(2000) ? (unsigned)world_pick(1, 4) : 1000;

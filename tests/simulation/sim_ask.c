@@ -22,6 +22,26 @@ struct ask {
 
 /* ---- commands ---- */
 
+/* The listings are most of what is said here: no formats. */
+static void put(struct buf *out, const char *a, const char *b, const char *c)
+{
+    buf_puts(out, a);
+    if (b)
+        buf_puts(out, b);
+    if (c)
+        buf_puts(out, c);
+}
+
+static void put_number(struct buf *out, int64_t n)
+{
+    char digits[24], *at = digits + sizeof digits;
+    *--at = '\0';
+    do
+        *--at = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    buf_puts(out, at);
+}
+
 static void show_state(struct node *node, const char *backend, struct buf *out)
 {
     if (strcmp(backend, node->backend) != 0) {
@@ -33,14 +53,26 @@ static void show_state(struct node *node, const char *backend, struct buf *out)
                   "srv_check_result srv_check_health srv_check_state srv_agent_state "
                   "bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl "
                   "srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n");
-    for (const struct server *s = node->servers; s; s = s->next)
-        if (!s->deleted && !s->hidden)
-            buf_printf(out,
-                       "3 %s %" PRId64 " %s %s %d %d 1 1 %" PRId64 " %d %d %" PRId64
-                       " %d 0 0 0 - %u - 0 0 - - 0\n",
-                       node->backend, s->id, s->name, s->ip, s->up ? 2 : 0, s->maint ? 1 : 0,
-                       (world.now_ms - s->changed_ms) / 1000, s->check_status, s->check_result,
-                       s->health, s->check_state, s->port);
+    for (const struct server *s = node->servers; s; s = s->next) {
+        if (s->deleted || s->hidden)
+            continue;
+        put(out, "3 ", node->backend, " ");
+        put_number(out, s->id);
+        put(out, " ", s->name, " ");
+        put(out, s->ip, s->up ? " 2 " : " 0 ", s->maint ? "1 1 1 " : "0 1 1 ");
+        put_number(out, (world.now_ms - s->changed_ms) / 1000);
+        put(out, " ", NULL, NULL);
+        put_number(out, s->check_status);
+        put(out, " ", NULL, NULL);
+        put_number(out, s->check_result);
+        put(out, " ", NULL, NULL);
+        put_number(out, s->health);
+        put(out, " ", NULL, NULL);
+        put_number(out, s->check_state);
+        put(out, " 0 0 0 - ", NULL, NULL);
+        put_number(out, s->port);
+        put(out, " - 0 0 - - 0\n", NULL, NULL);
+    }
     buf_puts(out, "\n");
 }
 
@@ -77,13 +109,24 @@ static void show_stat(struct node *node, const char *backend, struct buf *out)
         "wretr,wredis,status,weight,act,bck,chkfail,chkdown,lastchg,downtime,qlimit,pid,iid,"
         "sid,throttle,lbtot,tracked,type,rate,rate_lim,rate_max,check_status,check_code,"
         "check_duration,check_rise,check_fall,check_health,addr,\n");
-    for (const struct server *s = node->servers; s; s = s->next)
-        if (!s->deleted && !s->hidden)
-            buf_printf(out,
-                       "%s,%s,0,0,%u,0,,0,0,0,,0,,0,0,0,0,%s,1,1,0,0,0,0,0,,1,3,%" PRId64
-                       ",,0,,2,0,,0,%s,200,0,%" PRId64 ",%" PRId64 ",%" PRId64 ",%s:%u,\n",
-                       node->backend, s->name, s->busy, status_word(s), s->id, check_word(s),
-                       s->rise, s->fall, s->health, s->ip, s->port);
+    for (const struct server *s = node->servers; s; s = s->next) {
+        if (s->deleted || s->hidden)
+            continue;
+        put(out, node->backend, ",", s->name);
+        put(out, ",0,0,", NULL, NULL);
+        put_number(out, s->busy);
+        put(out, ",0,,0,0,0,,0,,0,0,0,0,", status_word(s), ",1,1,0,0,0,0,0,,1,3,");
+        put_number(out, s->id);
+        put(out, ",,0,,2,0,,0,", check_word(s), ",200,0,");
+        put_number(out, s->rise);
+        put(out, ",", NULL, NULL);
+        put_number(out, s->fall);
+        put(out, ",", NULL, NULL);
+        put_number(out, s->health);
+        put(out, ",", s->ip, ":");
+        put_number(out, s->port);
+        put(out, ",\n", NULL, NULL);
+    }
     buf_puts(out, "\n");
 }
 

@@ -12,11 +12,6 @@
 
 struct world world;
 
-struct world_block {
-    struct world_block *next, *previous;
-    _Alignas(max_align_t) unsigned char data[];
-};
-
 struct world_event {
     struct timer timer;
     void (*fn)(void *arg);
@@ -112,54 +107,6 @@ void world_violate(const char *invariant, const char *fmt, ...)
     world_log("VIOLATION %s", world.violation);
 }
 
-/* ---- memory ---- */
-
-void *world_alloc(size_t size)
-{
-    struct world_block *block = mem_alloc(sizeof *block + size);
-    block->next = world.blocks;
-    if (world.blocks)
-        world.blocks->previous = block;
-    world.blocks = block;
-    return block->data;
-}
-
-void world_free(const void *data)
-{
-    if (!data)
-        return;
-    char *at = (char *)(uintptr_t)data - offsetof(struct world_block, data);
-    struct world_block *block = (struct world_block *)(void *)at;
-    if (block->previous)
-        block->previous->next = block->next;
-    else
-        world.blocks = block->next;
-    if (block->next)
-        block->next->previous = block->previous;
-    free(block);
-}
-
-char *world_strdup(const char *s)
-{
-    if (!s)
-        return NULL;
-    size_t size = strlen(s) + 1;
-    return memcpy(world_alloc(size), s, size);
-}
-
-char *world_printf(const char *fmt, ...)
-{
-    va_list ap, again;
-    va_start(ap, fmt);
-    va_copy(again, ap);
-    int len = vsnprintf(NULL, 0, fmt, ap);
-    char *text = world_alloc((size_t)len + 1);
-    vsnprintf(text, (size_t)len + 1, fmt, again);
-    va_end(again);
-    va_end(ap);
-    return text;
-}
-
 /* ---- time ---- */
 
 void world_at(int64_t in_ms, void (*fn)(void *arg), void *arg)
@@ -246,9 +193,5 @@ void world_begin(uint64_t seed)
 void world_end(void)
 {
     timer_heap_free(&world.events);
-    while (world.blocks) {
-        struct world_block *block = world.blocks;
-        world.blocks = block->next;
-        free(block);
-    }
+    world_free_all();
 }

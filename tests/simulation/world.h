@@ -76,8 +76,6 @@ struct world {
     uint64_t turns, turns_at_now, log_hash;
     FILE *log_file;
     char violation[512]; /* "" while all is well */
-    /* memory */
-    struct world_block *blocks;
 };
 
 extern struct world world;
@@ -105,8 +103,10 @@ void world_last_lines(FILE *to);
 void world_violate(const char *invariant, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* memory.c */
 void *world_alloc(size_t size);    /* zeroed, lives as long as the world … */
 void world_free(const void *data); /* … or until here; NULL is fine */
+void world_free_all(void);
 char *world_strdup(const char *s);
 char *world_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
