@@ -74,6 +74,8 @@ void mem_copy_string(char *to, size_t size, const char *from)
     if (size == 0)
         return;
     size_t len = strnlen(from, size - 1);
+    for (int i = 0; i < 3 && len > 0 && ((unsigned char)from[len] & 0xc0) == 0x80; i++)
+        len--; /* in the middle of a character */
     memcpy(to, from, len);
     to[len] = '\0';
 }

@@ -13,7 +13,7 @@ char *mem_strndup(const char *s, size_t len);
 char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void mem_wipe(void *p, size_t size); /* erases a secret; not optimised away */
 
-/* Copies with truncation, always ends with NUL. */
+/* Copies with truncation, not within a character of UTF-8; always ends with NUL. */
 void mem_copy_string(char *to, size_t size, const char *from);
 
 #endif

@@ -249,7 +249,8 @@ static bool read_task(const json_t *task, const char *container, const char *own
     read_key(task, container, owner, v->key);
     read_address(task, v->ip);
     v->phase = read_phase(task);
-    read_progress(task, v->progress, sizeof(v->progress));
+    if (v->phase == ECS_RISING)
+        read_progress(task, v->progress, sizeof(v->progress));
     if (v->phase == ECS_GONE) {
         const json_t *code =
             json_object_get(container_of(task, "containers", container), "exitCode");

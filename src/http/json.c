@@ -111,6 +111,11 @@ json_t *js_parse_object(const void *text, size_t len, struct error *e)
         set_parse_error(e, text, len, &problem);
         return NULL;
     }
+    if (memchr(text, '\0', len)) { /* jansson overlooks one behind a number or a word */
+        json_decref(root);
+        error_set(e, ERR_INVALID, "not valid JSON: a NUL character");
+        return NULL;
+    }
     if (!json_is_object(root)) {
         json_decref(root);
         error_set(e, ERR_INVALID, "line 1, column 1: a JSON object is due");

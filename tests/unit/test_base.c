@@ -305,6 +305,12 @@ static void strings_are_copied(void **state)
     free(copy);
     mem_copy_string(small, sizeof small, "abcdef");
     assert_string_equal(small, "abc");
+    mem_copy_string(small, sizeof small, "ab\xc3\xa4");
+    assert_string_equal(small, "ab");
+    mem_copy_string(small, sizeof small, "a\xc3\xa4");
+    assert_string_equal(small, "a\xc3\xa4");
+    mem_copy_string(small, sizeof small, "\xe2\x82\xac\x80\x80"); /* not UTF-8: cut anywhere */
+    assert_string_equal(small, "");
     int *numbers = mem_array(3, sizeof *numbers);
     assert_int_equal(numbers[2], 0);
     free(numbers);

@@ -58,6 +58,8 @@ static void test_refused(void **state)
         refused(bad[i].text, strlen(bad[i].text), bad[i].part);
     refused(NULL, 0, "nothing came");
     refused("{\"a\":1}\0", 8, "line 1");
+    refused("{\"a\":true\0}", 11, "NUL");
+    refused("{\"a\":1\0,\"b\":2}", 14, "NUL");
     refused("{\"a\":\"x\0y\"}", 11, "line 1");
 }
 
