@@ -51,6 +51,15 @@ void proof_secret(uint8_t out[PROOF_SECRET_SIZE], const uint8_t master[PROOF_SEC
     buf_free(&text);
 }
 
+void proof_label(char out[PROOF_HEX_SIZE], const uint8_t master[PROOF_SECRET_SIZE],
+                 const char *session, const char *text)
+{
+    struct buf input = {0};
+    buf_printf(&input, "label\n%s\n%s", session, text);
+    hmac_hex(out, master, &input);
+    buf_free(&input);
+}
+
 void proof_nonce(char out[PROOF_NONCE_SIZE], const uint8_t random[16])
 {
     hex_encode(out, random, 16);

@@ -243,6 +243,7 @@ struct session {
     char *
         parameters; /* canonical JSON of what was asked for: another create must ask the same */
     json_t *env;    /* object or NULL */
+    bool env_lost;  /* there was one, but adoption did not bring it back */
     struct input input;
     int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
 
