@@ -95,7 +95,9 @@ static void read_listed(const json_t *o, int64_t port, struct docker_view *v)
     const json_t *p;
     *v = (struct docker_view){.status = read_status(text_of(o, "State")),
                               .created_s = json_integer_value(json_object_get(o, "Created"))};
-    read_key(json_object_get(o, "Labels"), v->key);
+    const json_t *labels = json_object_get(o, "Labels");
+    v->label = json_string_value(json_object_get(labels, "cleat.label"));
+    read_key(labels, v->key);
     copy_line(v->cause, sizeof(v->cause), text_of(o, "Status"));
     json_array_foreach (json_object_get(o, "Ports"), i, p)
         if (json_integer_value(json_object_get(p, "PrivatePort")) == port && v->port == 0)

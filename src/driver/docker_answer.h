@@ -21,6 +21,7 @@ struct docker_view {
     char ip[46]; /* where the class's port is published, "" while it is not */
     uint16_t port;
     char cause[64];    /* why it ended */
+    const char *label; /* of a listing only, during its callback; NULL: it has none */
     int64_t created_s; /* Unix time; of a listing only */
 };
 

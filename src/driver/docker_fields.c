@@ -157,6 +157,8 @@ json_t *docker_create_body(const struct class *c, const struct launch *l, const 
     snprintf(port, sizeof(port), "%" PRId64 "/tcp", c->port);
     json_t *labels = json_pack("{s:s, s:s, s:o}", "cleat.owner", l->owner, "cleat.session",
                                l->session, "cleat.attempt", json_sprintf("%u", l->attempt));
+    if (l->label != NULL)
+        json_object_set_new(labels, "cleat.label", json_string(l->label));
     json_t *body = json_pack("{s:s, s:o, s:o, s:{s:{}}, s:o}", "Image", c->image, "Env",
                              environment(c, l, region), "Labels", labels, "ExposedPorts", port,
                              "HostConfig", host_config(c, l, port));

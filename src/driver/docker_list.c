@@ -53,7 +53,7 @@ static void list_one(void *arg, const struct docker_view *v)
     mem_copy_string(c.id, sizeof(c.id), v->key);
     mem_copy_string(c.ip, sizeof(c.ip), v->ip);
     if (l->each != NULL)
-        l->each(l->arg, v->key, &c, v->status == DOCKER_RUNNING, NULL);
+        l->each(l->arg, v->key, &c, v->status == DOCKER_RUNNING, v->label);
 }
 
 static void listed(void *arg, const struct http_answer *answer)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
+#include "driver/ecs_fields.h"
 
 static const char *text_of(const json_t *o, const char *key)
 {
@@ -197,6 +198,19 @@ static void read_key(const json_t *task, const char *container, const char *owne
         key[0] = '\0';
 }
 
+static void read_label(const json_t *task, char label[LABEL_MAX + 1])
+{
+    char name[32];
+    size_t len = 0;
+    label[0] = '\0';
+    for (int i = 0; i < ECS_LABEL_TAGS; i++) {
+        snprintf(name, sizeof(name), ECS_LABEL_TAG "%d", i);
+        const char *part = value_in(json_object_get(task, "tags"), "key", name);
+        mem_copy_string(label + len, LABEL_MAX + 1 - len, part);
+        len += strlen(label + len);
+    }
+}
+
 static void read_address(const json_t *task, char ip[46])
 {
     size_t i;
@@ -248,6 +262,7 @@ static bool read_task(const json_t *task, const char *container, const char *own
         return false;
     read_key(task, container, owner, v->key);
     read_address(task, v->ip);
+    read_label(task, v->label);
     v->phase = read_phase(task);
     if (v->phase == ECS_RISING)
         read_progress(task, v->progress, sizeof(v->progress));

@@ -24,6 +24,7 @@ struct ecs_view {
     char key[KEY_SIZE]; /* of its launch; "" when it does not say, or is nobody's of this owner
                          */
     char ip[46];        /* of its network interface; "" while there is none */
+    char label[LABEL_MAX + 1]; /* of its launch; "": none, or its tags were not asked for */
     enum ecs_phase phase;
     char progress[64]; /* of one that is RISING, for people */
     /* of one that is GONE */

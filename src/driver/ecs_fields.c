@@ -111,6 +111,17 @@ static json_t *our_environment(json_t *request, const char *container)
     return member(ours, "environment", json_array);
 }
 
+static void add_label(json_t *tags, const char *label)
+{
+    for (int i = 0; *label != '\0'; i++) {
+        size_t n = strnlen(label, ECS_TAG_MAX);
+        json_array_append_new(tags, json_pack("{s:o, s:s%}", "key",
+                                              json_sprintf(ECS_LABEL_TAG "%d", i), "value",
+                                              label, n));
+        label += n;
+    }
+}
+
 static void add_tags(json_t *request, const struct launch *l)
 {
     json_t *tags = member(request, "tags", json_array);
@@ -120,6 +131,7 @@ static void add_tags(json_t *request, const struct launch *l)
                           json_pack("{s:s, s:s}", "key", "cleat:session", "value", l->session));
     json_array_append_new(tags, json_pack("{s:s, s:o}", "key", "cleat:attempt", "value",
                                           json_sprintf("%u", l->attempt)));
+    add_label(tags, l->label != NULL ? l->label : "");
 }
 
 /* ECS counts characters, not bytes. */

@@ -12,6 +12,11 @@
 #define ECS_OVERRIDES_MAX 8192      /* characters of JSON */
 #define ECS_DESCRIBE_MAX 100        /* tasks in one DescribeTasks */
 
+/* A label is spread over tags of its own: botocore's model (TagValue). */
+#define ECS_TAG_MAX 256 /* characters of a value */
+#define ECS_LABEL_TAGS ((LABEL_MAX + ECS_TAG_MAX - 1) / ECS_TAG_MAX)
+#define ECS_LABEL_TAG "cleat:label." /* and a number from 0 */
+
 /* The file's JSON (aws ecs run-task --cli-input-json). NULL: *e (ERR_CONFIG) says which member
  * is unknown, missing, of the wrong type or set by cleat itself. New reference. */
 json_t *ecs_read_template(const char *text, size_t len, const struct class *, struct error *e);

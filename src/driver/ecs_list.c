@@ -85,8 +85,7 @@ static void describe(struct ecs_listing *l)
         return;
     }
     char *body = ecs_describe_request(ecs_cluster(rt->template, rt->env.class),
-                                      (const char *const *)l->ids + l->described, n,
-                                      rt->env.class->proof == PROOF_NONE);
+                                      (const char *const *)l->ids + l->described, n, true);
     l->described += n;
     rt->describes++;
     l->call = ecs_call(rt, "DescribeTasks", body, described, l);

@@ -7,7 +7,7 @@
 #include "http/json.h"
 
 #define TAGS_MAX 50
-#define OUR_TAGS 3
+#define OUR_TAGS (3 + ECS_LABEL_TAGS)
 
 /* RunTaskRequest; clientToken and volumeConfigurations are younger than the model. */
 static const char *const members[] = {"capacityProviderStrategy",

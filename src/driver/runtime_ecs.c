@@ -33,7 +33,7 @@ static void list_one(void *arg, const struct ecs_view *v)
     mem_copy_string(c.id, sizeof(c.id), v->id);
     mem_copy_string(c.ip, sizeof(c.ip), v->ip);
     mem_copy_string(c.key, sizeof(c.key), v->key);
-    op->each(op->arg, v->key, &c, v->phase != ECS_GONE, NULL);
+    op->each(op->arg, v->key, &c, v->phase != ECS_GONE, *v->label ? v->label : NULL);
 }
 
 static void list_done(void *arg, const struct error *e)

@@ -3,6 +3,7 @@
  *
  *   STATE_DIR/workspaces/KEY/lock         held by the container as long as it lives; its pid
  *                           /address      "ip:port\n", written before the container is started
+ *                           /label        of its launch, likewise; user code reads neither
  *                           /executor.log its stdout and stderr
  *
  * So the disk knows what the journal may have missed: a locked workspace is a live container,
@@ -104,6 +105,25 @@ static bool write_address(const struct process *p, struct error *e)
     enum error_code code = file_replace(path, text, e);
     free(path);
     return code == ERR_NONE;
+}
+
+static bool write_label(const struct process *p, const char *label, struct error *e)
+{
+    if (label == NULL)
+        return true;
+    char *path = workspace_file(p->workspace, "label");
+    enum error_code code = file_replace(path, label, e);
+    free(path);
+    return code == ERR_NONE;
+}
+
+/* NULL: it has none; free(). */
+static char *read_label(const char *workspace)
+{
+    char *path = workspace_file(workspace, "label");
+    char *label = file_read(path, LABEL_MAX);
+    free(path);
+    return label;
 }
 
 /* Whether a container was ever started there: its lock then names a pid. */
@@ -415,7 +435,7 @@ static bool start(struct process *p, const struct launch *l, struct error *e)
     }
     c->port = (uint16_t)rt->env.class->port;
     if (dir_make(p->workspace, WORKSPACE_MODE, e) == ERR_NONE && write_address(p, e) &&
-        spawn(p, l, e)) {
+        write_label(p, l->label, e) && spawn(p, l, e)) {
         p->phase = PHASE_ALIVE;
         return true;
     }
@@ -563,8 +583,10 @@ static void list_one(void *arg, const char *name, bool locked)
     char *workspace = mem_printf("%s/%s", l->rt->root, name);
     mem_copy_string(c.id, sizeof(c.id), name);
     read_address(workspace, &c);
+    char *label = read_label(workspace);
+    l->each(l->arg, name, &c, locked, label);
+    free(label);
     free(workspace);
-    l->each(l->arg, name, &c, locked, NULL);
 }
 
 static void give_listing(void *payload)

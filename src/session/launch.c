@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "session/attempt.h"
 #include "session/gate.h"
+#include "session/label.h"
 #include "session/route.h"
 #include "session/session.h"
 #include "session/steps.h"
@@ -101,12 +102,13 @@ static void start(struct attempt *a)
 {
     struct session *s = a->session;
     const struct group *g = s->group;
-    char secret[PROOF_HEX_SIZE];
+    char secret[PROOF_HEX_SIZE], *label = label_make(s);
     hex_encode(secret, a->secret, sizeof(a->secret));
     struct launch what = {.key = a->key,
                           .owner = s->core->settings->owner,
                           .session = s->id,
                           .attempt = a->number,
+                          .label = label,
                           .secret = secret,
                           .idle_timeout_s = container_idle_ms(s) / 1000,
                           .lifetime_s = s->create_timeout_s + s->max_lifetime_s +
@@ -117,6 +119,7 @@ static void start(struct attempt *a)
         s->core->counters.launches++;
         g->runtime_ops->launch(g->runtime, &what, launched, a);
     }
+    free(label);
     mem_wipe(secret, sizeof(secret));
 }
 

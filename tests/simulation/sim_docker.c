@@ -19,7 +19,7 @@
 enum box_state { BOX_CREATED, BOX_RUNNING, BOX_EXITED };
 
 struct box {
-    const char *name, *session, *attempt, *owner, *secret, *workspace;
+    const char *name, *session, *attempt, *owner, *secret, *workspace, *label;
     enum box_state state;
     uint16_t port;
     struct container *container;
@@ -229,6 +229,8 @@ static void create(struct sim_request *r, const char *name)
     b->owner = variable(env, "CLEAT_OWNER");
     b->secret = variable(env, "CLEAT_SECRET");
     b->workspace = variable(env, "CLEAT_WORKSPACE");
+    b->label = world_strdup(
+        json_string_value(json_object_get(json_object_get(o, "Labels"), "cleat.label")));
     json_decref(o);
     if (!b->session || !b->attempt || !b->owner || !b->secret || !b->workspace) {
         world_violate("SIM", "a container without identity: %s", r->body);
@@ -289,8 +291,8 @@ static void start(struct box *b, struct sim_request *r)
 
 static json_t *labels(const struct box *b)
 {
-    return json_pack("{s:s, s:s, s:s}", "cleat.owner", b->owner, "cleat.session", b->session,
-                     "cleat.attempt", b->attempt);
+    return json_pack("{s:s, s:s, s:s, s:s*}", "cleat.owner", b->owner, "cleat.session",
+                     b->session, "cleat.attempt", b->attempt, "cleat.label", b->label);
 }
 
 static const char *const state_names[] = {"created", "running", "exited"};

@@ -37,6 +37,7 @@ static const char *const state_names[] = {"PROVISIONING",   "PENDING",      "ACT
 struct ecs_task {
     const char *id, *token, *request, *started_by;
     const char *session, *attempt, *secret;
+    const char *tags; /* JSON */
     enum task_state state;
     bool stuck, stop_wanted;
     char ip[46];
@@ -229,11 +230,7 @@ static json_t *describe(const struct ecs_task *t, bool tags)
         json_object_set_new(o, "stoppedReason", json_string(t->stop_reason));
     }
     if (tags && !t->stop_wanted) /* StopTask drops them */
-        json_object_set_new(o, "tags",
-                            json_pack("[{s:s, s:s}, {s:s, s:s}, {s:s, s:s}]", "key",
-                                      "cleat:owner", "value", t->started_by, "key",
-                                      "cleat:session", "value", t->session, "key",
-                                      "cleat:attempt", "value", t->attempt));
+        json_object_set_new(o, "tags", json_loads(t->tags, 0, NULL));
     return o;
 }
 
@@ -315,6 +312,9 @@ static struct ecs_task *new_task(struct sim_request *r, const json_t *request)
     t->started_by = world_strdup(text_of(request, "startedBy"));
     t->session = variable(request, "SESSION_ID");
     t->attempt = tag(request, "cleat:attempt");
+    char *tags = json_dumps(json_object_get(request, "tags"), JSON_COMPACT);
+    t->tags = world_strdup(tags);
+    free(tags);
     t->secret = container_habits.plain ? NO_SECRET : variable(request, "CLEAT_SECRET");
     t->created_ms = t->visible_ms = world.now_ms;
     if (world_chance(ecs_habits.late_to_see))

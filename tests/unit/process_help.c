@@ -83,8 +83,8 @@ static void list_one(void *arg, const char *key, const struct container *c, bool
                      const char *label)
 {
     struct list *l = arg;
-    (void)label;
     assert_true(l->count < 8);
+    mem_copy_string(l->labels[l->count], sizeof(l->labels[0]), label ? label : "(none)");
     assert_string_equal(key, c->id);
     mem_copy_string(l->keys[l->count], KEY_SIZE, key);
     l->containers[l->count++] = *c;
@@ -143,11 +143,14 @@ static void note_launched(void *arg, const struct error *e, const struct contain
 struct launched launch(struct bench *t, const char *key, const char *session)
 {
     struct launched l = {.answer = {0}};
+    char label[32];
+    snprintf(label, sizeof(label), "label-of-%s", session);
     struct launch spec = {
         .key = key,
         .owner = "o",
         .session = session,
         .attempt = 2,
+        .label = label,
         .secret = SECRET,
         .idle_timeout_s = 77,
         .lifetime_s = 88,

@@ -43,6 +43,7 @@ struct list {
     struct answer answer;
     size_t count, alive;
     char keys[8][KEY_SIZE];
+    char labels[8][32]; /* "(none)": it has none */
     struct container containers[8];
 };
 

@@ -19,6 +19,7 @@ static const struct launch what = {.key = "o.s.2",
                                    .owner = "o",
                                    .session = "s",
                                    .attempt = 2,
+                                   .label = "1abc-_",
                                    .secret = "sesame",
                                    .idle_timeout_s = 5,
                                    .lifetime_s = 6};
@@ -201,6 +202,7 @@ static void odd_ports(void **state)
 struct seen {
     int count;
     struct docker_view last;
+    char label[32];
 };
 
 static void see(void *arg, const struct docker_view *v)
@@ -208,6 +210,27 @@ static void see(void *arg, const struct docker_view *v)
     struct seen *s = arg;
     s->count++;
     s->last = *v;
+    mem_copy_string(s->label, sizeof(s->label), v->label ? v->label : "(none)");
+}
+
+static void label_there_and_back(void **state)
+{
+    struct seen s = {0};
+    struct launch unlabelled = what;
+    json_t *o = docker_create_body(*state, &what, "");
+    const json_t *labels = json_object_get(o, "Labels");
+    assert_string_equal(json_string_value(json_object_get(labels, "cleat.label")), "1abc-_");
+    json_t *list = json_pack("[{s:s, s:O}]", "State", "running", "Labels", labels);
+    char *text = js_text(list);
+    assert_true(docker_read_list(text, strlen(text), 8080, see, &s));
+    assert_string_equal(s.label, "1abc-_");
+    free(text);
+    json_decref(list);
+    json_decref(o);
+    unlabelled.label = NULL;
+    o = docker_create_body(*state, &unlabelled, "");
+    assert_null(json_object_get(json_object_get(o, "Labels"), "cleat.label"));
+    json_decref(o);
 }
 
 static void listed(void **state)
@@ -223,6 +246,7 @@ static void listed(void **state)
     assert_string_equal(s.last.key, "o.s.2");
     assert_string_equal(s.last.ip, "127.0.0.1");
     assert_int_equal(s.last.port, 5);
+    assert_string_equal(s.label, "(none)");
     assert_false(docker_read_list("{}", 2, 8080, see, &s));
     assert_false(docker_read_list("[", 1, 8080, see, &s));
     assert_int_equal(s.count, 1);
@@ -352,6 +376,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(body_by_default, open_class, close_class),
         cmocka_unit_test_setup_teardown(body_with_everything, open_class, close_class),
         cmocka_unit_test_setup_teardown(body_with_bucket, open_class, close_class),
+        cmocka_unit_test_setup_teardown(label_there_and_back, open_class, close_class),
         cmocka_unit_test(pull_paths),
         cmocka_unit_test(inspected),
         cmocka_unit_test(odd_ports),

@@ -115,12 +115,12 @@ static void overrides_that_are_wrong(void **state)
 static void too_many_tags(void **state)
 {
     json_t *t = json_loads(MINIMAL, 0, NULL), *tags = json_array();
-    for (int i = 0; i < 48; i++)
+    for (int i = 0; i < 40; i++)
         json_array_append_new(
             tags, json_pack("{s:o, s:s}", "key", json_sprintf("k%d", i), "value", "v"));
     json_object_set_new(t, "tags", tags);
     char *text = js_text(t);
-    check_refused(*state, text, "48 tags");
+    check_refused(*state, text, "40 tags");
     free(text);
     json_array_remove(tags, 0);
     text = js_text(t);
@@ -431,6 +431,68 @@ static void whose_and_where(void **state)
                 "\"ElasticNetworkInterface\",\"details\":[{\"name\":\"privateIPv4Address\","
                 "\"value\":\"10.0.0.7; DROP\"}]}]");
     assert_string_equal(v.ip, "");
+}
+
+static char *copy_label(char *label, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        label[i] = (char)('a' + (i / 5 + i / 256) % 26);
+    label[len] = '\0';
+    return label;
+}
+
+/* Tags come back in any order, among others; the model of ECS: a value has 256 characters. */
+static void label_there_and_back(void **state)
+{
+    static const size_t lengths[] = {0, 1, 255, 256, 257, 2047, LABEL_MAX};
+    char label[LABEL_MAX + 1];
+    struct launch l = what;
+    l.label = label;
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        struct error e = {0};
+        json_t *t = template_of(*state, MINIMAL), *tag, *turned = json_array();
+        size_t k;
+        copy_label(label, lengths[i]);
+        char *text = ecs_run_request(t, *state, &l, "", &e);
+        json_t *o = json_loads(text, 0, NULL);
+        json_array_foreach (json_object_get(o, "tags"), k, tag) {
+            assert_true(strlen(at(tag, "value")) <= 256 && strlen(at(tag, "key")) <= 128);
+            json_array_insert(turned, 0, tag);
+        }
+        assert_int_equal(k, 3 + (lengths[i] + 255) / 256);
+        char *tags = json_dumps(turned, 0);
+        char *members = mem_printf("\"lastStatus\":\"RUNNING\",\"tags\":%s", tags);
+        assert_string_equal(task_of(members).label, label);
+        free(members);
+        free(tags);
+        free(text);
+        json_decref(turned);
+        json_decref(o);
+        json_decref(t);
+    }
+}
+
+/* What comes from outside may be anything. */
+static void strange_label_tags(void **state)
+{
+    char value[400], *members;
+    (void)state;
+    copy_label(value, 399);
+    struct ecs_view v = task_of("\"lastStatus\":\"RUNNING\",\"tags\":[{\"key\":"
+                                "\"cleat:label.1\",\"value\":\"b\"},{\"key\":7},"
+                                "{\"key\":\"cleat:label.0\"}]");
+    assert_string_equal(v.label, "b");
+    members = mem_printf("\"lastStatus\":\"RUNNING\",\"tags\":["
+                         "{\"key\":\"cleat:label.0\",\"value\":\"%s\"},"
+                         "{\"key\":\"cleat:label.1\",\"value\":\"%s\"},"
+                         "{\"key\":\"cleat:label.2\",\"value\":\"%s\"},"
+                         "{\"key\":\"cleat:label.3\",\"value\":\"%s\"},"
+                         "{\"key\":\"cleat:label.4\",\"value\":\"%s\"},"
+                         "{\"key\":\"cleat:label.5\",\"value\":\"%s\"}]",
+                         value, value, value, value, value, value);
+    v = task_of(members);
+    assert_int_equal(strlen(v.label), LABEL_MAX);
+    free(members);
 }
 
 static void check_end(const char *members, enum error_code code, const char *words)
@@ -763,6 +825,8 @@ int main(void)
         TEST(templates_that_are_wrong),
         TEST(overrides_that_are_wrong),
         TEST(too_many_tags),
+        TEST(label_there_and_back),
+        TEST(strange_label_tags),
         TEST(a_launch),
         TEST(the_template_stays),
         TEST(plain_containers),

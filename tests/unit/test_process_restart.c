@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -252,6 +253,36 @@ static void test_damaged_address(void **state)
     free(address);
 }
 
+/* Kept beside the container, out of its reach. */
+static void check_label(const struct bench *t, const struct list *l, const char *key,
+                        const char *label)
+{
+    struct stat st;
+    char *path = path_of(t, key, "label");
+    size_t i = 0;
+    while (strcmp(l->keys[i], key) != 0)
+        assert_true(++i < l->count);
+    assert_string_equal(l->labels[i], label);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(st.st_uid, geteuid());
+    free(path);
+}
+
+static void without_label(void **state)
+{
+    struct bench *t = *state;
+    char *label = path_of(t, "o.a.1", "label"), *long_one = mem_alloc(LABEL_MAX + 2);
+    launch(t, "o.a.1", "s");
+    assert_int_equal(unlink(label), 0);
+    assert_string_equal(list(t).labels[0], "(none)");
+    memset(long_one, 'x', LABEL_MAX + 1);
+    assert_int_equal(file_write(label, long_one, NULL), ERR_NONE);
+    assert_string_equal(list(t).labels[0], "(none)");
+    free(long_one);
+    free(label);
+}
+
 static void test_list(void **state)
 {
     struct bench *t = *state;
@@ -270,6 +301,8 @@ static void test_list(void **state)
     open_runtime(t);
     l = list(t);
     assert_int_equal(l.count, 2);
+    check_label(t, &l, "o.a.1", "label-of-s");
+    check_label(t, &l, "o.x.1", "label-of-exits");
     for (size_t i = 0; i < l.count;
          i++) /* nobody adopted them: they can be stopped all the same */
         assert_int_equal(stop(t, &l.containers[i], false), ERR_NONE);
@@ -292,6 +325,7 @@ int main(void)
         REAL(test_leftover),
         REAL(test_damaged_address),
         REAL(test_list),
+        REAL(without_label),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

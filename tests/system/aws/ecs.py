@@ -127,8 +127,9 @@ class Ecs:
         unknown = set(network["subnets"]) - {s["SubnetId"] for s in self.subnets}
         if unknown:
             refuse(f"Error retrieving subnet information for {sorted(unknown)}: The subnet ID does not exist")
-        if len(p.get("tags", [])) > 50:
-            refuse("up to 50 tags")
+        tags = p.get("tags", [])
+        if len(tags) > 50 or len({t["key"] for t in tags}) < len(tags):
+            refuse("up to 50 tags, each key once")
 
     def DescribeTasks(self, who, p):
         self.buckets["read"].take("ecs")
