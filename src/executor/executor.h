@@ -59,8 +59,11 @@ struct executor {
     json_t *claim; /* the body that was taken */
     enum claim_state claim_state;
     struct aws_keys keys; /* that were handed over; access_key NULL: none */
-    bool confirmed;       /* somebody was told that the upload is done */
-    bool stopping;        /* SIGTERM or a limit: exit once the upload is done */
+    /* A complete that waited was answered: healthy no more, as the plain contract says. Who
+     * asks for the state may have to ask again, and may reach us only as long as we are
+     * healthy. */
+    bool confirmed;
+    bool stopping; /* SIGTERM or a limit: exit once the upload is done */
     int exit_code;
     struct timer idle, lifetime, linger;
     struct signal_watch *sigterm, *sigint;

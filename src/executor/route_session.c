@@ -98,15 +98,12 @@ void route_complete_state(struct executor *x, struct server_request *r, const ch
     (void)rest;
     const struct closing *c = &x->closing;
     const struct helper_progress *p = c->upload ? helper_progress(c->upload) : &c->progress;
-    bool done = c->state == CLOSING_DONE;
-    json_t *body = json_pack("{s:s,s:b,s:I,s:I,s:I,s:I}", "state", closing_state_name(c->state),
-                             "upload_completed", done, "files", (json_int_t)p->files, "bytes",
-                             (json_int_t)p->bytes, "files_done", (json_int_t)p->files_done,
-                             "bytes_done", (json_int_t)p->bytes_done);
+    json_t *body = json_pack(
+        "{s:s,s:b,s:I,s:I,s:I,s:I}", "state", closing_state_name(c->state), "upload_completed",
+        c->state == CLOSING_DONE, "files", (json_int_t)p->files, "bytes", (json_int_t)p->bytes,
+        "files_done", (json_int_t)p->files_done, "bytes_done", (json_int_t)p->bytes_done);
     if (c->state == CLOSING_FAILED)
         json_object_set_new(body, "error", json_string(c->error.message));
-    if (done)
-        x->confirmed = true;
     contract_answer(x, r, 200, body);
 }
 

@@ -291,8 +291,8 @@ static void deregister(struct attempt *a)
         end_step(a, &c->drain, "drain", STEP_SKIPPED);
         return;
     }
-    if (!is_over(c->upload) && !a->direct)
-        return; /* the upload's only path leads through the balancer */
+    if (!a->direct && (!is_over(c->upload) || !attempt_durable(a)))
+        return; /* the upload's only path leads through the balancer, after a crash as well */
     if (a->add_op.state == OP_RUNNING)
         return;
     if (session_not_before(s, c->deregister_retry_at))

@@ -379,21 +379,21 @@ void executor_complete(struct container *c, struct sim_request *r)
         executor_end_execution(c);
         if (c->upload == UPLOAD_NONE || c->upload == UPLOAD_FAILED)
             executor_begin_upload(c, nonce ? nonce : "");
-        if (c->upload == UPLOAD_DONE)
+        bool done = c->upload == UPLOAD_DONE;
+        if (asynchronous) {
+            executor_answer(c, r, 202,
+                            world_printf("{\"state\":\"%s\"}", done ? "done" : "running"));
+        } else if (done) {
             c->confirmation_read = true;
-        if (c->upload == UPLOAD_DONE)
             executor_answer(c, r, 200, upload_body(c));
-        else if (asynchronous)
-            executor_answer(c, r, 202, "{\"state\":\"running\"}");
-        else
+        } else {
             wait_for(&c->upload_waiters, r);
+        }
     }
     json_decref(body);
 }
 
 void executor_upload_status(struct container *c, struct sim_request *r)
 {
-    if (c->upload == UPLOAD_DONE)
-        c->confirmation_read = true;
     executor_answer(c, r, 200, upload_body(c));
 }

@@ -155,3 +155,19 @@ class Watched(Cleatd):
             connection = sqlite3.connect(f"{copy}/journal.db")
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             connection.close()
+
+
+def kill_again_and_again(cleatd, crowd, moments):
+    """Then its clients end what they are at. How many of the moments came."""
+    hits, number, moment = 0, 0, None
+    try:
+        for number, moment in enumerate(moments, 1):
+            hits += cleatd.kill_at(moment)
+            crowd.check()
+        cleatd.start()
+        crowd.go_home()
+    except Exception as e:
+        raise AssertionError(f"seed {crowd.seed}, kill {number} at {moment}: {e}") from e
+    finally:
+        crowd.abandon()
+    return hits

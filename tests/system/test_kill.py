@@ -7,10 +7,11 @@ of /proc, of HAProxy, of the artifacts' directory and of SQLite, never of cleatd
 import collections
 import os
 import random
+import sqlite3
 
 from cleat_harness import BUILD, haproxy_class, poll
 from crowd import Crowd
-from strikes import Watched, draw_moments
+from strikes import Watched, draw_moments, kill_again_and_again
 
 KILLS = int(os.environ.get("CLEAT_KILLS", "10"))
 SEED = int(os.environ.get("CLEAT_SEED", "1"))
@@ -55,20 +56,6 @@ def artifact_of(cleatd):
     return read
 
 
-def kill_again_and_again(cleatd, crowd, moments):
-    """How many of the moments came."""
-    hits = 0
-    for number, moment in enumerate(moments, 1):
-        try:
-            hits += cleatd.kill_at(moment)
-            crowd.check()
-        except Exception as e:
-            raise AssertionError(f"seed {SEED}, kill {number} at {moment}: {e}") from e
-    cleatd.start()
-    crowd.go_home()
-    return hits
-
-
 def assert_nothing_happened_twice(cleatd):
     started = collections.Counter((l.session, l.attempt) for l in cleatd.launches())
     assert max(started.values()) == 1, f"doubled containers: {started}"
@@ -85,10 +72,7 @@ def test_cleatd_is_killed(start):
         "direct": common}))
     crowd = Crowd(cleatd.api, Processes(cleatd), start.shared, SEED, classes=["default", "default", "far", "direct"],
                   input=f"file://{inputs}")
-    try:
-        hits = kill_again_and_again(cleatd, crowd, draw_moments(random.Random(SEED), KILLS))
-    finally:
-        crowd.abandon()
+    hits = kill_again_and_again(cleatd, crowd, draw_moments(random.Random(SEED), KILLS))
     poll(lambda: not cleatd.containers_alive(), 30, "the end of all containers")
     assert haproxy.servers() == {} and other.servers() == {}
     lives = crowd.verify(artifact_of(cleatd))
@@ -101,3 +85,27 @@ def test_cleatd_is_killed(start):
     assert cleatd.leftovers() == []
     cleatd.check_journal()
     assert list((cleatd.root / "state" / "workspaces").iterdir()) == []
+
+
+def test_a_confirmation_that_did_not_reach_the_disk(start):
+    """The only path to the container leads through the balancer; that its upload is done is known, but
+    not yet written down, when cleatd is killed. It is asked again, over the same path."""
+    haproxy = start.haproxy()
+    cleatd = start.cleatd(classes={"default": haproxy_class(haproxy, direct_path="never", backoff_base_ms=50)})
+    api = cleatd.api
+    s = api.ready()["session_id"]
+    api.execute(s, "BASH:echo kept >artifacts/kept")
+    cleatd.stop_process(s)
+    api.close(s, wait=False)
+    lock = sqlite3.connect(cleatd.root / "state" / "journal.db")
+    lock.execute("BEGIN IMMEDIATE")
+    cleatd.continue_process(s)
+    poll(lambda: [l for l in cleatd.log_lines() if "event=cleanup.step" in l and "step=upload" in l], 30, "the upload")
+    poll(lambda: [l for l in cleatd.log_lines() if "event=journal.failed" in l], 30, "a commit that fails")
+    assert list(haproxy.servers()) == [f"cleat.{s}.1"], "not deregistered before that is durable"
+    cleatd.kill()
+    lock.close()
+    cleatd.start()
+    over = api.wait(s, "closed")
+    assert {c["name"]: c["result"] for c in over["cleanup"]}["upload"] == "ok", over
+    assert cleatd.file_of(s, "artifacts/kept") == b"kept\n"
