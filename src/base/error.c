@@ -1,5 +1,6 @@
 #include "base/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -98,6 +99,13 @@ static void make_printable(char *text)
             *s = '?';
         s += len > 0 ? len : 1;
     }
+}
+
+enum error_code error_of_errno(int number, enum error_code otherwise)
+{
+    bool exhausted =
+        number == EMFILE || number == ENFILE || number == EAGAIN || number == ENOMEM;
+    return exhausted ? ERR_CAPACITY : otherwise;
 }
 
 enum error_code error_set(struct error *e, enum error_code code, const char *fmt, ...)

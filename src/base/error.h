@@ -53,6 +53,10 @@ const char *error_name(enum error_code);
 int error_http_status(enum error_code);
 bool error_retryable(enum error_code);
 
+/* ERR_CAPACITY when this machine has no descriptor, process or memory left (errno(3)), which
+ * passes; else otherwise. */
+enum error_code error_of_errno(int number, enum error_code otherwise);
+
 /* Fills *e (when not NULL; of_engine is false) and returns the code. */
 enum error_code error_set(struct error *e, enum error_code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -439,7 +439,8 @@ static bool start(struct process *p, const struct launch *l, struct error *e)
         p->phase = PHASE_ALIVE;
         return true;
     }
-    e->code = ERR_LAUNCH;
+    if (e->code != ERR_CAPACITY)
+        e->code = ERR_LAUNCH;
     addresses_release(rt->addresses, c->ip, c->id);
     p->failed = true;
     remove_workspace(p);

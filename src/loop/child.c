@@ -205,7 +205,7 @@ struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
     if (lock_fd >= 0)
         close(lock_fd);
     if (rc != 0) {
-        error_set(e, ERR_LAUNCH, "%s: %s", spec->argv[0], strerror(rc));
+        error_set(e, error_of_errno(rc, ERR_LAUNCH), "%s: %s", spec->argv[0], strerror(rc));
         dispose(c);
         return NULL;
     }
@@ -214,7 +214,8 @@ struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
     if (spec->lock_path && lock_write(spec->lock_path, c->owner.pid, e) != ERR_NONE)
         return undo(c);
     if (!watch_process(c)) {
-        error_set(e, ERR_LAUNCH, "%s: cannot be watched: %s", spec->argv[0], strerror(errno));
+        error_set(e, error_of_errno(errno, ERR_LAUNCH), "%s: cannot be watched: %s",
+                  spec->argv[0], strerror(errno));
         return undo(c);
     }
     return c;

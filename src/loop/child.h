@@ -40,7 +40,8 @@ typedef void child_exit_fn(void *arg, int status);
 
 /* The child gets descriptors 0 (/dev/null), 1, 2 and the lock, nothing else, and default
  * signals. Returns NULL and fills *e when nothing was started (ERR_CONFLICT: the lock is held,
- * else ERR_LAUNCH); exited is then never called. Free it by child_free, also after it exited.
+ * ERR_CAPACITY: no room on this machine, else ERR_LAUNCH); exited is then never called. Free it
+ * by child_free, also after it exited.
  */
 struct child *child_spawn(struct loop *, const struct child_spec *, child_exit_fn *exited,
                           void *arg, struct error *e);
@@ -58,7 +59,8 @@ void child_free(struct child *); /* the process goes on, and is reaped; never ca
 /* The file system around a child; behind the same interface so that the simulation replaces it.
  */
 
-/* Makes path and its parents (0755), mode for the last one. Errors here are ERR_INTERNAL. */
+/* Makes path and its parents (0755), mode for the last one. Errors here are ERR_INTERNAL or
+ * ERR_CAPACITY. */
 enum error_code dir_make(const char *path, mode_t mode, struct error *e);
 
 /* Calls each(arg, name, locked) for every directory in root that has a file called "lock". */
@@ -71,6 +73,7 @@ void dir_list_locked(const char *root, dir_each_fn *each, void *arg);
 enum error_code file_replace(const char *path, const char *text, struct error *e);
 enum error_code file_write(const char *path, const char *text, struct error *e);
 char *file_read(const char *path, size_t max);
+bool file_exists(const char *path); /* or whatever else has that name */
 
 /* Removes a tree without blocking the loop. An absent path is no error. done is called once,
  * from the loop; not at all when the loop is freed before. */

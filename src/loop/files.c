@@ -15,7 +15,7 @@
 
 static enum error_code fail(const char *path, struct error *e)
 {
-    return error_set(e, ERR_INTERNAL, "%s: %s", path, strerror(errno));
+    return error_set(e, error_of_errno(errno, ERR_INTERNAL), "%s: %s", path, strerror(errno));
 }
 
 static bool make_one(const char *path, mode_t mode)
@@ -143,6 +143,12 @@ char *file_read(const char *path, size_t max)
         return buf_take(&text);
     buf_free(&text);
     return NULL;
+}
+
+bool file_exists(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 || errno != ENOENT;
 }
 
 /* ---- removal by rm(1): unlinking a large tree takes longer than a turn may */

@@ -14,7 +14,8 @@
 
 static int refuse(int fd, const char *path, struct error *e)
 {
-    enum error_code code = errno == EWOULDBLOCK ? ERR_CONFLICT : ERR_LAUNCH;
+    enum error_code code =
+        errno == EWOULDBLOCK ? ERR_CONFLICT : error_of_errno(errno, ERR_LAUNCH);
     error_set(e, code, "%s: %s", path,
               code == ERR_CONFLICT ? "locked by a live process" : strerror(errno));
     if (fd >= 0)
@@ -59,7 +60,7 @@ enum error_code lock_write(const char *path, pid_t pid, struct error *e)
     ssize_t written = fd >= 0 ? write(fd, line, (size_t)len) : -1;
     enum error_code code = ERR_NONE;
     if (written != len)
-        code = error_set(e, ERR_LAUNCH, "%s: %s", path, strerror(errno));
+        code = error_set(e, error_of_errno(errno, ERR_LAUNCH), "%s: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);
     return code;
@@ -82,8 +83,8 @@ enum error_code lock_claim(const char *path, struct error *e)
 bool lock_held(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0)
-        return errno != ENOENT && errno != ENOTDIR;
+    if (fd < 0) /* without a descriptor to spare, open(2) does not even look */
+        return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
     bool held = flock(fd, LOCK_SH | LOCK_NB) != 0;
     close(fd);
     return held;

@@ -10,7 +10,7 @@
 
 /* Locks and empties path (created 0600). Returns a descriptor that can only read, so that the
  * child cannot change the file through it; -1: *e, ERR_CONFLICT when somebody holds it, else
- * ERR_LAUNCH. */
+ * ERR_LAUNCH or ERR_CAPACITY. */
 int lock_take(const char *path, struct error *e);
 
 enum error_code lock_write(const char *path, pid_t pid, struct error *e);

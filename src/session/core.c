@@ -165,9 +165,12 @@ static bool open_master_key(struct cleat *core, struct error *e)
             error_set(e, ERR_CONFIG, "%s: not a key of 64 hexadecimal digits", path);
         mem_wipe(text, len);
         free(text);
+    } else if (file_exists(path)) {
+        fine = false;
+        error_set(e, ERR_CONFIG, "%s: cannot be read", path);
     } else if (journal_has_sessions(core, e)) {
         fine = false; /* their containers know only the old key */
-        error_set(e, ERR_CONFIG, "%s: missing or unreadable, but the journal holds sessions",
+        error_set(e, ERR_CONFIG, "%s: missing, but the journal holds sessions",
                   path);
     } else {
         char hex[2 * PROOF_SECRET_SIZE + 2];

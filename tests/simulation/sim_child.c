@@ -154,6 +154,11 @@ enum error_code file_write(const char *path, const char *text, struct error *e)
     return file_replace(path, text, e);
 }
 
+bool file_exists(const char *path)
+{
+    return files_get(path) != NULL;
+}
+
 char *file_read(const char *path, size_t max)
 {
     const char *text = files_get(path);

@@ -253,7 +253,7 @@ static int spawn_with_few_descriptors(void)
     setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)next, 4096});
     if (child_spawn(loop, &spec, on_exit_status, NULL, &e))
         return 1;
-    if (e.code != ERR_LAUNCH || !strstr(e.message, "cannot be watched: Too many open files"))
+    if (e.code != ERR_CAPACITY || !strstr(e.message, "cannot be watched: Too many open files"))
         return 2;
     spec.lock_path = lock;
     if (child_spawn(loop, &spec, on_exit_status, NULL, &e) || !strstr(e.message, "Too many"))

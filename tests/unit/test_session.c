@@ -398,6 +398,23 @@ static void a_lost_master_key_is_not_replaced(void **state)
     free(key);
 }
 
+static void an_unreadable_master_key_is_not_replaced(void **state)
+{
+    struct world *w = *state;
+    char why[256] = "";
+    cleat_free(w->core); /* its journal is empty */
+    char *key = mem_printf("%s/master.key", w->dir);
+    assert_int_equal(unlink(key), 0);
+    assert_int_equal(symlink("nowhere", key), 0);
+    struct cleat_config *config = cleat_config_new();
+    assert_true(cleat_config_set(config, NULL, "state_dir", w->dir, why, sizeof(why)));
+    w->core = cleat_new(w->base, config, why, sizeof(why));
+    assert_null(w->core);
+    assert_non_null(strstr(why, "master.key: cannot be read"));
+    assert_int_equal(unlink(key), 0);
+    free(key);
+}
+
 static void damaged_rows_are_refused(void **state)
 {
     static const char *const bad[] = {
@@ -559,6 +576,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_target_group_is_one_wall, setup, teardown),
         cmocka_unit_test_setup_teardown(proven_ones_keep_away_from_plain_ones, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_master_key_is_not_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unreadable_master_key_is_not_replaced, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(damaged_rows_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(launch_keys_lead_to_their_attempt, setup, teardown),
         cmocka_unit_test(configurations_are_checked_as_a_whole),
