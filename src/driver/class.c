@@ -52,7 +52,8 @@ const struct option class_options[] = {
            "told apart by address and session id only."),
     CHOICE(direct_path, "auto|never", "auto",
            "Whether a container's own address may be used to finish a session without the "
-           "balancer. auto: where it has answered there with a proof."),
+           "balancer. auto: where it has answered there with a proof; a container without "
+           "proof is only asked there whether it has uploaded."),
     LIVE_STRING(
         command, 4096, "",
         "Program, and after blanks its arguments, that is the container. Empty: the installed "

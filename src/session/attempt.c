@@ -77,6 +77,14 @@ void attempt_dirty(struct attempt *a)
     journal_add(a->session);
 }
 
+void attempt_touch(struct attempt *a)
+{
+    if (a->touched)
+        return;
+    a->touched = true;
+    attempt_dirty(a);
+}
+
 bool attempt_durable(const struct attempt *a)
 {
     return !a->dirty && a->commit <= a->session->core->commit_durable;

@@ -15,6 +15,7 @@ void attempt_quiet(struct attempt *); /* whatever is asked on its behalf is canc
 void attempt_misrouted(struct attempt *, const char *where);
 
 void attempt_dirty(struct attempt *); /* its row goes into the turn's commit */
+void attempt_touch(struct attempt *); /* before something is run or staged in it */
 bool attempt_durable(const struct attempt *);
 bool attempt_is_ending(const struct attempt *); /* ENDING, SALVAGING or ENDED */
 bool attempt_has_ended(const struct attempt *); /* ENDED */

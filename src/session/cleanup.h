@@ -6,4 +6,9 @@
 
 void cleanup_step(struct attempt *); /* in ENDING and SALVAGING */
 
+/* For its steps; name: static. */
+void cleanup_begin(struct attempt *, enum step_result *step, const char *name);
+void cleanup_end(struct attempt *, enum step_result *step, const char *name, enum step_result);
+bool cleanup_is_over(enum step_result);
+
 #endif

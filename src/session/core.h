@@ -118,10 +118,11 @@ struct cleanup {
     bool begun;
     enum step_result upload, deregister, drain, stop;
     struct message message; /* complete, its progress, or the plain contract's health */
-    bool polling;           /* complete was accepted; ask for its progress */
+    bool polling;           /* complete was accepted, or may have been: ask what became of it */
+    bool asks_health;       /* message is the question of a plain container's health */
     int64_t upload_deadline, upload_retry_at, salvage_until, progress;
     unsigned upload_tries, deregister_tries, stop_tries;
-    int64_t deregister_retry_at, stop_retry_at, drain_deadline;
+    int64_t deregister_retry_at, stop_retry_at, stop_deadline, drain_deadline;
     struct op remove_op, stop_op;
 };
 

@@ -300,10 +300,7 @@ static void begin(struct session *s)
     session_at(s, e->deadline);
     if (a->state != ATTEMPT_LIVE || !a->route.confirmed || a->route.suspect)
         return;
-    if (!a->touched) {
-        a->touched = true;
-        attempt_dirty(a);
-    }
+    attempt_touch(a);
     if (!attempt_durable(a))
         return;
     complete_request(e);

@@ -169,6 +169,13 @@ static void send_sync(struct attempt *a)
     json_decref(body);
 }
 
+static void stage_input(struct attempt *a)
+{
+    attempt_touch(a);
+    if (attempt_durable(a))
+        send_sync(a);
+}
+
 static void send_route_check(struct attempt *a)
 {
     int64_t timeout = a->session->group->class->step_timeout_s * 1000;
@@ -229,5 +236,5 @@ void stage_step(struct attempt *a)
     else if (a->sync_told)
         send_route_check(a);
     else if (input_is_there(s))
-        send_sync(a);
+        stage_input(a);
 }
