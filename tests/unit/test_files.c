@@ -233,7 +233,7 @@ static int remove_without_descriptors(void)
     dir_remove(loop, dir, on_removed, NULL);
     if (removals > 0)
         return 1;
-    return spin(loop, &removals, 1, 5000) && removal_error.code == ERR_LAUNCH ? 0 : 2;
+    return spin(loop, &removals, 1, 5000) && removal_error.code == ERR_CAPACITY ? 0 : 2;
 }
 
 static void dir_remove_reports_what_did_not_start(void **state)
