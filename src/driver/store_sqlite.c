@@ -1,30 +1,19 @@
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
+/* The journal in SQLite. Commits append to its write-ahead log, on the loop; a thread copies
+ * the log into the database. */
+
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/queue.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
-#include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "driver/store.h"
-#include "loop/child.h"
+#include "driver/store_checkpoint.h"
+#include "driver/store_file.h"
+#include "driver/store_schema.h"
 
-#define SCHEMA_VERSION 2
-
-/* A table for each kind, and the version of the schema that brought it. */
-static const struct {
-    const char *name;
-    int since;
-} tables[STORE_KINDS] = {
-    [STORE_SESSION] = {"session", 1},
-    [STORE_ATTEMPT] = {"attempt", 1},
-    [STORE_META] = {"meta", 2},
-};
+#define OPEN_BUSY_MS 2000 /* at the start a short lock of somebody else's is waited for */
+#define REMIND_MS 60000
 
 /* A commit whose done is yet to be called. */
 struct answer {
@@ -38,150 +27,89 @@ struct answer {
 
 struct store {
     struct loop *loop;
-    char *path;
-    int lock_fd;
+    struct store_file file;
     sqlite3 *db;
     sqlite3_stmt *put[STORE_KINDS], *delete[STORE_KINDS];
+    struct checkpoint *checkpoint;
+    int64_t trouble_since, trouble_told; /* 0: there is none */
     TAILQ_HEAD(, answer) answers;
 };
 
 static bool fail(const struct store *s, struct error *e, const char *why)
 {
-    error_set(e, ERR_STORE, "%s: %s", s->path, why);
+    error_set(e, ERR_STORE, "%s: %s", s->file.path, why);
     return false;
 }
 
 static bool fail_sqlite(const struct store *s, struct error *e)
 {
-    return fail(s, e, sqlite3_errmsg(s->db));
-}
-
-/* ---- open */
-
-static bool is_network(const struct statfs *fs)
-{
-    switch ((uint32_t)fs->f_type) {
-    case NFS_SUPER_MAGIC:
-    case SMB_SUPER_MAGIC:
-    case CIFS_SUPER_MAGIC:
-    case SMB2_SUPER_MAGIC:
-    case CEPH_SUPER_MAGIC:
-    case AFS_SUPER_MAGIC:
-    case AFS_FS_MAGIC:
-    case CODA_SUPER_MAGIC:
-    case NCP_SUPER_MAGIC:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static bool make_parent(struct store *s, struct error *e)
-{
-    const char *slash = strrchr(s->path, '/');
-    if (!slash || slash == s->path)
-        return true;
-    char *parent = mem_strndup(s->path, (size_t)(slash - s->path));
-    struct error why;
-    bool ok = dir_make(parent, 0700, &why) == ERR_NONE;
-    if (!ok)
-        error_set(e, ERR_STORE, "%s", why.message);
-    free(parent);
-    return ok;
-}
-
-/* SQLite would create the file by the umask; its -wal and -shm take the mode of the file. */
-static bool make_file(struct store *s, struct error *e)
-{
-    int fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return fail(s, e, strerror(errno));
-    struct statfs fs;
-    bool ok = fstatfs(fd, &fs) == 0 && fchmod(fd, 0600) == 0;
-    if (!ok)
-        fail(s, e, strerror(errno));
-    else if (is_network(&fs))
-        ok = fail(s, e, "is on a network file system, whose locks cannot be relied upon");
-    close(fd);
-    return ok;
-}
-
-static bool take_lock(struct store *s, struct error *e)
-{
-    char *path = mem_printf("%s.lock", s->path);
-    s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    free(path);
-    if (s->lock_fd >= 0 && flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return true;
-    return fail(s, e, errno == EWOULDBLOCK ? "in use by another process" : strerror(errno));
+    return schema_fail(s->db, s->file.path, e);
 }
 
 static bool run(struct store *s, const char *sql, struct error *e)
 {
-    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK || fail_sqlite(s, e);
+    return schema_run(s->db, s->file.path, sql, e);
 }
 
-static int user_version(struct store *s)
-{
-    sqlite3_stmt *stmt;
-    int version = -1;
-    if (sqlite3_prepare_v2(s->db, "PRAGMA user_version", -1, &stmt, NULL) == SQLITE_OK &&
-        sqlite3_step(stmt) == SQLITE_ROW)
-        version = sqlite3_column_int(stmt, 0);
-    sqlite3_finalize(stmt);
-    return version;
-}
-
-static bool make_schema(struct store *s, struct error *e)
-{
-    int version = user_version(s);
-    if (version < 0)
-        return fail_sqlite(s, e);
-    if (version == SCHEMA_VERSION)
-        return true;
-    if (version > SCHEMA_VERSION)
-        return fail(s, e, "written by a newer release");
-    if (!run(s, "BEGIN IMMEDIATE", e))
-        return false;
-    for (int kind = 0; kind < STORE_KINDS; kind++) {
-        if (tables[kind].since <= version)
-            continue;
-        char *sql = mem_printf("CREATE TABLE %s(key TEXT PRIMARY KEY, row TEXT NOT NULL) "
-                               "WITHOUT ROWID",
-                               tables[kind].name);
-        bool ok = run(s, sql, e);
-        free(sql);
-        if (!ok)
-            return false;
-    }
-    char *sql = mem_printf("PRAGMA user_version=%d; COMMIT", SCHEMA_VERSION);
-    bool ok = run(s, sql, e);
-    free(sql);
-    return ok;
-}
+/* ---- open and close */
 
 static bool prepare(struct store *s, struct error *e)
 {
     for (int kind = 0; kind < STORE_KINDS; kind++) {
-        char *put = mem_printf("REPLACE INTO %s(key, row) VALUES(?, ?)", tables[kind].name);
-        char *delete = mem_printf("DELETE FROM %s WHERE key = ?", tables[kind].name);
+        const char *table = schema_table((enum store_kind)kind);
+        char *put = mem_printf("REPLACE INTO %s(key, row) VALUES(?, ?)", table);
+        char *delete = mem_printf("DELETE FROM %s WHERE key = ?", table);
         bool ok = sqlite3_prepare_v2(s->db, put, -1, &s->put[kind], NULL) == SQLITE_OK &&
                   sqlite3_prepare_v2(s->db, delete, -1, &s->delete[kind], NULL) == SQLITE_OK;
         free(put);
         free(delete);
-        if (!ok)
-            return fail_sqlite(s, e);
+        if (!ok) /* a table is missing */
+            return schema_damaged(s->file.path, sqlite3_errmsg(s->db), e);
     }
     return true;
 }
 
-static bool open_database(struct store *s, struct error *e)
+/* Better a start that is refused than one whose first commit fails. */
+static bool check_writable(struct store *s, struct error *e)
 {
-    if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) !=
-        SQLITE_OK)
+    int rc = sqlite3_exec(s->db, "BEGIN IMMEDIATE; ROLLBACK", NULL, NULL, NULL);
+    if (rc == SQLITE_BUSY)
+        return fail(s, e, "locked by another process that has the database open");
+    return rc == SQLITE_OK || fail_sqlite(s, e);
+}
+
+static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    struct store *s = arg;
+    (void)db;
+    (void)name;
+    checkpoint_note_pages(s->checkpoint, pages);
+    return SQLITE_OK;
+}
+
+static bool start_checkpoints(struct store *s, struct error *e)
+{
+    s->checkpoint = checkpoint_start(s->file.path, e);
+    if (s->checkpoint)
+        sqlite3_wal_hook(s->db, on_commit, s); /* in place of SQLite's own checkpoints */
+    return s->checkpoint != NULL;
+}
+
+static bool open_database(struct store *s, enum store_durability durability, struct error *e)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(s->file.path, &s->db, flags, NULL) != SQLITE_OK)
         return fail_sqlite(s, e);
-    return run(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL", e) &&
-           make_schema(s, e) && prepare(s, e);
+    sqlite3_busy_timeout(s->db, OPEN_BUSY_MS);
+    bool ok =
+        schema_check(s->db, s->file.path, e) && run(s, "PRAGMA journal_mode=WAL", e) &&
+        run(s,
+            durability == STORE_FULL ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
+            e) &&
+        schema_make(s->db, s->file.path, e) && prepare(s, e) && check_writable(s, e) &&
+        start_checkpoints(s, e);
+    sqlite3_busy_timeout(s->db, 0); /* the loop waits for nobody */
+    return ok;
 }
 
 static void close_store(struct store *s)
@@ -198,25 +126,25 @@ static void close_store(struct store *s)
         sqlite3_finalize(s->put[kind]);
         sqlite3_finalize(s->delete[kind]);
     }
+    checkpoint_stop(s->checkpoint);
     sqlite3_close(s->db);
-    if (s->lock_fd >= 0)
-        close(s->lock_fd);
-    free(s->path);
+    store_file_close(&s->file);
     free(s);
 }
 
-static struct store *open_store(struct loop *loop, const char *path, struct error *e)
+static struct store *open_store(struct loop *loop, const char *path,
+                                enum store_durability durability, struct error *e)
 {
     struct store *s = mem_alloc(sizeof *s);
-    *s = (struct store){.loop = loop, .path = mem_strdup(path), .lock_fd = -1};
+    s->loop = loop;
     TAILQ_INIT(&s->answers);
-    if (make_parent(s, e) && take_lock(s, e) && make_file(s, e) && open_database(s, e))
+    if (store_file_open(&s->file, path, e) && open_database(s, durability, e))
         return s;
     close_store(s);
     return NULL;
 }
 
-/* ---- commit and load */
+/* ---- commit */
 
 static bool apply(struct store *s, const struct store_change *change)
 {
@@ -233,15 +161,35 @@ static bool apply(struct store *s, const struct store_change *change)
 static void write_changes(struct store *s, const struct store_change *changes, size_t count,
                           struct error *e)
 {
-    bool ok = run(s, "BEGIN IMMEDIATE", e);
-    if (!ok)
-        return;
+    const char *lost = store_file_lost(&s->file);
+    if (lost)
+        fail(s, e, lost);
+    bool ok = !lost && run(s, "BEGIN IMMEDIATE", e);
     for (size_t i = 0; ok && i < count; i++)
         ok = apply(s, &changes[i]) || fail_sqlite(s, e);
     ok = ok && run(s, "COMMIT", e);
     /* some errors have rolled it back already, then this one does nothing */
     if (!ok && !sqlite3_get_autocommit(s->db))
         run(s, "ROLLBACK", NULL);
+}
+
+/* A log that only grows is told of: at first, each minute, and when it is over. */
+static void tell_trouble(struct store *s)
+{
+    struct checkpoint_state state;
+    int64_t now = loop_now_ms(s->loop);
+    checkpoint_get(s->checkpoint, &state);
+    bool begins = *state.trouble && s->trouble_since == 0;
+    if (begins)
+        s->trouble_since = now;
+    if (*state.trouble && (begins || now - s->trouble_told >= REMIND_MS)) {
+        s->trouble_told = now;
+        log_error("journal.log_grows", KV("file", s->file.log), KI("bytes", state.bytes),
+                  KI("for_ms", now - s->trouble_since), KV("error", state.trouble));
+    } else if (!*state.trouble && s->trouble_since > 0) {
+        log_info("journal.log_copied", KI("after_ms", now - s->trouble_since));
+        s->trouble_since = 0;
+    }
 }
 
 static void deliver(void *arg)
@@ -257,18 +205,21 @@ static void commit(struct store *s, const struct store_change *changes, size_t c
 {
     struct answer *a = mem_alloc(sizeof *a);
     *a = (struct answer){.store = s, .done = done, .arg = arg};
+    checkpoint_enter_write(s->checkpoint);
     write_changes(s, changes, count, &a->error);
-    if (a->error.code)
-        log_error("store.failed", KV("error", a->error.message));
+    checkpoint_leave_write(s->checkpoint);
+    tell_trouble(s);
     TAILQ_INSERT_TAIL(&s->answers, a, entry);
     task_init(&a->task, s->loop, deliver, a);
     task_wake(&a->task);
 }
 
+/* ---- load and status */
+
 static void load(struct store *s, enum store_kind kind, store_each_fn *each, void *arg,
                  struct error *e)
 {
-    char *sql = mem_printf("SELECT key, row FROM %s ORDER BY key", tables[kind].name);
+    char *sql = mem_printf("SELECT key, row FROM %s ORDER BY key", schema_table(kind));
     sqlite3_stmt *stmt = NULL;
     int rc = sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL);
     free(sql);
@@ -283,5 +234,13 @@ static void load(struct store *s, enum store_kind kind, store_each_fn *each, voi
     sqlite3_finalize(stmt);
 }
 
+static void status(struct store *s, struct store_status *out)
+{
+    struct checkpoint_state state;
+    checkpoint_get(s->checkpoint, &state);
+    *out = (struct store_status){.log_bytes = state.bytes, .checkpoints = state.passes};
+    mem_copy_string(out->trouble, sizeof out->trouble, state.trouble);
+}
+
 const struct store_ops store_sqlite = {
-    .open = open_store, .close = close_store, .commit = commit, .load = load};
+    .open = open_store, .close = close_store, .commit = commit, .load = load, .status = status};

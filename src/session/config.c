@@ -37,6 +37,11 @@ const struct option settings_options[] = {
      "Closed sessions remembered at most; when they are that many, creates are refused rather "
      "than a request id forgotten early.",
      FIELD(max_closed), true},
+    {"durability", OPTION_CHOICE, 0, 0, "normal|full", "normal",
+     "What a loss of power may cost. normal: the last commits, never consistency. full: "
+     "nothing, "
+     "for a flush of the disk per commit.",
+     FIELD(durability), false},
     {NULL, OPTION_INT, 0, 0, NULL, NULL, NULL, 0, false},
 };
 

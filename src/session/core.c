@@ -242,7 +242,8 @@ static bool open_store(struct cleat *core, struct error *e)
 {
     char *path = mem_printf("%s/journal.db", core->settings->state_dir);
     core->store_ops = &store_sqlite;
-    core->store = core->store_ops->open(core->loop, path, e);
+    core->store = core->store_ops->open(
+        core->loop, path, (enum store_durability)core->settings->durability, e);
     free(path);
     return core->store != NULL;
 }

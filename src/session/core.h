@@ -55,6 +55,7 @@ extern const char *const attempt_state_names[ATTEMPT_STATES];
 struct settings {
     char *state_dir, *owner, *executor, *aws_region;
     int64_t max_sessions, max_queued, queue_timeout_s, retention_s, max_closed;
+    int durability; /* enum store_durability */
 };
 extern const struct option settings_options[];
 

@@ -105,9 +105,10 @@ static void commit_due(void *arg)
 
 /* ---- store.h ---- */
 
-static struct store *store_open(struct loop *loop, const char *path, struct error *e)
+static struct store *store_open(struct loop *loop, const char *path,
+                                enum store_durability durability, struct error *e)
 {
-    (void)loop, (void)path, (void)e;
+    (void)loop, (void)path, (void)durability, (void)e;
     the_store.first = NULL;
     the_store.end = &the_store.first;
     the_store.committed = false;
@@ -169,5 +170,14 @@ static void store_load(struct store *store, enum store_kind kind, store_each_fn 
     }
 }
 
-const struct store_ops store_sqlite = {
-    .open = store_open, .close = store_close, .commit = store_commit, .load = store_load};
+static void store_status(struct store *store, struct store_status *out)
+{
+    (void)store;
+    *out = (struct store_status){0};
+}
+
+const struct store_ops store_sqlite = {.open = store_open,
+                                       .close = store_close,
+                                       .commit = store_commit,
+                                       .load = store_load,
+                                       .status = store_status};
