@@ -278,7 +278,7 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     TAILQ_INIT(&core->queue);
     TAILQ_INIT(&core->journal);
     TAILQ_INIT(&core->commits);
-    TAILQ_INIT(&core->notes);
+    notes_init(core);
     TAILQ_INIT(&core->orphans);
     TAILQ_INIT(&core->free_calls);
     timer_init(&core->commit_retry, core->loop, retry_commit, core);

@@ -356,6 +356,7 @@ struct cleat {
     TAILQ_HEAD(, session) journal; /* with changes of this turn */
     TAILQ_HEAD(, commit) commits;  /* in flight */
     TAILQ_HEAD(, note) notes;
+    struct task noted; /* a caller's note alone makes no turn, whose end commits it */
     struct drain drain;
     uint64_t commit_sent, commit_durable;
     struct timer commit_retry, purge;

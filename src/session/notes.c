@@ -42,6 +42,18 @@ const char *note_get(const struct cleat *core, const char *key)
 void note_put(struct cleat *core, const char *key, const char *text)
 {
     set(core, key, text)->dirty = true;
+    task_wake(&core->noted);
+}
+
+static void do_nothing(void *core)
+{
+    (void)core;
+}
+
+void notes_init(struct cleat *core)
+{
+    TAILQ_INIT(&core->notes);
+    task_init(&core->noted, core->loop, do_nothing, core);
 }
 
 bool note_durable(const struct cleat *core, const char *key)
@@ -86,6 +98,7 @@ void notes_again(struct cleat *core, uint64_t commit)
 void notes_free(struct cleat *core)
 {
     struct note *n;
+    task_stop(&core->noted);
     while ((n = TAILQ_FIRST(&core->notes))) {
         TAILQ_REMOVE(&core->notes, n, entry);
         free(n->key);

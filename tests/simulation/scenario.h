@@ -56,6 +56,11 @@ void scenario_run(const struct scenario *, uint64_t seed, enum sabotage, FILE *l
 /* scenario_random.c */
 void plan_draw(struct plan *); /* by settings */
 
+/* scenario_drain.c */
+void set_drain(struct settings_of_world *);
+void begin_drained_lives(void);
+void judge_drain(void);
+
 /* scenario_engine.c */
 void set_docker_away(struct settings_of_world *);
 void begin_docker_away(void);

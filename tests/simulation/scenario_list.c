@@ -667,6 +667,8 @@ const struct scenario scenarios[] = {
     {"ecs-torn", "the same, and half of an answer is all that comes", set_ecs_torn, NULL, NULL,
      80},
     {"ecs-plain", "tasks that prove nothing", set_ecs_plain, NULL, judge_aws, 3},
+    {"drain", "a tenant or all are drained for a while, with crashes", set_drain,
+     begin_drained_lives, judge_drain, 20},
     {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
     {NULL, NULL, NULL, NULL, NULL, 0},
 };
