@@ -134,6 +134,13 @@ void cleat_close_all(struct cleat *, void (*done)(void *arg), void *arg);
 /* Pushes the idle deadline out, as an execution does. */
 struct cleat_call *cleat_keepalive(struct cleat *, const char *tenant, const char *session,
                                    cleat_done_fn *, void *arg);
+/* Asks every class what it holds and closes the orphans among it at once, a few at a time.
+ * request: {"dry_run": says only what it would do, "adopt": the journal is the truth, so that
+ * orphans are closed that are held because it cannot speak for them}. The document is
+ * {"orphans":[{"class","container","target","key","session","cause","action"}],"failed":
+ * [{"class","error"}],…}. Done when all were asked. For the operator. */
+struct cleat_call *cleat_reap(struct cleat *, const char *request, size_t len, cleat_done_fn *,
+                              void *arg);
 /* The caller is no longer interested; what was asked for goes on. The callback never fires. */
 void cleat_call_cancel(struct cleat_call *);
 

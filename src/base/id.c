@@ -66,3 +66,15 @@ bool id_valid(const char *s)
     }
     return s[ID_SIZE - 1] == '\0' && s[14] == '7' && strchr("89ab", s[19]);
 }
+
+int64_t id_time_ms(const char *id)
+{
+    int64_t ms = 0;
+    for (int digits_left = 12; digits_left > 0; id++) {
+        if (*id == '-')
+            continue;
+        ms = ms << 4 | hex_value(*id);
+        digits_left--;
+    }
+    return ms;
+}

@@ -12,6 +12,7 @@
  * time. */
 void id_make(char out[ID_SIZE], int64_t unix_ms, const uint8_t random[10]);
 bool id_valid(const char *s); /* lower-case UUID of version 7 */
+int64_t id_time_ms(const char *id); /* of a valid one: when it was made, Unix time */
 
 void hex_encode(char *out, const void *data, size_t len); /* out has 2 * len + 1 bytes */
 bool hex_decode(void *out, size_t len,

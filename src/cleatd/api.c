@@ -177,6 +177,13 @@ static void post_keepalive(struct exchange *x)
     x->call = cleat_keepalive(x->cleat, OPERATOR, x->session, on_document, x);
 }
 
+static void post_reap(struct exchange *x)
+{
+    size_t len;
+    const char *body = server_body(x->request, &len);
+    x->call = cleat_reap(x->cleat, len ? body : "{}", len ? len : 2, on_document, x);
+}
+
 static void get_route(struct exchange *x)
 {
     exchange_answer_owned(x, cleat_route(x->cleat, OPERATOR, x->session));
@@ -266,6 +273,7 @@ static const struct route {
     {"GET", "/v1/drain", get_drain, false},
     {"POST", "/v1/drain", post_drain, true},
     {"DELETE", "/v1/drain", delete_drain, false},
+    {"POST", "/v1/reap", post_reap, true},
     {"GET", "/v1/status", get_status, false},
     {"GET", "/v1/isolation", get_isolation, false},
     {"GET", "/healthz", get_healthz, false},

@@ -93,8 +93,6 @@ size_t alb_load(const struct alb_group *); /* targets and kept places */
 
 /* ---- alb_list.c ---- */
 
-#define ALB_ORPHAN ".target." /* an orphan is called OWNER.target.IP:PORT */
-
 void alb_list(struct balancer *, balancer_each_fn *, balancer_done_fn *, void *arg);
 void alb_look_lists(struct balancer *); /* after each news of a group */
 void alb_forget_lists(struct balancer *);

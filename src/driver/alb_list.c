@@ -20,7 +20,7 @@ static void give_orphan(const struct alb_list_call *l, const struct alb_target *
 {
     char id[KEY_SIZE];
     int len =
-        snprintf(id, sizeof(id), "%s" ALB_ORPHAN "%s:%u", l->b->env.owner, t->ip, t->port);
+        snprintf(id, sizeof(id), "%s" TARGET_NAMELESS "%s:%u", l->b->env.owner, t->ip, t->port);
     if (len >= (int)sizeof(id)) {
         log_error("alb.orphan_left", KV("target_group", t->group->name), KV("target", t->key),
                   KV("cause", "its address is too long for a name"));

@@ -28,6 +28,9 @@ enum target_state {
     TARGET_GONE, /* not listed any more (or drained: none of our requests can be in flight) */
 };
 
+/* A balancer whose targets carry no names calls one that nobody holds OWNER.target.IP:PORT. */
+#define TARGET_NAMELESS ".target."
+
 struct target {
     const char *id; /* the launch key */
     const char *ip;

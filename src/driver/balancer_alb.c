@@ -92,9 +92,9 @@ static struct alb_target *find_orphan(const struct balancer *b, const char *id)
     size_t owner = strlen(b->env.owner);
     const char *colon = strrchr(id, ':');
     if (strncmp(id, b->env.owner, owner) != 0 ||
-        strncmp(id + owner, ALB_ORPHAN, strlen(ALB_ORPHAN)) != 0 || colon == NULL)
+        strncmp(id + owner, TARGET_NAMELESS, strlen(TARGET_NAMELESS)) != 0 || colon == NULL)
         return NULL;
-    const char *from = id + owner + strlen(ALB_ORPHAN);
+    const char *from = id + owner + strlen(TARGET_NAMELESS);
     if (colon < from || (size_t)(colon - from) >= sizeof(ip))
         return NULL;
     snprintf(ip, sizeof(ip), "%.*s", (int)(colon - from), from);

@@ -10,6 +10,7 @@
 #include "session/grants.h"
 #include "session/launch.h"
 #include "session/message.h"
+#include "session/reaper.h"
 #include "session/session.h"
 #include "session/sweep.h"
 
@@ -64,6 +65,8 @@ void attempt_free(struct attempt *a)
     launch_owe_nothing(a);
     if (is_arriving(a->state))
         s->group->arriving--;
+    if (a->orphan)
+        reaper_forgot(a);
     mem_wipe(a->secret, sizeof(a->secret));
     if (s->attempt == a)
         s->attempt = NULL;
@@ -110,6 +113,23 @@ static void let_go(struct attempt *a)
     if (a->pool)
         pool_free(a->pool);
     a->pool = NULL;
+    if (a->orphan)
+        reaper_ended(a);
+    a->orphan = false;
+}
+
+void attempt_take_over(struct attempt *a, const struct container *c)
+{
+    cookie_set_clear(&a->route.cookies);
+    a->route = (struct route){0};
+    a->grants = (struct grants){0};
+    a->cleanup = (struct cleanup){0};
+    a->container = *c;
+    a->launched = true;
+    a->died = a->in_order = a->refused = a->direct = false;
+    a->unreachable = 0;
+    a->target = TARGET_UNKNOWN;
+    a->target_reason[0] = a->cause[0] = '\0';
 }
 
 void attempt_go(struct attempt *a, enum attempt_state to)

@@ -10,6 +10,8 @@ void attempt_free(struct attempt *);
 void attempt_go(struct attempt *, enum attempt_state);
 /* It never becomes live: it is cleaned up, and its session tries again or gives up. */
 void attempt_fail(struct attempt *, const struct error *);
+/* It has ended, or is new: it gets this container, and knows nothing of another one. */
+void attempt_take_over(struct attempt *, const struct container *);
 void attempt_quiet(struct attempt *); /* whatever is asked on its behalf is cancelled */
 /* A wrong container answered; where: during which request. */
 void attempt_misrouted(struct attempt *, const char *where);

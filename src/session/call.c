@@ -11,8 +11,12 @@
 #include "session/drain.h"
 #include "session/execution.h"
 #include "session/input.h"
+#include "session/listing.h"
+#include "session/reaper.h"
 #include "session/request.h"
 #include "session/session.h"
+
+#define REAP_TIMEOUT_MS 60000
 
 enum call_kind {
     CALL_CREATE,
@@ -21,6 +25,7 @@ enum call_kind {
     CALL_CLOSE,
     CALL_EXECUTE,
     CALL_DRAIN,
+    CALL_REAP,
     CALL_ANSWERED
 };
 
@@ -34,6 +39,10 @@ struct cleat_call {
     struct task task;
     struct timer timer;
     bool created;
+    struct {
+        bool dry_run, adopt;
+        uint64_t after; /* the listing that was the newest */
+    } reap;
     /* the answer */
     bool admitted;
     struct error error;
@@ -455,6 +464,54 @@ struct cleat_call *cleat_undrain(struct cleat *core, const char *tenant, cleat_d
 char *cleat_draining(struct cleat *core)
 {
     return drain_document(core);
+}
+
+/* ---- reap ---- */
+
+static void listings_overdue(void *arg)
+{
+    struct error e;
+    error_set(&e, ERR_TIMEOUT, "not every class told in time what it holds");
+    call_finish(arg, &e, NULL, NULL);
+}
+
+static void parse_reap(struct cleat_call *call, const char *request, size_t len,
+                       struct error *e)
+{
+    static const char *const keys[] = {"dry_run", "adopt", NULL};
+    json_t *o = js_parse_object(request, len, e);
+    if (!o)
+        return;
+    js_only(o, keys, e);
+    js_bool(o, "dry_run", false, &call->reap.dry_run, e);
+    js_bool(o, "adopt", false, &call->reap.adopt, e);
+    json_decref(o);
+}
+
+struct cleat_call *cleat_reap(struct cleat *core, const char *request, size_t len,
+                              cleat_done_fn *done, void *arg)
+{
+    struct error e = {0};
+    struct cleat_call *call = call_new(core, NULL, CALL_REAP, done, arg);
+    parse_reap(call, request, len, &e);
+    if (e.code != ERR_NONE) {
+        call_finish(call, &e, NULL, NULL);
+        return call;
+    }
+    call->reap.after = core->listings;
+    timer_init(&call->timer, core->loop, listings_overdue, call);
+    timer_arm(&call->timer, REAP_TIMEOUT_MS);
+    listings_ask(core);
+    return call;
+}
+
+void calls_answer_reaped(struct cleat *core)
+{
+    struct cleat_call *call;
+    TAILQ_FOREACH (call, &core->free_calls, entry)
+        if (call->kind == CALL_REAP && listings_done_since(core, call->reap.after))
+            call_finish(call, NULL, NULL,
+                        reaper_order(core, call->reap.adopt, call->reap.dry_run));
 }
 
 /* The coordinator ends: answers that were not delivered never are. */

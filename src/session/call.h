@@ -10,6 +10,7 @@ void calls_fail(struct session *, const struct error *); /* all of them: there i
 void calls_answer_drains(struct cleat *, const struct error *e);
 void calls_forget(struct session *);       /* the coordinator ends: no callbacks */
 void calls_forget_answers(struct cleat *); /* of answers that were not delivered yet */
+void calls_answer_reaped(struct cleat *);  /* those that wait for listings */
 /* e NULL: document (owned) is the answer. ran: of an execution, else NULL. */
 void call_finish(struct cleat_call *, const struct error *e, const char *ran, char *document);
 

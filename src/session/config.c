@@ -42,6 +42,13 @@ const struct option settings_options[] = {
      "nothing, "
      "for a flush of the disk per commit.",
      FIELD(durability), false},
+    {"reap_interval_s", OPTION_INT, 1, 86400, NULL, "300",
+     "How often each class's runtime and balancer are asked what they hold, to find orphans.",
+     FIELD(reap_interval_s), true},
+    {"reap_grace_s", OPTION_INT, 0, 86400, NULL, "60",
+     "How long an orphan is seen before it is closed.", FIELD(reap_grace_s), true},
+    {"reap_dry_run", OPTION_BOOL, 0, 0, NULL, "false",
+     "Orphans are reported only, until `cleat reap` closes them.", FIELD(reap_dry_run), true},
     {NULL, OPTION_INT, 0, 0, NULL, NULL, NULL, 0, false},
 };
 

@@ -12,7 +12,9 @@
 #include "session/drain.h"
 #include "session/drivers.h"
 #include "session/journal.h"
+#include "session/listing.h"
 #include "session/notes.h"
+#include "session/reaper.h"
 #include "session/recovery.h"
 #include "session/session.h"
 #include "session/sweep.h"
@@ -279,11 +281,11 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     TAILQ_INIT(&core->journal);
     TAILQ_INIT(&core->commits);
     notes_init(core);
-    TAILQ_INIT(&core->orphans);
     TAILQ_INIT(&core->free_calls);
     timer_init(&core->commit_retry, core->loop, retry_commit, core);
     timer_init(&core->purge, core->loop, purge, core);
     loop_at_turn_end(core->loop, journal_turn_end, core);
+    reaper_start(core);
 }
 
 struct cleat *cleat_new(struct event_base *base, struct cleat_config *config, char *why,
@@ -327,7 +329,8 @@ void cleat_free(struct cleat *core)
     loop_at_turn_end(core->loop, NULL, NULL);
     timer_stop(&core->commit_retry);
     timer_stop(&core->purge);
-    recovery_free(core);
+    listings_free(core);
+    reaper_free(core);
     while (!TAILQ_EMPTY(&core->sessions))
         session_free(TAILQ_FIRST(&core->sessions));
     calls_forget_answers(core);

@@ -56,6 +56,8 @@ struct settings {
     char *state_dir, *owner, *executor, *aws_region;
     int64_t max_sessions, max_queued, queue_timeout_s, retention_s, max_closed;
     int durability; /* enum store_durability */
+    int64_t reap_interval_s, reap_grace_s;
+    bool reap_dry_run;
 };
 extern const struct option settings_options[];
 
@@ -152,6 +154,7 @@ struct attempt {
     uint64_t commit; /* the commit that holds its newest row */
 
     bool recovered;     /* of an earlier life of the coordinator */
+    bool orphan;        /* its container was found without an owner and is being closed */
     bool has_place;     /* kept for it by the balancer */
     bool owed_place;    /* it had one in an earlier life, or was about to */
     bool refused;       /* the engine had no room: it never was */
@@ -304,13 +307,18 @@ struct group {
     bool unconfined;   /* a container said that its user code is not isolated */
     unsigned arriving; /* attempts on their way to ROUTING */
     unsigned places_owed;
-    struct timer relist;
-    char trouble[160];    /* why the newest listing failed; "": it did not */
-    unsigned relists;     /* later ones, begun so far */
-    unsigned first_lists; /* listings at the start that are not done yet */
-    unsigned lists;       /* under way */
-    bool list_trial;
+    struct listing *listing;
+    uint64_t listed;   /* number of the newest listing that was whole */
+    char trouble[160]; /* why the newest listing failed; "": it did not */
     struct breaker breakers[DRIVER_CALLS];
+};
+
+/* What the journal says of itself (past.h). */
+struct past {
+    int64_t created;              /* the database, core time; 0: before everything */
+    char newest[ID_SIZE];         /* session that it ever held; "": none */
+    char loaded[ID_SIZE];         /* the same at the start */
+    int64_t doubt_from, doubt_to; /* lives of that time may be missing; to 0: none is */
 };
 
 /* Who gets no new sessions. */
@@ -345,8 +353,10 @@ struct cleat {
 
     struct group *groups;
     size_t group_count;
-    unsigned listing; /* drivers that still list what they hold */
-    bool journal_was_empty;
+    unsigned listing;  /* classes whose first listing is not done */
+    uint64_t listings; /* begun so far */
+    struct reaper *reaper;
+    struct past past;
 
     struct session_list sessions;
     struct session *by_id, *by_request;
@@ -360,7 +370,6 @@ struct cleat {
     struct drain drain;
     uint64_t commit_sent, commit_durable;
     struct timer commit_retry, purge;
-    TAILQ_HEAD(, orphan) orphans;
     TAILQ_HEAD(, cleat_call) free_calls; /* calls without a session (errors to deliver) */
     struct counters counters;
 };

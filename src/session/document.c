@@ -10,6 +10,7 @@
 #include "session/config.h"
 #include "session/document.h"
 #include "session/gate.h"
+#include "session/reaper.h"
 #include "session/route.h"
 #include "session/session.h"
 #include "session/sweep.h"
@@ -287,6 +288,7 @@ char *cleat_status(struct cleat *core)
     json_object_set_new(o, "store",
                         json_pack("{s:o, s:b}", "commits", number(n->commits), "failing",
                                   (int)core->store_failing));
+    json_object_set_new(o, "orphans", reaper_status(core));
     json_object_set_new(o, "misroutes", number(n->misroutes));
     json_object_set_new(o, "launches", number(n->launches));
     json_object_set_new(o, "launch_failures", number(n->launch_failures));

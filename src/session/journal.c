@@ -9,6 +9,7 @@
 #include "session/drain.h"
 #include "session/journal.h"
 #include "session/notes.h"
+#include "session/past.h"
 #include "session/record.h"
 #include "session/session.h"
 
@@ -190,7 +191,6 @@ void journal_turn_end(void *arg)
 struct loading {
     struct cleat *core;
     struct error first; /* the first row that cannot be understood */
-    size_t rows;
 };
 
 /* Nothing is forgotten quietly: a start with a row that cannot be understood is refused. */
@@ -205,7 +205,6 @@ static void load_session(void *arg, const char *key, const char *row)
 {
     struct loading *l = arg;
     struct error e = {0};
-    l->rows++;
     if (!session_from_row(l->core, row, &e))
         note_bad(l, key, &e);
 }
@@ -237,7 +236,8 @@ bool journal_load(struct cleat *core, struct error *e)
         core->store_ops->load(core->store, STORE_META, load_note, &l, e);
     if (e->code == ERR_NONE)
         *e = l.first;
-    core->journal_was_empty = l.rows == 0;
+    if (e->code == ERR_NONE)
+        past_load(core, e);
     return e->code == ERR_NONE;
 }
 
@@ -258,9 +258,19 @@ bool journal_has_sessions(struct cleat *core, struct error *e)
 
 /* ---- purge ---- */
 
+static bool has_ended(const struct session *s)
+{
+    const struct attempt *a;
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (!attempt_has_ended(a))
+            return false;
+    return true;
+}
+
 static void add_deletion(struct changes *changes, struct session *s)
 {
     struct attempt *a;
+    past_note(s->core, s->id);
     add_change(changes, STORE_SESSION, s->id, NULL);
     TAILQ_FOREACH (a, &s->attempts, entry)
         add_change(changes, STORE_ATTEMPT, a->row_key, NULL);
@@ -279,7 +289,7 @@ void journal_purge(struct cleat *core)
         return;
     for (s = TAILQ_FIRST(&core->sessions); s; s = next) {
         next = TAILQ_NEXT(s, entry);
-        if (!session_is_over(s) || s->closed > before || !session_durable(s))
+        if (!session_is_over(s) || s->closed > before || !session_durable(s) || !has_ended(s))
             continue;
         if (++count > PURGE_MAX)
             break;
@@ -287,7 +297,10 @@ void journal_purge(struct cleat *core)
         TAILQ_INSERT_TAIL(&old, s, queue_entry);
     }
     if (changes.count > 0) {
-        send(core, &changes, commit_new(core));
+        struct commit *c = commit_new(core);
+        past_store(core);
+        notes_commit(core, c->number, add_note, &changes);
+        send(core, &changes, c);
     }
     release_changes(&changes);
     while ((s = TAILQ_FIRST(&old))) {

@@ -122,6 +122,8 @@ char *attempt_row(const struct attempt *a)
     json_object_set_new(o, "registered", json_boolean(a->registered));
     json_object_set_new(o, "direct", json_boolean(a->direct));
     json_object_set_new(o, "touched", json_boolean(a->touched));
+    if (a->orphan)
+        json_object_set_new(o, "orphan", json_true());
     json_object_set_new(o, "upload", json_integer(a->cleanup.upload));
     if (a->grants.expires > 0)
         json_object_set_new(
@@ -177,10 +179,10 @@ static bool numbers_from_row(struct session *s, const json_t *o)
     return e.code == ERR_NONE;
 }
 
-/* Of a session that is over only the record remains; it needs no class that is still
- * configured. */
+/* Of a session that is over, or closes, only the record is needed: nobody checks anew what it
+ * may ask for. One that is over needs no class that is still configured. */
 static struct session *make_closed(struct cleat *core, const char *id, const char *request_id,
-                                   const char *parameters)
+                                   const char *parameters, bool over, struct error *e)
 {
     json_t *o = js_parse_object(parameters, strlen(parameters), NULL);
     const char *tenant = json_string_value(json_object_get(o, "tenant"));
@@ -191,10 +193,14 @@ static struct session *make_closed(struct cleat *core, const char *id, const cha
                                .run = json_string_value(json_object_get(o, "run")),
                                .parent = json_string_value(json_object_get(o, "parent")),
                                .class_name = class_name ? class_name : "default",
+                               .input = json_string_value(json_object_get(o, "input")),
+                               .env = json_object_get(o, "env"),
                                .parameters = (char *)parameters};
     struct session *s = NULL;
-    if (tenant) {
-        struct group *g = core_find_group(core, r.class_name);
+    struct group *g = core_find_group(core, r.class_name);
+    if (!g && !over)
+        error_set(e, ERR_INVALID, "class: there is no class \"%s\"", r.class_name);
+    else if (tenant) {
         s = session_new(core, g ? g : &core->groups[0], id, tenant, request_id);
         session_fill(s, &r);
     }
@@ -238,9 +244,9 @@ struct session *session_from_row(struct cleat *core, const char *row, struct err
     int state = find_name(session_state_names, SESSION_STATES,
                           json_string_value(json_object_get(o, "state")));
     if (id && id_valid(id) && request_id && parameters && state >= 0)
-        s = state == SESSION_CLOSED || state == SESSION_FAILED
-                ? make_closed(core, id, request_id, parameters)
-                : make_live(core, id, request_id, parameters, e);
+        s = state < SESSION_CLOSING
+                ? make_live(core, id, request_id, parameters, e)
+                : make_closed(core, id, request_id, parameters, state > SESSION_CLOSING, e);
     if (s && !fill_from_row(s, o, (enum session_state)state)) {
         session_free(s);
         s = NULL;
@@ -300,6 +306,7 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
         a->registered = json_is_true(json_object_get(o, "registered"));
         a->direct = json_is_true(json_object_get(o, "direct"));
         a->touched = json_is_true(json_object_get(o, "touched"));
+        a->orphan = json_is_true(json_object_get(o, "orphan"));
         if (upload >= STEP_OK && upload <= STEP_LOST)
             a->cleanup.upload = (enum step_result)upload;
         const json_t *keys = json_object_get(o, "keys");

@@ -10,6 +10,7 @@
 #include "session/cleanup.h"
 #include "session/grants.h"
 #include "session/message.h"
+#include "session/orphan.h"
 #include "session/route.h"
 #include "session/session.h"
 
@@ -228,7 +229,8 @@ void upload_step(struct attempt *a)
         return;
     if (session_not_before(s, c->upload_retry_at))
         return;
-    bool has_way = a->direct || asks_own_address(a) || route_step(a);
+    bool has_way =
+        a->orphan ? orphan_has_path(a) : a->direct || asks_own_address(a) || route_step(a);
     if (has_way && grants_valid(a))
         send_upload(a);
     else if (a->state == ATTEMPT_SALVAGING && !session_not_before(s, c->salvage_until))

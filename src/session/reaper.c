@@ -1,0 +1,259 @@
+#include "session/reaper.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "http/json.h"
+#include "session/attempt.h"
+#include "session/found.h"
+#include "session/orphan.h"
+#include "session/past.h"
+#include "session/session.h"
+
+#define CLOSING_MAX 10 /* at a time */
+#define REMOVE_RETRY_MS 30000
+
+struct reaper {
+    struct found_table found;
+    struct task task;
+    unsigned closing;
+    uint64_t seen, closed;
+};
+
+static const char *const action_names[] = {"close", "hold", "report"};
+
+static void consider(void *core)
+{
+    reaper_consider(core);
+}
+
+void reaper_start(struct cleat *core)
+{
+    struct reaper *r = core->reaper = mem_alloc(sizeof(*r));
+    task_init(&r->task, core->loop, consider, core);
+}
+
+void reaper_free(struct cleat *core)
+{
+    struct reaper *r = core->reaper;
+    if (!r)
+        return;
+    task_stop(&r->task);
+    found_clear(&r->found);
+    free(r);
+    core->reaper = NULL;
+}
+
+/* ---- found ---- */
+
+static void note_new(struct found *f)
+{
+    struct cleat *core = f->group->core;
+    char cause[FOUND_CAUSE_SIZE];
+    enum found_action action = found_judge(&core->reaper->found, f, cause);
+    if (action == FOUND_HOLD)
+        past_doubt(core, f->session);
+    core->reaper->seen++;
+    log_warn("orphan.found", KV("class", f->group->class->name),
+             KV("container", f->is_target ? NULL : f->container.id),
+             KV("target", f->is_target ? f->key : NULL), KV("session", f->session),
+             KV("cause", cause), KV("action", action_names[action]));
+}
+
+void reaper_compare(struct group *g, const struct listed *all)
+{
+    struct reaper *r = g->core->reaper;
+    struct found *f;
+    found_compare(&r->found, g, all);
+    for (f = found_first(&r->found); f; f = found_next(f)) {
+        if (!f->told && found_is_chosen(&r->found, f)) {
+            f->told = true;
+            note_new(f);
+        }
+    }
+}
+
+int64_t reaper_wait_ms(const struct group *g)
+{
+    struct cleat *core = g->core;
+    int64_t wait = INT64_MAX, now = core_now(core);
+    char cause[FOUND_CAUSE_SIZE];
+    if (core->settings->reap_dry_run)
+        return wait;
+    for (struct found *f = found_first(&core->reaper->found); f; f = found_next(f)) {
+        int64_t left = f->first_at + core->settings->reap_grace_s * 1000 - now;
+        if (f->group == g && !f->ripe && left < wait &&
+            found_judge(&core->reaper->found, f, cause) == FOUND_CLOSE)
+            wait = left;
+    }
+    return wait;
+}
+
+/* ---- closed ---- */
+
+static void log_closed(const char *container, const char *target, const char *session,
+                       const char *upload)
+{
+    log_info("orphan.closed", KV("session", session), KV("container", container),
+             KV("target", target), KV("upload", upload));
+}
+
+static void ended(struct cleat *core)
+{
+    core->reaper->closing--;
+    task_wake(&core->reaper->task); /* the next one has its turn */
+}
+
+void reaper_recovered(struct attempt *a)
+{
+    a->session->core->reaper->closing++;
+}
+
+void reaper_ended(struct attempt *a)
+{
+    struct cleat *core = a->session->core;
+    core->reaper->closed++;
+    log_closed(a->container.id, NULL, a->session->id,
+               a->cleanup.upload == STEP_OK     ? "ok"
+               : a->cleanup.upload == STEP_LOST ? "lost"
+                                                : "skipped");
+    ended(core);
+}
+
+void reaper_forgot(struct attempt *a)
+{
+    struct cleat *core = a->session->core;
+    if (core->reaper)
+        ended(core);
+}
+
+static void target_removed(void *arg, const struct error *e)
+{
+    struct found *f = arg;
+    struct cleat *core = f->group->core;
+    f->removing = false;
+    ended(core);
+    if (e && e->code != ERR_NONE) { /* the next listing shows it again */
+        log_warn("orphan.retry", KV("target", f->key), KV("error", e->message));
+        f->ripe = f->ordered = false;
+        f->first_at = core_now(core) + REMOVE_RETRY_MS;
+        return;
+    }
+    core->reaper->closed++;
+    log_closed(NULL, f->key, f->session, NULL);
+    found_drop(&core->reaper->found, f);
+}
+
+static void log_closing(const struct found *f, const char *cause)
+{
+    log_warn("orphan.closing", KV("class", f->group->class->name), KV("session", f->session),
+             KV("container", f->is_target ? NULL : f->container.id),
+             KV("target", f->is_target ? f->key : NULL), KV("cause", cause));
+}
+
+static void close_one(struct found *f, const char *cause)
+{
+    struct group *g = f->group;
+    struct reaper *r = g->core->reaper;
+    r->closing++;
+    log_closing(f, cause);
+    found_drop_others(&r->found, f);
+    if (f->is_target) {
+        struct target t = {.id = f->key, .ip = f->container.ip, .port = f->container.port};
+        f->removing = true;
+        g->balancer_ops->remove(g->balancer, &t, target_removed, f);
+    } else {
+        orphan_begin(g, f->session, f->tenant, f->number, &f->container, f->has_target);
+        found_drop(&r->found, f);
+    }
+}
+
+/* Wanted: by an operator, or because it was seen for long enough. */
+static bool is_due(const struct found *f)
+{
+    return !f->removing && (f->ordered || (f->ripe && !f->group->core->settings->reap_dry_run));
+}
+
+static struct found *next_due(const struct reaper *r, char *cause)
+{
+    struct found *f = found_first(&r->found);
+    while (f && !(is_due(f) && found_is_chosen(&r->found, f) &&
+                  found_judge(&r->found, f, cause) == FOUND_CLOSE))
+        f = found_next(f);
+    return f;
+}
+
+void reaper_consider(struct cleat *core)
+{
+    struct reaper *r = core->reaper;
+    char cause[FOUND_CAUSE_SIZE];
+    struct found *f;
+    while (!core->store_failing && r->closing < CLOSING_MAX && (f = next_due(r, cause)))
+        close_one(f, cause);
+}
+
+/* ---- what people are told ---- */
+
+static json_t *document_of(const struct found *f, const char *cause, const char *action)
+{
+    json_t *target = f->is_target || f->has_target
+                         ? json_sprintf("%s:%u", f->container.ip, (unsigned)f->container.port)
+                         : json_null();
+    return json_pack("{s:s, s:s?, s:o, s:s, s:s?, s:s, s:s}", "class", f->group->class->name,
+                     "container", f->is_target ? NULL : f->container.id, "target", target,
+                     "key", f->key, "session", *f->session ? f->session : NULL, "cause", cause,
+                     "action", action);
+}
+
+static json_t *failed_classes(const struct cleat *core)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < core->group_count; i++)
+        if (*core->groups[i].trouble)
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:s}", "class", core->groups[i].class->name,
+                                            "error", core->groups[i].trouble));
+    return list;
+}
+
+char *reaper_order(struct cleat *core, bool adopt, bool dry)
+{
+    struct reaper *r = core->reaper;
+    char cause[FOUND_CAUSE_SIZE];
+    json_t *list = json_array();
+    if (adopt && !dry) {
+        log_warn("journal.trusted", KV("by", "an operator"));
+        past_trust(core);
+    }
+    for (struct found *f = found_first(&r->found); f; f = found_next(f)) {
+        enum found_action action = found_judge(&r->found, f, cause);
+        if (!found_is_chosen(&r->found, f))
+            continue;
+        if (action == FOUND_HOLD && adopt)
+            action = FOUND_CLOSE;
+        f->ordered |= action == FOUND_CLOSE && !dry;
+        json_array_append_new(list, document_of(f, cause, action_names[action]));
+    }
+    json_t *o = json_pack("{s:b, s:b, s:o, s:o}", "dry_run", (int)dry, "adopt", (int)adopt,
+                          "orphans", list, "failed", failed_classes(core));
+    char *text = js_text(o);
+    json_decref(o);
+    task_wake(&r->task);
+    return text;
+}
+
+json_t *reaper_status(const struct cleat *core)
+{
+    const struct reaper *r = core->reaper;
+    char cause[FOUND_CAUSE_SIZE];
+    json_int_t counts[] = {[FOUND_CLOSE] = 0, [FOUND_HOLD] = 0, [FOUND_REPORT] = 0};
+    for (struct found *f = found_first(&r->found); f; f = found_next(f))
+        if (!f->removing && found_is_chosen(&r->found, f))
+            counts[found_judge(&r->found, f, cause)]++;
+    return json_pack("{s:I, s:I, s:i, s:I, s:I, s:I}", "found", (json_int_t)r->seen, "waiting",
+                     counts[FOUND_CLOSE], "closing", (int)r->closing, "closed",
+                     (json_int_t)r->closed, "held", counts[FOUND_HOLD], "reported",
+                     counts[FOUND_REPORT]);
+}
