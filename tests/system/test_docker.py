@@ -152,11 +152,13 @@ def test_killed_while_launching(cleatd, dockerd):
     gone(dockerd)
 
 
-def test_orphan_is_closed(cleatd, dockerd):
+def test_orphan_is_closed(start, dockerd):
     """A container with our label that no row owns goes, a stranger's stays."""
+    cleatd = start.cleatd(classes={"default": docker_class(dockerd)}, reap_grace_s=1)
     api = cleatd.api
-    api.close(api.ready()["session_id"])
-    labels = {"cleat.owner": "cleat", "cleat.session": str(uuid.uuid4()), "cleat.attempt": "1"}
+    ids = [api.close(api.ready()["session_id"])["session_id"] for _ in range(2)]
+    unknown = ids[0][:-4] + ("0000" if ids[0][-4:] != "0000" else "0001")
+    labels = {"cleat.owner": "cleat", "cleat.session": unknown, "cleat.attempt": "1"}
     cleatd.terminate()
     orphan = dockerd.run(f"cleat.{labels['cleat.session']}.1", labels)
     stranger = dockerd.run("stranger", {"cleat.owner": "another"})

@@ -214,7 +214,7 @@ static void rows_bring_a_session_back(void **state)
         make(w, AN_ID, "{\"user\":\"u\",\"env\":{\"A\":\"b\"},\"idle_timeout_s\":77}");
     struct attempt *a = attempt_new(s, 2);
     struct error e = {0};
-    s->state = SESSION_CLOSING;
+    s->state = SESSION_READY;
     s->created = 1000;
     s->executed = 3;
     error_set(&s->error, ERR_DIED, "the container died: exit 1");
