@@ -34,7 +34,7 @@ struct call *call_new(const char *what, int64_t within_ms, call_answered_fn *ans
 {
     struct call *call = world_alloc(sizeof *call);
     call->number = ++call_count;
-    call->coordinator_life = world.life;
+    call->coordinator_life = world.me->life;
     call->what = what;
     call->answered = answered;
     call->arg = arg;
@@ -54,7 +54,9 @@ void call_keep(struct call *call, struct cleat_call *handle)
 void call_done(void *arg, const struct cleat_error *error, const char *document)
 {
     struct call *call = arg;
-    if (call->over || call->coordinator_life != world.life || world.frozen)
+    if (world.frozen && world.crash_due)
+        return; /* it crashed in the middle of this turn: nobody hears it */
+    if (call->over || call->coordinator_life != world.me->life || world.frozen)
         world_violate("I8", "call %u (%s) is answered again, or too late", call->number,
                       call->what);
     if (!call->returned)
@@ -72,7 +74,7 @@ void call_done(void *arg, const struct cleat_error *error, const char *document)
 
 void call_cancel(struct call *call)
 {
-    if (call->over || call->coordinator_life != world.life)
+    if (call->over || call->coordinator_life != world.me->life)
         return;
     call->over = true;
     world_log("call %u is cancelled", call->number);
@@ -81,9 +83,14 @@ void call_cancel(struct call *call)
 
 void calls_forget_all(void)
 {
-    for (struct call *call = calls; call; call = call->next)
-        call->over = true;
-    calls = NULL;
+    struct call **at = &calls, *call;
+    while ((call = *at)) {
+        call->over |= call->coordinator_life == world.me->life;
+        if (call->over)
+            *at = call->next;
+        else
+            at = &call->next;
+    }
 }
 
 bool calls_all_answered(void)

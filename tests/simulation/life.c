@@ -14,7 +14,6 @@
 #define DEATH_IS_KNOWN_MS 30000
 #define REMOTE_DEATH_IS_KNOWN_MS 200000 /* an engine may be slow, and its events lost */
 
-struct cleat *coordinator;
 struct life *lives;
 struct life_limits life_limits;
 static unsigned life_count;
@@ -35,7 +34,6 @@ void lives_begin(void)
 {
     lives = NULL;
     life_count = 0;
-    coordinator = NULL;
     life_limits = (struct life_limits){.execute_ms = 7200000, .close_ms = 7200000};
     calls_begin();
 }
@@ -210,6 +208,7 @@ static void birth(void *arg)
 struct life *life_new(const struct plan *plan)
 {
     struct life *life = world_alloc(sizeof *life), **end = &lives;
+    life->of = world.me;
     life->index = life_count++;
     life->name = world_printf("L%u", life->index);
     life->request_id = world_printf("request-%u", life->index);
@@ -252,6 +251,14 @@ static void check_route(const struct life *life)
     free(route);
 }
 
+static void execute_later(struct life *life, unsigned index, int64_t in_ms)
+{
+    struct life_step *step = world_alloc(sizeof *step);
+    *step = (struct life_step){life, index};
+    life->execution[index].step = step;
+    world_at(in_ms, execute, step);
+}
+
 static void be_ready(struct life *life, const char *document)
 {
     const struct container *c = container_of_session(life->session);
@@ -268,10 +275,8 @@ static void be_ready(struct life *life, const char *document)
         life->ready_ms = world.now_ms;
     life->was_ready = true;
     for (unsigned i = 0; i < life->plan.executions; i++) {
-        struct life_step *step = world_alloc(sizeof *step);
-        *step = (struct life_step){life, i};
         if (life->execution[i].outcome == OUTCOME_NONE)
-            world_at(life->plan.execution[i].after_ready_ms, execute, step);
+            execute_later(life, i, life->plan.execution[i].after_ready_ms);
     }
     consider_closing(life);
 }
@@ -407,6 +412,8 @@ static void execute(void *arg)
     struct life_step *step = arg;
     struct life *life = step->life;
     struct life_execution *mine = &life->execution[step->index];
+    if (mine->step != step)
+        return;
     if (life->phase != LIFE_READY) {
         mine->outcome = OUTCOME_SKIPPED;
         return;
@@ -554,9 +561,7 @@ static void resume_executions(struct life *life)
             mine->outcome = OUTCOME_ERROR;
             continue;
         }
-        struct life_step *step = world_alloc(sizeof *step);
-        *step = (struct life_step){life, i};
-        world_at(world_pick(0, 2000), execute, step);
+        execute_later(life, i, world_pick(0, 2000));
     }
     consider_closing(life);
 }
@@ -573,6 +578,8 @@ static void check_survived(const struct life *life)
 void lives_resume(void)
 {
     for (struct life *life = lives; life; life = life->next) {
+        if (life->of != world.me)
+            continue;
         if (life->session[0] && life->phase < LIFE_CLOSED)
             check_survived(life);
         if (life->phase == LIFE_UNBORN && life->plan.born_ms <= world.now_ms)
@@ -607,14 +614,14 @@ static const struct container *last_container(const struct life *life)
     return found;
 }
 
-void lives_check_deaths(int64_t coordinator_since_ms)
+void lives_check_deaths(void)
 {
     for (const struct life *life = lives; life; life = life->next) {
-        const struct container *c = life->phase == LIFE_READY ? last_container(life) : NULL;
+        bool mine = life->of == world.me && life->phase == LIFE_READY;
+        const struct container *c = mine ? last_container(life) : NULL;
         if (!c || c->alive)
             continue;
-        int64_t since_ms =
-            c->ended_ms > coordinator_since_ms ? c->ended_ms : coordinator_since_ms;
+        int64_t since_ms = c->ended_ms > world.me->since_ms ? c->ended_ms : world.me->since_ms;
         char *document = cleat_session(coordinator, NULL, life->session);
         const char *state = document ? document_text(document, "state") : NULL;
         free(document);

@@ -6,10 +6,11 @@
 #include <stdint.h>
 #include "base/id.h"
 #include "cleat.h"
+#include "world.h"
 
 #define LIFE_EXECUTIONS 8
 
-extern struct cleat *coordinator; /* NULL while it is down */
+#define coordinator (world.me->cleat) /* NULL while it is down */
 
 enum phase { LIFE_UNBORN, LIFE_WAITING, LIFE_READY, LIFE_CLOSING, LIFE_CLOSED, LIFE_OVER };
 
@@ -38,10 +39,12 @@ struct life_execution {
     bool said_not_run; /* an error said ran: no, and it was not asked for again */
     unsigned tries;
     const char *error;
+    const struct life_step *step; /* the newest: those before a restart are forgotten */
 };
 
 struct life {
     unsigned index;
+    struct instance *of;
     const char *name, *request_id;
     struct plan plan;
     enum phase phase;
@@ -55,12 +58,12 @@ struct life {
 extern struct life *lives;
 
 void lives_begin(void);
-struct life *life_new(const struct plan *); /* is born at plan.born_ms */
+struct life *life_new(const struct plan *); /* of me, born at plan.born_ms */
 void lives_forget_calls(void);              /* the coordinator is gone: nobody calls back */
 void lives_resume(void);                    /* a new one is there */
 bool lives_all_closed(void);
-/* A container's death is noticed in time by a coordinator that is up since then. */
-void lives_check_deaths(int64_t coordinator_since_ms);
+/* A container's death is noticed in time by a coordinator (me) that is up since then. */
+void lives_check_deaths(void);
 void lives_check_end(void); /* what callers were told agrees with what happened */
 
 /* Longest times; more is a violation of I8. */

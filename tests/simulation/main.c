@@ -19,54 +19,92 @@
 #include "self_test.h"
 #include "sim_aws.h"
 
+#define SEEDS_OF_EACH_POINT 1
+
 struct run {
     uint64_t seed, lives_wanted;
     const struct scenario *only;
-    enum sabotage sabotage;
-    FILE *log_file;
+    struct scenario_order order;
     bool keep_going;
-    uint64_t lives, worlds, passed, failed, turns, crashes;
+    uint64_t lives, worlds, passed, failed, turns, crashes, crash_points;
+    struct scenario_result last;
     int64_t virtual_ms;
 };
 
 static void report_failure(const struct run *run, const struct scenario *scenario,
                            uint64_t seed, const char *violation)
 {
+    const struct scenario_order *order = &run->order;
     if (!run->keep_going) {
         fprintf(stderr, "\n---- the last events ----\n");
         world_last_lines(stderr);
     }
     fprintf(stderr, "\nscenario %s, seed %" PRIu64 " violates %s\n", scenario->name, seed,
             violation);
-    fprintf(stderr, "again: simulation --scenario %s --seed %" PRIu64 " --lives 1\n",
+    fprintf(stderr, "again: simulation --scenario %s --seed %" PRIu64 " --lives 1",
             scenario->name, seed);
+    if (order->crash_at)
+        fprintf(stderr, " --crash-at %" PRIu64 "%s", order->crash_at,
+                order->crash_again ? " --crash-again" : "");
+    if (order->fail_commit)
+        fprintf(stderr, " --fail-commit %" PRIu64, order->fail_commit);
+    fprintf(stderr, "\n");
 }
 
 static bool run_one(struct run *run, const struct scenario *scenario, uint64_t seed)
 {
-    struct scenario_result result;
-    scenario_run(scenario, seed, run->sabotage, run->log_file, &result);
+    struct scenario_result *result = &run->last;
+    scenario_run(scenario, seed, &run->order, result);
     run->worlds++;
-    run->lives += result.lives;
-    run->turns += result.turns;
-    run->crashes += result.crashes;
-    run->virtual_ms += result.virtual_ms;
-    if (!result.violation[0]) {
+    run->lives += result->lives;
+    run->turns += result->turns;
+    run->crashes += result->crashes;
+    run->virtual_ms += result->virtual_ms;
+    if (!result->violation[0]) {
         run->passed++;
         return true;
     }
     run->failed++;
-    report_failure(run, scenario, seed, result.violation);
+    report_failure(run, scenario, seed, result->violation);
     return run->keep_going;
+}
+
+static bool run_each_point(struct run *run, const struct scenario *scenario, uint64_t seed)
+{
+    const uint64_t points = run->last.points, commits = run->last.commits;
+    uint64_t pairs = points / 4;
+    bool fine = true;
+    for (uint64_t n = 1; n <= points && fine; n++) {
+        run->order.crash_at = n;
+        fine = run_one(run, scenario, seed);
+    }
+    run->order.crash_again = true;
+    for (uint64_t n = 1; n <= pairs && fine; n++) {
+        run->order.crash_at = 4 * n - seed % 4;
+        fine = run_one(run, scenario, seed);
+    }
+    run->order.crash_at = 0;
+    run->order.crash_again = false;
+    for (uint64_t n = 1; n <= commits && fine; n++) {
+        run->order.fail_commit = n;
+        fine = run_one(run, scenario, seed);
+    }
+    run->order.fail_commit = 0;
+    run->crash_points += points + pairs;
+    printf("  %" PRIu64 " crash points, %" PRIu64 " pairs, %" PRIu64 " refused commits\n",
+           points, pairs, commits);
+    return fine;
 }
 
 static bool run_named(struct run *run)
 {
-    for (const struct scenario *s = scenarios; s->name; s++) {
+    for (const struct scenario *s = scenario_next(NULL); s; s = scenario_next(s)) {
         printf("scenario %s: %s\n", s->name, s->help);
         fflush(stdout);
-        for (unsigned i = 0; i < s->repeat; i++)
-            if (!run_one(run, s, run->seed + i))
+        bool each = s->repeat == EACH_POINT;
+        for (unsigned i = 0; i < (each ? SEEDS_OF_EACH_POINT : s->repeat); i++)
+            if (!run_one(run, s, run->seed + i) ||
+                (each && !run_each_point(run, s, run->seed + i)))
                 return false;
     }
     return true;
@@ -83,9 +121,13 @@ static bool run_many(struct run *run, const struct scenario *scenario)
 static void print_summary(const struct run *run, double seconds)
 {
     printf("%" PRIu64 " lives in %" PRIu64 " worlds, %" PRIu64 " turns, %" PRIu64
-           " restarts, %.1f virtual hours in %.1f s: %.0f lives per minute; seed %" PRIu64 "\n",
+           " restarts, %.1f virtual hours in %.1f s: %.0f lives per minute, %.0f per minute of "
+           "processor time; seed %" PRIu64 "\n",
            run->lives, run->worlds, run->turns, run->crashes, (double)run->virtual_ms / 3600000,
-           seconds, (double)run->lives * 60 / seconds, run->seed);
+           seconds, (double)run->lives * 60 / seconds,
+           (double)run->lives * 60 * CLOCKS_PER_SEC / (double)clock(), run->seed);
+    if (run->crash_points > 0)
+        printf("%" PRIu64 " crash points\n", run->crash_points);
     printf("%" PRIu64 " passed, %" PRIu64 " failed\n", run->passed, run->failed);
 }
 
@@ -101,9 +143,10 @@ static int usage(const char *problem, const char *what)
     fprintf(stderr,
             "simulation: %s %s\n"
             "usage: simulation [--seed N] [--lives M] [--scenario NAME] [--log FILE]\n"
+            "                  [--crash-at POINT [--crash-again]] [--fail-commit N]\n"
             "                  [--keep-going] [--self-test] [--sabotage NAME]\n",
             problem, what);
-    for (const struct scenario *s = scenarios; s->name; s++)
+    for (const struct scenario *s = scenario_next(NULL); s; s = scenario_next(s))
         fprintf(stderr, "  %-14s %s\n", s->name, s->help);
     return 2;
 }
@@ -122,7 +165,7 @@ static int run_all(struct run *run)
     bool ok = run->only ? run_many(run, run->only)
                         : run_named(run) && run_many(run, &scenario_random);
     print_summary(run, seconds_now() - start);
-    if (run->log_file && fclose(run->log_file) != 0) {
+    if (run->order.log_file && fclose(run->order.log_file) != 0) {
         perror("simulation: log");
         return 1;
     }
@@ -158,11 +201,17 @@ const char *__asan_default_options(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'},     {"lives", required_argument, NULL, 'n'},
-        {"scenario", required_argument, NULL, 'c'}, {"log", required_argument, NULL, 'l'},
-        {"sabotage", required_argument, NULL, 'x'}, {"self-test", no_argument, NULL, 't'},
-        {"keep-going", no_argument, NULL, 'k'},     {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"seed", required_argument, NULL, 's'},
+                                            {"lives", required_argument, NULL, 'n'},
+                                            {"scenario", required_argument, NULL, 'c'},
+                                            {"log", required_argument, NULL, 'l'},
+                                            {"sabotage", required_argument, NULL, 'x'},
+                                            {"self-test", no_argument, NULL, 't'},
+                                            {"keep-going", no_argument, NULL, 'k'},
+                                            {"crash-at", required_argument, NULL, 'p'},
+                                            {"crash-again", no_argument, NULL, 'a'},
+                                            {"fail-commit", required_argument, NULL, 'f'},
+                                            {NULL, 0, NULL, 0}};
     struct run run = {.seed = 1, .lives_wanted = 10000};
     int option;
     set_environment();
@@ -174,10 +223,16 @@ int main(int argc, char **argv)
             return usage("not a number:", optarg);
         if (option == 'c' && !(run.only = scenario_find(optarg)))
             return usage("no such scenario:", optarg);
-        if (option == 'x' && !self_test_find(optarg, &run.sabotage))
+        if (option == 'x' && !self_test_find(optarg, &run.order.sabotage))
             return usage("no such sabotage:", optarg);
-        if (option == 'l' && !(run.log_file = fopen(optarg, "w")))
+        if (option == 'l' && !(run.order.log_file = fopen(optarg, "w")))
             return usage("cannot write", optarg);
+        if (option == 'p' && !read_number(optarg, &run.order.crash_at))
+            return usage("not a number:", optarg);
+        if (option == 'f' && !read_number(optarg, &run.order.fail_commit))
+            return usage("not a number:", optarg);
+        if (option == 'a')
+            run.order.crash_again = true;
         if (option == 'k')
             run.keep_going = true;
         if (option == 't')

@@ -1,11 +1,9 @@
 #include "scenario.h"
 #include <inttypes.h>
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include "books.h"
 #include "files.h"
+#include "instance.h"
 #include "service.h"
 #include "sim_aws.h"
 #include "sim_stage.h"
@@ -14,7 +12,6 @@
 #define LIVES_END_MS (INT64_C(6) * 3600 * 1000)
 #define SETTLE_MS (INT64_C(3600) * 1000)
 #define STEP_MS 1000
-#define ROLE "arn:aws:iam::123456789012:role/session"
 #define TASK                                                                                   \
     "{\"taskDefinition\":\"executor\",\"launchType\":\"FARGATE\",\"networkConfiguration\":{"   \
     "\"awsvpcConfiguration\":{\"subnets\":[\"subnet-1\"]}}}"
@@ -22,211 +19,36 @@
 void sim_client_begin(void);
 
 struct settings_of_world settings;
-static unsigned crashes;
-static int64_t coordinator_since_ms;
+struct scenario_order scenario_order;
+static const struct scenario *const lists[] = {scenarios, crash_scenarios};
 
-/* ---- the coordinator ---- */
-
-/* Which session ends by itself, and when, is cleat's to say. */
-static void note_end(const char *line)
+const struct scenario *scenario_next(const struct scenario *s)
 {
-    static const char name[] = " session=";
-    char id[ID_SIZE];
-    const char *at = strstr(line, name);
-    if (!at || !strstr(line, "event=session.state") || !strstr(line, " to=CLOSING"))
-        return;
-    snprintf(id, sizeof id, "%s", at + strlen(name));
-    struct session_facts *facts = books_session(id);
-    if (facts && facts->closing_ms < 0)
-        facts->closing_ms = world.now_ms;
+    const size_t count = sizeof lists / sizeof *lists;
+    if (!s)
+        return lists[0];
+    if (s[1].name)
+        return s + 1;
+    for (size_t i = 0; i + 1 < count; i++)
+        for (const struct scenario *of = lists[i]; of->name; of++)
+            if (of == s)
+                return lists[i + 1];
+    return NULL;
 }
 
-static void take_core_log(void *arg, int level, const char *line)
+const struct scenario *scenario_find(const char *name)
 {
-    (void)arg, (void)level;
-    if (!world.frozen) {
-        world_log("core: %s", line);
-        note_end(line);
-    }
-    if (strstr(line, "event=session.stuck"))
-        world_violate("I8", "a session waits for nothing");
-    for (const struct container *c = containers; c; c = c->next)
-        if (strstr(line, c->secret_hex))
-            world_violate("I2", "a secret is logged");
-}
-
-static void set_option(struct cleat_config *config, const char *class_name, const char *key,
-                       const char *value)
-{
-    char why[256];
-    if (!cleat_config_set(config, class_name, key, value, why, sizeof why))
-        world_violate("SIM", "option %s: %s", key, why);
-}
-
-static void set_number(struct cleat_config *config, const char *key, int64_t value)
-{
-    set_option(config, "default", key, world_printf("%" PRId64, value));
-}
-
-static void set_alb(struct cleat_config *config)
-{
-    const char *arns = "", *urls = "";
-    for (unsigned i = 0; i < settings.groups; i++) {
-        const char *comma = i + 1 < settings.groups ? "," : "";
-        arns = world_printf("%s%s%s", arns, alb_arn(i), comma);
-        urls = world_printf("%shttp://alb%u.test%s", urls, i, comma);
-    }
-    set_option(config, "default", "balancer", "alb");
-    set_option(config, "default", "alb_mode", settings.slots ? "slot" : "shared");
-    set_option(config, "default", "alb_target_groups", arns);
-    set_option(config, "default", "alb_urls", settings.slots ? "http://alb.test" : urls);
-    if (settings.slots)
-        set_option(config, "default", "alb_header", "X-Cleat-Slot");
-}
-
-static void set_balancer(struct cleat_config *config)
-{
-    if (settings.groups) {
-        set_alb(config);
-        return;
-    }
-    const char *sockets = "", *urls = "";
-    for (const struct node *node = nodes; node; node = node->next) {
-        const char *comma = node->next ? "," : "";
-        sockets = world_printf("%s%s%s", sockets, node->socket, comma);
-        urls = world_printf("%shttp://%s:%u%s", urls, node->ip, node->port, comma);
-    }
-    set_option(config, "default", "balancer", nodes ? "haproxy" : "direct");
-    if (!nodes)
-        return;
-    set_option(config, "default", "haproxy_sockets", sockets);
-    set_option(config, "default", "haproxy_urls", urls);
-    set_option(config, "default", "haproxy_backend", "be");
-    set_number(config, "check_interval_ms", settings.check_interval_ms);
-}
-
-static void set_runtime(struct cleat_config *config)
-{
-    if (settings.ecs) {
-        set_option(config, "default", "runtime", "ecs");
-        set_option(config, "default", "ecs_task", "/simulated/ecs-task.json");
-        set_option(config, "default", "artifacts", "s3://simulated/sessions");
-        set_option(config, "default", "s3_role", settings.own_role ? ROLE : "");
-    }
-    if (!settings.docker)
-        return;
-    set_option(config, "default", "runtime", "docker");
-    set_option(config, "default", "docker_socket", DOCKER_SOCKET);
-    set_option(config, "default", "image", "simulated:1");
-}
-
-static struct cleat_config *make_config(void)
-{
-    struct cleat_config *config = cleat_config_new();
-    set_option(config, NULL, "state_dir", "/simulated/state");
-    set_option(config, NULL, "executor", "/simulated/cleat-executor");
-    set_option(config, NULL, "max_sessions", world_printf("%u", settings.max_sessions));
-    set_option(config, NULL, "retention_s", world_printf("%" PRId64, settings.retention_s));
-    set_option(config, "default", "artifacts", "file:///simulated/artifacts");
-    set_option(config, "default", "proof", settings.plain ? "none" : "required");
-    set_option(config, "default", "direct_path", settings.direct_never ? "never" : "auto");
-    set_option(config, "default", "sandbox", "none");
-    set_number(config, "start_timeout_s", 60);
-    set_number(config, "exec_timeout_s", 60);
-    set_number(config, "idle_timeout_s", settings.idle_timeout_s);
-    set_number(config, "max_lifetime_s", settings.max_lifetime_s);
-    set_number(config, "upload_timeout_s", 60);
-    set_number(config, "salvage_limit_s", settings.salvage_limit_s);
-    if (settings.gather_ms)
-        set_option(config, "default", "gather_ms", settings.gather_ms);
-    if (settings.gather_max_ms)
-        set_option(config, "default", "gather_max_ms", settings.gather_max_ms);
-    if (settings.address_range)
-        set_option(config, "default", "address_range", settings.address_range);
-    set_option(config, "default", "input_sources",
-               settings.input ? world_printf("*=%s{tenant}", stage_sources()) : "");
-    set_runtime(config);
-    set_balancer(config);
-    return config;
-}
-
-static void start_coordinator(void *arg)
-{
-    char why[512] = "";
-    struct cleat_config *config = make_config();
-    (void)arg;
-    world.life++;
-    world_log("---- the coordinator starts ----");
-    coordinator = cleat_new(NULL, config, why, sizeof why); /* takes config */
-    coordinator_since_ms = world.now_ms;
-    if (coordinator)
-        lives_resume();
-    else if (world.now_ms < world.faults.until_ms)
-        world_at(1000, start_coordinator, NULL);
-    else
-        world_violate("SIM", "the coordinator does not start: %s", why);
-}
-
-static void stop_coordinator(bool as_a_crash)
-{
-    if (!coordinator)
-        return;
-    world_log("---- the coordinator %s ----", as_a_crash ? "crashes" : "stops");
-    world.frozen = as_a_crash;
-    cleat_free(coordinator);
-    stages_orphaned();
-    world.frozen = world.crash_due = false;
-    coordinator = NULL;
-    lives_forget_calls();
-}
-
-static void crash_and_restart(void)
-{
-    crashes++;
-    stop_coordinator(world.crash_due && !world_chance(2500));
-    world_at(world_pick(1, world_chance(2000) ? 60000 : 1500), start_coordinator, NULL);
-}
-
-static void crash_now(void *arg)
-{
-    world.crash_due = coordinator != NULL;
-    if (world.now_ms < world.faults.until_ms)
-        world_at(world_pick(1, 2 * settings.crash_every_ms), crash_now, arg);
+    if (strcmp(name, scenario_random.name) == 0)
+        return &scenario_random;
+    const struct scenario *s = scenario_next(NULL);
+    while (s && strcmp(s->name, name) != 0)
+        s = scenario_next(s);
+    return s;
 }
 
 static void spin(void *arg)
 {
     world_at(0, spin, arg);
-}
-
-static json_t *read_document(char *text)
-{
-    json_t *o = json_loads(text, 0, NULL);
-    if (!o)
-        world_violate("API", "a document that is no JSON: %.200s", text);
-    free(text);
-    return o;
-}
-
-/* An operator looks now and then. */
-static void look_around(void *arg)
-{
-    world_at(world_pick(1000, 30000), look_around, arg);
-    if (!coordinator)
-        return;
-    lives_check_deaths(coordinator_since_ms);
-    if (world_chance(7500))
-        return;
-    json_t *status = read_document(cleat_status(coordinator));
-    json_t *isolation = read_document(cleat_isolation(coordinator, NULL));
-    /* An engine gives the address of a container out again before cleat knows of its death. */
-    if (!settings.docker && !settings.ecs &&
-        json_integer_value(json_object_get(isolation, "address_conflicts")) != 0)
-        world_violate("I3", "cleat itself reports address conflicts");
-    if (json_integer_value(json_object_get(isolation, "shared_connections")) != 0)
-        world_violate("I1", "cleat itself reports shared connections");
-    json_decref(status);
-    json_decref(isolation);
 }
 
 static void restart_engine(void *arg)
@@ -256,7 +78,7 @@ static void forget_tables(void)
     containers_begin();
     stages_begin();
     lives_begin();
-    crashes = 0;
+    instances_crashes = 0;
 }
 
 static void set_defaults(void)
@@ -276,7 +98,7 @@ static void set_defaults(void)
 static void build_world(void)
 {
     world.faults = settings.faults;
-    sim_store_crash_at(settings.crash_at_commit);
+    store_habits.crash_at_commit = settings.crash_at_commit;
     container_habits.plain = settings.plain;
     books_limits.salvage_limit_ms = settings.salvage_limit_s * 1000;
     books_limits.probes_in_flight = 32;
@@ -305,12 +127,9 @@ static void build_world(void)
         docker_start();
     if (settings.docker && settings.engine_restart_ms)
         world_at(settings.engine_restart_ms, restart_engine, NULL);
-    if (settings.crash_every_ms)
-        world_at(world_pick(1, 2 * settings.crash_every_ms), crash_now, NULL);
-    look_around(NULL);
     if (world.sabotage == SABOTAGE_SPIN)
         world_at(1000, spin, NULL);
-    start_coordinator(NULL);
+    instance_begin();
 }
 
 static void random_lives(void)
@@ -326,8 +145,16 @@ static bool step_until(int64_t at_ms)
 {
     world_run_until(at_ms);
     if (!world.violation[0] && world.crash_due)
-        crash_and_restart();
+        instance_crash_and_restart();
     return !world.violation[0];
+}
+
+static bool all_up(void)
+{
+    for (const struct instance *i = world.instances; i; i = i->next)
+        if (!i->cleat)
+            return false;
+    return true;
 }
 
 /* Checks after a grace: drivers may be in the middle of telling. */
@@ -344,7 +171,7 @@ static void run_to_the_end(void)
     for (int i = 0; i < 10; i++)
         if (!step_until(world.now_ms + STEP_MS))
             return;
-    while (!coordinator)
+    while (!all_up())
         if (!step_until(world.now_ms + STEP_MS))
             return;
     books_check_end();
@@ -352,14 +179,31 @@ static void run_to_the_end(void)
     lives_check_end();
 }
 
-void scenario_run(const struct scenario *scenario, uint64_t seed, enum sabotage sabotage,
-                  FILE *log_file, struct scenario_result *out)
+static void stop_all(void)
 {
-    world.log_file = log_file;
+    for (world.me = world.instances; world.me; world.me = world.me->next)
+        instance_stop(world.violation[0] != '\0');
+}
+
+static unsigned count_lives(void)
+{
+    unsigned count = 0;
+    for (const struct life *life = lives; life; life = life->next)
+        count++;
+    return count;
+}
+
+void scenario_run(const struct scenario *scenario, uint64_t seed,
+                  const struct scenario_order *order, struct scenario_result *out)
+{
+    scenario_order = *order;
+    world.log_file = order->log_file;
     world_begin(seed);
     forget_tables();
-    cleat_set_log(take_core_log, NULL, 2);
-    world.sabotage = sabotage;
+    cleat_set_log(instance_take_log, NULL, 2);
+    world.sabotage = order->sabotage;
+    world.crash_point = order->crash_at;
+    store_habits.fails_at = order->fail_commit;
     world_log("scenario %s seed %" PRIu64, scenario->name, seed);
     set_defaults();
     scenario->set(&settings);
@@ -369,16 +213,17 @@ void scenario_run(const struct scenario *scenario, uint64_t seed, enum sabotage 
     else
         random_lives();
     run_to_the_end();
+    world.me = world.instances;
     if (!world.violation[0] && scenario->judge)
         scenario->judge();
-    unsigned count = 0;
-    for (const struct life *life = lives; life; life = life->next)
-        count++;
-    stop_coordinator(world.violation[0] != '\0');
+    unsigned count = count_lives();
+    stop_all();
     *out = (struct scenario_result){.lives = count,
-                                    .crashes = crashes,
+                                    .crashes = instances_crashes,
                                     .turns = world.turns,
                                     .log_hash = world.log_hash,
+                                    .points = world.points,
+                                    .commits = sim_store_commits,
                                     .probes = network_books.probes,
                                     .confirms = network_books.confirms,
                                     .requests = network_books.requests,

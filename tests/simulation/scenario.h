@@ -19,9 +19,10 @@ struct settings_of_world {
     bool closes_at_random, input;
     int64_t stagger_ms, linger_ms, cookie_age_s, check_interval_ms;
     int64_t salvage_limit_s, retention_s;
-    int64_t crash_every_ms;   /* on average; 0: never */
-    uint64_t crash_at_commit; /* the n-th; 0: never */
-    int64_t node_restart_ms;  /* when; 0: never */
+    int64_t crash_every_ms;      /* on average; 0: never */
+    int64_t clock_jump_every_ms; /* the same */
+    uint64_t crash_at_commit;    /* the n-th; 0: never */
+    int64_t node_restart_ms;     /* when; 0: never */
     int64_t idle_timeout_s, max_lifetime_s;
     int64_t mute_from_ms,
         mute_to_ms; /* nobody answers on the Runtime API's sockets, traffic flows */
@@ -29,28 +30,43 @@ struct settings_of_world {
     struct faults faults;
 };
 
+/* One world, and it again with a crash at each of its points, with two crashes for some, and
+ * with each of its commits refused. */
+#define EACH_POINT 0x7fffffffu
+
 struct scenario {
     const char *name, *help;
     void (*set)(struct settings_of_world *);
     void (*begin)(void); /* lives and hooks, instead of random lives; NULL: random */
     void (*judge)(void); /* at the end, after the invariants; may violate */
-    unsigned repeat;     /* worlds per run of all scenarios */
+    unsigned repeat;     /* worlds per run of all scenarios, or EACH_POINT */
 };
 
-extern const struct scenario scenarios[];
+extern const struct scenario scenarios[], crash_scenarios[];
+const struct scenario *scenario_next(const struct scenario *); /* NULL: the first, or no more */
 const struct scenario *scenario_find(const char *name);
 extern const struct scenario scenario_random;
 extern struct settings_of_world settings;
 
 struct scenario_result {
     unsigned lives, crashes;
-    uint64_t turns, log_hash, probes, confirms, requests;
+    uint64_t turns, log_hash, points, commits, probes, confirms, requests;
     int64_t virtual_ms;
     char violation[sizeof world.violation];
 };
 
-/* Runs one world from its beginning to its end. log_file may be NULL. */
-void scenario_run(const struct scenario *, uint64_t seed, enum sabotage, FILE *log_file,
+/* What is done to one world, beyond its scenario and seed. */
+struct scenario_order {
+    enum sabotage sabotage;
+    FILE *log_file;       /* NULL: none */
+    uint64_t crash_at;    /* the n-th point; 0: none */
+    bool crash_again;     /* at one of the points after the restart */
+    uint64_t fail_commit; /* the n-th, alone; 0: none */
+};
+extern struct scenario_order scenario_order;
+
+/* Runs one world from its beginning to its end. */
+void scenario_run(const struct scenario *, uint64_t seed, const struct scenario_order *,
                   struct scenario_result *out);
 
 /* scenario_random.c */

@@ -672,13 +672,3 @@ const struct scenario scenarios[] = {
     {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
     {NULL, NULL, NULL, NULL, NULL, 0},
 };
-
-const struct scenario *scenario_find(const char *name)
-{
-    if (strcmp(name, scenario_random.name) == 0)
-        return &scenario_random;
-    for (const struct scenario *s = scenarios; s->name; s++)
-        if (strcmp(s->name, name) == 0)
-            return s;
-    return NULL;
-}

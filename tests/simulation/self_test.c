@@ -51,7 +51,8 @@ static bool is_caught(enum sabotage sabotage, uint64_t seed)
     const struct scenario *scenario = scenario_find(sabotages[sabotage].scenario);
     size_t len = strlen(invariant);
     for (uint64_t i = 0; i < OCCASIONS && !result.violation[0]; i++)
-        scenario_run(scenario, seed + i, sabotage, NULL, &result);
+        scenario_run(scenario, seed + i, &(struct scenario_order){.sabotage = sabotage},
+                     &result);
     bool caught =
         strncmp(result.violation, invariant, len) == 0 && result.violation[len] == ':';
     printf("%s sabotage %s: %s\n", caught ? "ok    " : "FAILED", sabotages[sabotage].name,
@@ -64,10 +65,10 @@ static bool is_repeatable(const struct scenario *scenario, uint64_t seed)
 {
     struct scenario_result first, second;
     void *ballast[64];
-    scenario_run(scenario, seed, SABOTAGE_NONE, NULL, &first);
+    scenario_run(scenario, seed, &(struct scenario_order){0}, &first);
     for (size_t i = 0; i < 64; i++)
         ballast[i] = mem_alloc(37 + i * 113);
-    scenario_run(scenario, seed, SABOTAGE_NONE, NULL, &second);
+    scenario_run(scenario, seed, &(struct scenario_order){0}, &second);
     for (size_t i = 0; i < 64; i++)
         free(ballast[i]);
     bool same = first.log_hash == second.log_hash && first.turns == second.turns;
@@ -83,7 +84,7 @@ int self_test(uint64_t seed)
     int passed = 0, failed = 0;
     for (int i = 1; i < SABOTAGE_COUNT; i++)
         *(is_caught((enum sabotage)i, seed) ? &passed : &failed) += 1;
-    for (const struct scenario *s = scenarios; s->name; s++)
+    for (const struct scenario *s = scenario_next(NULL); s; s = scenario_next(s))
         *(is_repeatable(s, seed) ? &passed : &failed) += 1;
     for (uint64_t i = 0; i < 20; i++)
         *(is_repeatable(&scenario_random, seed + i) ? &passed : &failed) += 1;

@@ -11,12 +11,14 @@
 #include "world.h"
 
 struct ask {
+    struct instance *me;
     struct node *node;
     const char *question, *answer;
     size_t max_answer;
     ask_fn *done; /* NULL: over */
     void *arg;
     struct error error;
+    bool changes; /* it does not only ask */
     bool answer_is_lost;
 };
 
@@ -289,6 +291,12 @@ static const char *run_question(struct node *node, const char *question)
 
 /* ---- questions ---- */
 
+static void point(const struct ask *ask, const char *what)
+{
+    if (ask->changes)
+        world_point(what);
+}
+
 static void finish(void *arg)
 {
     struct ask *ask = arg;
@@ -301,8 +309,9 @@ static void finish(void *arg)
         error_set(&ask->error, ERR_TOO_LARGE, "the answer is too large");
         answer = NULL;
     }
-    sim_loop_touch();
+    sim_loop_enter(ask->me);
     done(ask->arg, answer ? NULL : &ask->error, answer, answer ? strlen(answer) : 0);
+    point(ask, "after an answer on a socket");
     world_free(ask->answer);
     ask->answer = NULL;
 }
@@ -324,6 +333,7 @@ static void arrive(void *arg)
         return;
     }
     const char *answer = run_question(ask->node, ask->question);
+    point(ask, "before an answer on a socket");
     world_free(ask->question);
     if (ask->answer_is_lost)
         error_set(&ask->error, ERR_RESET, "the connection broke");
@@ -368,6 +378,9 @@ struct ask *ask_start(struct loop *loop, const char *socket_path, const char *te
     ask->arg = arg;
     if (deadline_ms <= 0 || max_answer == 0)
         world_violate("I8", "a question to %s without deadline or cap", socket_path);
+    ask->me = world.me;
+    ask->changes = strncmp(text, "show ", strlen("show ")) != 0;
+    point(ask, "before a question on a socket");
     if (world.frozen)
         return ask;
     if (!ask->node || ask->node->down || world_fault(world.faults.ask_refused)) {

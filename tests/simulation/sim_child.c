@@ -28,6 +28,7 @@ struct child {
 };
 
 struct child_watch {
+    struct instance *me;
     struct container *container;
     child_exit_fn *exited; /* NULL: freed */
     void *arg;
@@ -86,7 +87,7 @@ static void tell_watcher(void *arg)
     watch->exited = NULL;
     if (!exited)
         return;
-    sim_loop_touch();
+    sim_loop_enter(watch->me);
     exited(watch->arg, watch->adopted ? CHILD_STATUS_UNKNOWN : watch->container->exit_status);
 }
 
@@ -141,11 +142,13 @@ void dir_list_locked(const char *root, dir_each_fn *each, void *arg)
 
 enum error_code file_replace(const char *path, const char *text, struct error *e)
 {
+    world_point("before a file is written");
     if (world.frozen)
         return ERR_NONE;
     if (world_fault(world.faults.file_fails))
         return error_set(e, ERR_INTERNAL, "%s: no space left on device", path);
     files_put(path, text);
+    world_point("after a file was written");
     return ERR_NONE;
 }
 
@@ -169,6 +172,7 @@ char *file_read(const char *path, size_t max)
 }
 
 struct removal {
+    struct instance *me;
     const char *path;
     struct loop *loop;
     unsigned life;
@@ -193,20 +197,25 @@ static void removal_due(void *arg)
         error_set(&e, ERR_INTERNAL, "%s: input/output error", r->path);
     else
         remove_tree(r->path);
-    if (r->life != world.life || !world.loop)
+    if (r->life != r->me->life || !r->me->loop)
         return;
-    sim_loop_touch();
+    world_point("before a directory is known to be removed");
+    if (world.frozen)
+        return;
+    sim_loop_enter(r->me);
     r->done(r->arg, e.code == ERR_NONE ? NULL : &e);
 }
 
 void dir_remove(struct loop *loop, const char *path,
                 void (*done)(void *arg, const struct error *), void *arg)
 {
+    world_point("before a directory is removed");
     if (world.frozen)
         return;
     struct removal *r = world_alloc(sizeof *r);
     *r = (struct removal){.path = world_strdup(path), .loop = loop, .done = done, .arg = arg};
-    r->life = world.life;
+    r->me = world.me;
+    r->life = world.me->life;
     world_at(world_pick(1, 20), removal_due, r);
 }
 
@@ -227,7 +236,7 @@ static struct child *watch_container(struct container *c, child_exit_fn *exited,
     struct child *child = mem_alloc(sizeof *child);
     child->pid = c->pid;
     child->watch = world_alloc(sizeof *child->watch);
-    *child->watch = (struct child_watch){c, exited, arg, adopted};
+    *child->watch = (struct child_watch){world.me, c, exited, arg, adopted};
     c->watch = child->watch;
     return child;
 }
@@ -257,6 +266,7 @@ struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
                                  .secret = environment(spec, "CLEAT_SECRET"),
                                  .listen = listen_address(spec),
                                  .workspace = environment(spec, "CLEAT_WORKSPACE")};
+    world_point("before a process is started");
     if (world.frozen || world_fault(world.faults.spawn_fails)) {
         error_set(e, ERR_LAUNCH, "out of processes");
         return NULL;
@@ -278,6 +288,7 @@ struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
     }
     struct container *c = container_start(&order);
     files_lock(spec->lock_path, c);
+    world_point("after a process was started");
     return watch_container(c, exited, arg, false);
 }
 
@@ -299,6 +310,7 @@ pid_t child_pid(const struct child *child)
 void child_kill(struct child *child, int signo, bool whole_group)
 {
     (void)whole_group;
+    world_point("before a signal");
     if (world.frozen)
         return;
     if (child->stage) {
@@ -309,6 +321,7 @@ void child_kill(struct child *child, int signo, bool whole_group)
         return;
     books_container_stopped(child->watch->container, signo);
     container_signal(child->watch->container, signo);
+    world_point("after a signal");
 }
 
 void child_free(struct child *child)

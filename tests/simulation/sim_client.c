@@ -31,7 +31,9 @@ static const char *const fate_names[] = {"",     "refused",   "lost",  "answer-l
                                          "5xx",  "5xx-unsent"};
 
 struct http_client {
+    struct instance *me;
     struct http_client_stats stats;
+    int64_t probes_in_flight;
 };
 
 struct http_share {
@@ -42,6 +44,7 @@ struct http_share {
 };
 
 struct http_exchange {
+    struct instance *me;
     uint64_t id;
     struct http_share *share; /* NULL once it is over for cleat */
     http_done_fn *done;
@@ -64,7 +67,6 @@ struct http_exchange {
 
 static uint64_t share_count, exchange_count, connection_count;
 static struct connection *all_connections;
-static int64_t probes_in_flight;
 
 /* ---- what http_start is given ---- */
 
@@ -106,7 +108,7 @@ static void copy_request(struct http_exchange *x, const struct http_request *fro
         memcpy(body, from->body, from->body_len);
     to->body = body;
     to->body_len = from->body_len;
-    to->coordinator_life = world.life;
+    to->coordinator_life = world.me->life;
     to->arg = x;
 }
 
@@ -187,7 +189,7 @@ static void detach(struct http_exchange *x, bool keep_connection)
     struct http_share *share = x->share;
     x->share = NULL;
     share->in_flight--;
-    probes_in_flight -= x->is_probe;
+    share->client->probes_in_flight -= x->is_probe;
     x->connection->busy = false;
     if (!keep_connection)
         x->connection->open = false;
@@ -208,8 +210,9 @@ static void finish(struct http_exchange *x, struct http_answer *answer)
     answer->elapsed_ms = world.now_ms - x->started_ms;
     world_log("http %" PRIu64 " done %s %d", x->id, error_name(answer->error.code),
               answer->status);
-    sim_loop_touch();
+    sim_loop_enter(x->me);
     x->done(x->arg, answer);
+    world_point("after an answer");
 }
 
 static void fail(struct http_exchange *x, enum error_code code, bool sent, const char *why)
@@ -324,6 +327,9 @@ static void answered(struct sim_request *request, struct sim_answer *a)
     int64_t delay_ms = x->on_data ? PIECE_MS : world_pick(1, 10);
     if (request->is_double)
         return;
+    world.me = x->me;
+    if (x->share)
+        world_point("before an answer");
     if (a->status == 0 || x->fate == FATE_ANSWER_LOST) {
         world_at(delay_ms, fail_reset, x);
         return;
@@ -362,7 +368,7 @@ static void deliver_piece(void *arg)
     if (!x->share)
         return;
     x->begun = true;
-    sim_loop_touch();
+    sim_loop_enter(x->me);
     x->on_data(x->arg, p->text, strlen(p->text));
 }
 
@@ -431,9 +437,11 @@ static void arrive(void *arg)
 static void count_probe(struct http_exchange *x)
 {
     x->is_probe = !x->session && network_frontend(x->ip, x->port) != NULL;
-    probes_in_flight += x->is_probe;
-    if (probes_in_flight > books_limits.probes_in_flight)
-        world_violate("I8", "%" PRId64 " probes are under way at once", probes_in_flight);
+    struct http_client *client = x->share->client;
+    client->probes_in_flight += x->is_probe;
+    if (client->probes_in_flight > books_limits.probes_in_flight)
+        world_violate("I8", "%" PRId64 " probes are under way at once",
+                      client->probes_in_flight);
 }
 
 static void check_request(const struct http_request *r, const struct http_exchange *x)
@@ -506,6 +514,7 @@ struct http_exchange *http_start(struct http_share *share, const struct http_req
                                  http_done_fn *done, void *arg)
 {
     struct http_exchange *x = world_alloc(sizeof *x);
+    x->me = world.me;
     x->id = ++exchange_count;
     x->share = share;
     x->done = done;
@@ -524,6 +533,7 @@ struct http_exchange *http_start(struct http_share *share, const struct http_req
     x->connection = connect_to(x);
     share->in_flight++;
     share->client->stats.exchanges++;
+    world_point("before a request");
     if (world.frozen || !path)
         return x;
     x->fate = draw_fate(x);
@@ -553,7 +563,9 @@ void http_cancel(struct http_exchange *x)
 struct http_client *http_client_new(struct loop *loop)
 {
     (void)loop;
-    return mem_alloc(sizeof(struct http_client));
+    struct http_client *client = mem_alloc(sizeof *client);
+    client->me = world.me;
+    return client;
 }
 
 void http_client_free(struct http_client *client)
@@ -602,7 +614,6 @@ void sim_client_begin(void)
     share_count = exchange_count = connection_count = 0;
     strangers_connection = all_connections = NULL;
     strangers_keys = NULL;
-    probes_in_flight = 0;
 }
 
 const struct connection *network_kept_connection(void)

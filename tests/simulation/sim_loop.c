@@ -23,6 +23,7 @@ struct fd_watch {
 };
 
 struct loop {
+    struct instance *instance;
     struct timer_heap timers;
     TAILQ_HEAD(, task) queue;
     TAILQ_HEAD(, later) later;
@@ -42,9 +43,10 @@ struct loop *loop_new(struct event_base *base)
     TAILQ_INIT(&loop->later);
     TAILQ_INIT(&loop->guests);
     TAILQ_INIT(&loop->watches);
-    if (world.loop)
+    if (world.me->loop)
         world_violate("SIM", "a second loop while the first one lives");
-    world.loop = loop;
+    loop->instance = world.me;
+    world.me->loop = loop;
     return loop;
 }
 
@@ -70,7 +72,7 @@ void loop_free(struct loop *loop)
         !TAILQ_EMPTY(&loop->watches))
         world_violate("SIM", "timers, tasks or descriptors are left when the loop is freed");
     timer_heap_free(&loop->timers);
-    world.loop = NULL;
+    loop->instance->loop = NULL;
     free(loop);
 }
 
@@ -88,8 +90,7 @@ int64_t loop_now_ms(const struct loop *loop)
 
 int64_t loop_wall_ms(const struct loop *loop)
 {
-    (void)loop;
-    return WORLD_EPOCH_MS + world.now_ms;
+    return WORLD_EPOCH_MS + world.now_ms + loop->instance->wall_shift_ms;
 }
 
 void loop_random(struct loop *loop, void *out, size_t len)
@@ -229,14 +230,15 @@ static bool is_readable(const struct fd_watch *watch)
     return poll(&p, 1, 0) > 0;
 }
 
-void sim_loop_poll(void)
+void sim_loop_poll(struct instance *instance)
 {
-    struct fd_watch *watch = world.loop ? TAILQ_FIRST(&world.loop->watches) : NULL, *next;
+    struct fd_watch *watch = instance->loop ? TAILQ_FIRST(&instance->loop->watches) : NULL,
+                    *next;
     for (; watch; watch = next) {
         next = TAILQ_NEXT(watch, entry);
         if (!is_readable(watch))
             continue;
-        sim_loop_touch();
+        sim_loop_enter(instance);
         watch->fn(watch->arg);
     }
 }
@@ -259,17 +261,18 @@ void sim_loop_fire_timer(struct loop *loop)
     timer->fn(timer->arg);
 }
 
-void sim_loop_touch(void)
+void sim_loop_enter(struct instance *instance)
 {
-    if (world.loop)
-        world.loop->touched = true;
+    world.me = instance;
+    if (instance->loop)
+        instance->loop->touched = true;
 }
 
 static void run_tasks(struct loop *loop)
 {
     for (int i = 0; i < TASKS_PER_TURN; i++) {
         struct task *task = TAILQ_FIRST(&loop->queue);
-        if (!task)
+        if (!task || world.crash_due)
             return;
         TAILQ_REMOVE(&loop->queue, task, entry);
         task->queued = false;
@@ -281,7 +284,7 @@ static void run_tasks(struct loop *loop)
 void sim_loop_drain(struct loop *loop)
 {
     run_tasks(loop);
-    if (loop->touched && loop->turn_end)
+    if (loop->touched && loop->turn_end && !world.crash_due)
         loop->turn_end(loop->turn_end_arg);
     if (loop->touched)
         loop->stats.turns++;

@@ -12,6 +12,7 @@
 #define AT_ONCE 8 /* copies of one coordinator */
 
 struct stage {
+    struct instance *me;
     const char *session;
     int writer;
     unsigned files, copied;
@@ -90,7 +91,7 @@ static void tell_exit(void *arg)
     x->stage->ended = NULL;
     if (!ended)
         return;
-    sim_loop_touch();
+    sim_loop_enter(x->stage->me);
     ended(x->stage->arg, x->status);
 }
 
@@ -124,7 +125,7 @@ static void say(const struct stage *s, const char *line)
 {
     ssize_t n = write(s->writer, line, strlen(line));
     if (n >= 0 && world_chance(5000))
-        sim_loop_poll();
+        sim_loop_poll(s->me);
 }
 
 static void check_session(const struct stage *s)
@@ -174,7 +175,8 @@ static void copy_next(void *arg)
 void stages_orphaned(void)
 {
     for (struct stage *s = stages; s; s = s->next)
-        end(s, SIGKILL);
+        if (s->me == world.me)
+            end(s, SIGKILL);
 }
 
 /* ---- the start ---- */
@@ -188,7 +190,7 @@ static void check_crowd(void)
 {
     unsigned alive = 0;
     for (const struct stage *s = stages; s; s = s->next)
-        alive += s->alive;
+        alive += s->alive && s->me == world.me;
     if (alive > AT_ONCE)
         world_violate("I8", "%u inputs are copied at once", alive);
 }
@@ -215,6 +217,7 @@ struct stage *stage_start(const struct child_spec *spec, child_exit_fn *ended, v
     s->session = strrchr(store, '/') + 1;
     s->files = (unsigned)strtoul(slash + 1, NULL, 10);
     s->writer = fcntl(spec->pipe_fd, F_DUPFD_CLOEXEC, 0);
+    s->me = world.me;
     s->ended = ended;
     s->arg = arg;
     s->alive = true;

@@ -14,6 +14,7 @@ struct row {
 };
 
 struct commit {
+    struct instance *me;
     struct store *store; /* NULL: the coordinator is gone */
     struct store_change *changes;
     size_t count;
@@ -26,49 +27,69 @@ struct commit {
 };
 
 struct store {
+    struct disk *disk;
     struct commit *first, **end; /* not yet done, in their order */
     bool committed;              /* loading is over */
 };
 
-static struct row *rows[STORE_KINDS]; /* the disk */
-static struct store the_store;
+struct disk {
+    struct row *rows[STORE_KINDS];
+    struct store store;
+    struct disk *next;
+};
+
+struct store_habits store_habits;
 uint64_t sim_store_commits;
-static uint64_t crash_at;
+static struct disk *disks;
 
 void sim_store_begin(void)
 {
-    for (int kind = 0; kind < STORE_KINDS; kind++)
-        HASH_CLEAR(hh, rows[kind]);
-    sim_store_commits = crash_at = 0;
+    for (; disks; disks = disks->next)
+        for (int kind = 0; kind < STORE_KINDS; kind++)
+            HASH_CLEAR(hh, disks->rows[kind]);
+    sim_store_commits = 0;
+    store_habits = (struct store_habits){0};
 }
 
-void sim_store_crash_at(uint64_t commit)
+static struct disk *disk_of(struct instance *instance)
 {
-    crash_at = commit;
+    if (instance->disk)
+        return instance->disk;
+    struct disk *disk = instance->disk = world_alloc(sizeof *disk);
+    disk->next = disks;
+    return disks = disk;
 }
 
-static void forget(enum store_kind kind, const char *key)
+static void forget(struct disk *disk, enum store_kind kind, const char *key)
 {
     struct row *row = NULL;
-    HASH_FIND_STR(rows[kind], key, row);
+    HASH_FIND_STR(disk->rows[kind], key, row);
     if (row)
-        HASH_DEL(rows[kind], row);
+        HASH_DEL(disk->rows[kind], row);
 }
 
 static void apply(struct commit *commit)
 {
+    struct disk *disk = commit->me->disk;
     for (size_t i = 0; i < commit->count; i++) {
         const struct store_change *change = &commit->changes[i];
-        forget(change->kind, change->key);
+        forget(disk, change->kind, change->key);
         if (!change->row)
             continue;
         struct row *row = world_alloc(sizeof *row);
         row->key = change->key;
         row->text = change->row;
-        HASH_ADD_KEYPTR(hh, rows[change->kind], row->key, strlen(row->key), row);
+        HASH_ADD_KEYPTR(hh, disk->rows[change->kind], row->key, strlen(row->key), row);
     }
     commit->durable = true;
     world_log("store: commit of %zu rows is durable", commit->count);
+}
+
+static bool fails(const struct commit *commit)
+{
+    const struct store_habits *h = &store_habits;
+    return world_fault(world.faults.commit_fails) || commit->number == h->fails_at ||
+           (world.now_ms >= h->full_from_ms && world.now_ms < h->full_until_ms);
 }
 
 static void commit_due(void *arg)
@@ -81,13 +102,17 @@ static void commit_due(void *arg)
         world_at(1, commit_due, commit);
         return;
     }
-    bool crash = world_fault(world.faults.commit_crash) || commit->number == crash_at;
+    bool crash = world_fault(world.faults.commit_crash) ||
+                 commit->number == store_habits.crash_at_commit;
     if (crash && world_chance(5000)) {
         world_log("store: crash before a commit is durable");
         world.crash_due = true;
         return;
     }
-    if (world_fault(world.faults.commit_fails))
+    world_point("before a commit");
+    if (world.frozen)
+        return;
+    if (fails(commit))
         error_set(&commit->error, ERR_STORE, "disk full");
     else
         apply(commit);
@@ -99,8 +124,12 @@ static void commit_due(void *arg)
         world.crash_due = true;
         return;
     }
-    sim_loop_touch();
+    world_point("after a commit");
+    if (world.frozen)
+        return;
+    sim_loop_enter(commit->me);
     commit->done(commit->arg, commit->error.code == ERR_NONE ? NULL : &commit->error);
+    world_point("after a commit was told");
 }
 
 /* ---- store.h ---- */
@@ -109,10 +138,10 @@ static struct store *store_open(struct loop *loop, const char *path,
                                 enum store_durability durability, struct error *e)
 {
     (void)loop, (void)path, (void)durability, (void)e;
-    the_store.first = NULL;
-    the_store.end = &the_store.first;
-    the_store.committed = false;
-    return &the_store;
+    struct disk *disk = disk_of(world.me);
+    struct store *store = &disk->store;
+    *store = (struct store){.disk = disk, .end = &store->first};
+    return store;
 }
 
 static void store_close(struct store *store)
@@ -133,6 +162,7 @@ static void store_commit(struct store *store, const struct store_change *changes
     store->committed = true;
     if (world.frozen)
         return;
+    commit->me = world.me;
     commit->number = ++sim_store_commits;
     commit->store = store;
     commit->changes = world_alloc(sizeof *changes * (count + 1));
@@ -157,10 +187,15 @@ static int by_key(struct row *a, struct row *b)
 static void store_load(struct store *store, enum store_kind kind, store_each_fn *each,
                        void *arg, struct error *e)
 {
-    struct row *row, *next;
-    (void)e;
+    struct row **rows = store->disk->rows, *row, *next;
+    if (store_habits.load_fails > 0) {
+        store_habits.load_fails--;
+        error_set(e, ERR_STORE, "disk I/O error");
+        return;
+    }
     if (store->committed)
         world_violate("I10", "the journal is read after the first commit");
+    *e = (struct error){0};
     HASH_SORT(rows[kind], by_key);
     HASH_ITER (hh, rows[kind], row, next) {
         if (world.sabotage == SABOTAGE_AMNESIA &&

@@ -5,7 +5,13 @@
 #include <stdint.h>
 
 void sim_store_begin(void);
-void sim_store_crash_at(uint64_t commit); /* the n-th commit, before or after it is durable */
+struct store_habits {
+    uint64_t crash_at_commit;            /* the n-th: before or after it is durable; 0: none */
+    uint64_t fails_at;                   /* this one alone is refused; 0: none */
+    int64_t full_from_ms, full_until_ms; /* every one is */
+    unsigned load_fails;                 /* how many times the next loads fail */
+};
+extern struct store_habits store_habits;
 extern uint64_t sim_store_commits;
 
 #endif

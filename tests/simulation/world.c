@@ -14,6 +14,7 @@ struct world world;
 
 struct world_event {
     struct timer timer;
+    struct instance *me;
     void (*fn)(void *arg);
     void *arg;
 };
@@ -112,15 +113,31 @@ void world_violate(const char *invariant, const char *fmt, ...)
 void world_at(int64_t in_ms, void (*fn)(void *arg), void *arg)
 {
     struct world_event *event = world_alloc(sizeof *event);
+    event->me = world.me;
     event->fn = fn;
     event->arg = arg;
     timer_heap_add(&world.events, &event->timer, world.now_ms + (in_ms > 0 ? in_ms : 0));
 }
 
+/* The instance whose loop has something to do first, or NULL. */
+static struct instance *next_loop(int64_t *at_ms)
+{
+    struct instance *first = NULL;
+    *at_ms = -1;
+    for (struct instance *i = world.instances; i; i = i->next) {
+        int64_t at = i->loop ? sim_loop_next(i->loop) : -1;
+        if (at < 0 || (first && at >= *at_ms))
+            continue;
+        first = i;
+        *at_ms = at;
+    }
+    return first;
+}
+
 static int64_t next_ms(void)
 {
-    int64_t event = timer_heap_next(&world.events);
-    int64_t loop = world.loop ? sim_loop_next(world.loop) : -1;
+    int64_t event = timer_heap_next(&world.events), loop;
+    next_loop(&loop);
     if (event < 0 || (loop >= 0 && loop < event))
         return loop;
     return event;
@@ -129,12 +146,26 @@ static int64_t next_ms(void)
 static void fire_one(void)
 {
     struct timer *timer = timer_heap_pop_due(&world.events, world.now_ms);
+    int64_t at_ms;
+    struct instance *instance;
     if (timer) {
         struct world_event event = *(struct world_event *)timer;
         world_free(timer);
+        world.me = event.me;
         event.fn(event.arg);
-    } else if (world.loop) {
-        sim_loop_fire_timer(world.loop);
+    } else if ((instance = next_loop(&at_ms))) {
+        world.me = instance;
+        sim_loop_fire_timer(instance->loop);
+    }
+}
+
+static void drain(void)
+{
+    for (struct instance *i = world.instances; i && !world.crash_due; i = i->next) {
+        if (!i->loop)
+            continue;
+        world.me = i;
+        sim_loop_drain(i->loop);
     }
 }
 
@@ -159,10 +190,20 @@ bool world_turn(void)
     int64_t events = world_chance(1500) ? world_pick(2, 4) : 1;
     for (int64_t i = 0; i < events && !world.crash_due; i++)
         fire_one();
-    if (world.loop && !world.crash_due)
-        sim_loop_drain(world.loop);
+    drain();
     books_check();
     return !world.violation[0];
+}
+
+void world_point(const char *what)
+{
+    if (world.frozen || !world.me->loop)
+        return;
+    bool strikes = ++world.points == world.crash_point || world_fault(world.faults.point_crash);
+    if (!strikes)
+        return;
+    world_log("crash at point %" PRIu64 ": %s", world.points, what);
+    world.frozen = world.crash_due = true;
 }
 
 void world_run_until(int64_t at_ms)
@@ -178,6 +219,17 @@ void world_run_until(int64_t at_ms)
 
 /* ---- begin and end ---- */
 
+struct instance *world_add_instance(const char *owner, const char *state_dir)
+{
+    struct instance *instance = world_alloc(sizeof *instance), **end = &world.instances;
+    instance->owner = owner;
+    instance->state_dir = state_dir;
+    for (; *end; end = &(*end)->next)
+        instance->index++;
+    *end = instance;
+    return instance;
+}
+
 void world_begin(uint64_t seed)
 {
     FILE *log_file = world.log_file;
@@ -188,6 +240,7 @@ void world_begin(uint64_t seed)
     line_count = 0;
     for (int i = 0; i < 4; i++)
         world.random[i] = split_mix(&seed);
+    world.me = world_add_instance("cleat", "/simulated/state");
 }
 
 void world_end(void)

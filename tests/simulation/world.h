@@ -30,6 +30,7 @@ struct faults {
     unsigned spawn_fails, spawn_dies, spawn_never_listens, spawn_slow, spawn_hangs,
         spawn_dies_later;
     unsigned commit_fails, commit_crash;
+    unsigned point_crash; /* at every point */
     unsigned file_fails, remove_fails;
     unsigned stage_fails, stage_dies, stage_slow; /* the copy of an input */
     unsigned sync_fails, sync_short, sync_slow;   /* /file-sync of a container */
@@ -61,15 +62,32 @@ enum sabotage {
     SABOTAGE_COUNT
 };
 
+/* One cleat with its owner's name, journal and state directory, through all its restarts. There
+ * are two in some worlds, each with a crash of its own. */
+struct instance {
+    unsigned index;
+    const char *owner, *state_dir;
+    struct cleat *cleat;   /* NULL while it is down */
+    struct loop *loop;     /* NULL while it is down */
+    unsigned life;         /* which start of any instance this is */
+    int64_t since_ms;      /* of that start */
+    int64_t wall_shift_ms; /* how wrong its machine's wall clock is */
+    struct disk *disk;
+    struct instance *next;
+};
+
 struct world {
     uint64_t seed, random[4];
     int64_t now_ms;
     struct timer_heap events;
-    struct loop *loop; /* the coordinator's, NULL while it is down */
-    bool frozen;       /* the coordinator is being thrown away: nothing it does has an effect */
-    bool crash_due;    /* crash at the end of this turn */
-    bool dirty;        /* containers, targets or connections changed in this turn */
-    unsigned life;     /* counts starts of the coordinator */
+    struct instance *instances;
+    struct instance *me;  /* on whose behalf the present event happens; events inherit it */
+    bool frozen;          /* me is being thrown away: nothing it does has an effect */
+    bool crash_due;       /* me crashes at the end of this turn */
+    bool dirty;           /* containers, targets or connections changed in this turn */
+    unsigned starts;      /* of instances */
+    uint64_t points;      /* where a crash could have struck so far, and … */
+    uint64_t crash_point; /* … where it does; 0: nowhere */
     struct faults faults;
     enum sabotage sabotage;
     /* what happened */
@@ -90,6 +108,12 @@ void world_run_until(
     int64_t at_ms); /* turns until then; time stands at at_ms unless violated */
 
 void world_at(int64_t in_ms, void (*fn)(void *arg), void *arg);
+
+struct instance *world_add_instance(const char *owner, const char *state_dir);
+
+/* A place where a crash tells something: before an effect of me outside of it, after the effect
+ * and before its answer, after the answer. Where it strikes, world.frozen is set. */
+void world_point(const char *what);
 
 uint64_t world_random(void);
 int64_t world_pick(int64_t min, int64_t max); /* both included */
@@ -114,7 +138,9 @@ char *world_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int64_t sim_loop_next(const struct loop *); /* when it has something to do, or -1 */
 void sim_loop_fire_timer(struct loop *);    /* the first due timer */
 void sim_loop_drain(struct loop *);         /* run queue, turn end, deferred frees */
-void sim_loop_poll(void);  /* descriptors that are readable have their callback run */
-void sim_loop_touch(void); /* a descriptor's callback runs: the turn has an end to be run */
+void sim_loop_poll(
+    struct instance *); /* descriptors that are readable have their callback run */
+/* Before a callback of the instance: it becomes me, and its turn has an end to be run. */
+void sim_loop_enter(struct instance *);
 
 #endif

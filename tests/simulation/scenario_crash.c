@@ -1,0 +1,228 @@
+/* Short scripts on each kind of engine, led again with a crash at each of their points. A crash
+ * costs nobody anything: each session gets ready in its one container, each execution has its
+ * record, each file arrives. */
+#include <string.h>
+#include "books.h"
+#include "scenario.h"
+#include "service.h"
+#include "sim_aws.h"
+
+/* What differs between the scripts. */
+static struct script {
+    unsigned lives, inputs;
+    bool env;
+    int64_t close_ms; /* in whatever state; 0: when its executions are done */
+    int64_t death_ms; /* of the first one's container; 0: it lives */
+} script;
+
+static void set_script(struct settings_of_world *s, unsigned count)
+{
+    s->nodes = 0;
+    script = (struct script){.lives = count};
+}
+
+static void set_crash_direct(struct settings_of_world *s)
+{
+    set_script(s, 2);
+}
+
+static void set_crash_haproxy(struct settings_of_world *s)
+{
+    set_script(s, 2);
+    s->nodes = 1;
+}
+
+static void set_crash_two_nodes(struct settings_of_world *s)
+{
+    set_script(s, 1);
+    s->nodes = 2;
+    s->direct_never = true;
+}
+
+static void set_crash_docker(struct settings_of_world *s)
+{
+    set_script(s, 2);
+    s->docker = true;
+}
+
+static void set_crash_docker_haproxy(struct settings_of_world *s)
+{
+    set_script(s, 1);
+    s->docker = true;
+    s->nodes = 1;
+}
+
+static void set_crash_ecs(struct settings_of_world *s)
+{
+    set_script(s, 2);
+    s->ecs = true;
+    s->groups = 1;
+}
+
+static void set_crash_slots(struct settings_of_world *s)
+{
+    set_script(s, 2);
+    s->ecs = true;
+    s->groups = 2;
+    s->slots = true;
+    alb_habits.deregistration_ms = 5000;
+}
+
+static void set_crash_role(struct settings_of_world *s)
+{
+    set_script(s, 1);
+    s->ecs = true;
+    s->own_role = true;
+}
+
+static void set_crash_plain(struct settings_of_world *s)
+{
+    set_script(s, 1);
+    s->nodes = 1;
+    s->plain = true;
+}
+
+static void set_crash_input(struct settings_of_world *s)
+{
+    set_script(s, 1);
+    s->input = true;
+    script.inputs = 3;
+}
+
+static void set_crash_env(struct settings_of_world *s)
+{
+    set_script(s, 1);
+    s->nodes = 1;
+    script.env = true;
+}
+
+/* One has a place, the others wait in the queue. */
+static void set_crash_queue(struct settings_of_world *s)
+{
+    set_script(s, 3);
+    s->max_sessions = 1;
+}
+
+static void set_crash_cancelled(struct settings_of_world *s)
+{
+    set_script(s, 2);
+    s->nodes = (unsigned)world_pick(0, 1);
+    s->docker = world_chance(5000);
+    script.close_ms = world_pick(1, 700);
+}
+
+static void set_crash_salvage(struct settings_of_world *s)
+{
+    set_script(s, 1);
+    s->nodes = 1;
+    container_habits.artifacts_down_until_ms = 100000;
+}
+
+static void set_crash_death(struct settings_of_world *s)
+{
+    set_script(s, 2);
+    s->docker = world_chance(5000);
+    script.death_ms = world_pick(10, 1200);
+}
+
+static void set_crash_idle(struct settings_of_world *s)
+{
+    set_script(s, 1);
+    s->idle_timeout_s = 2;
+    script.close_ms = 60000;
+}
+
+static void kill_first(void *unused)
+{
+    (void)unused;
+    if (containers)
+        container_end(containers, 9);
+}
+
+static void begin_script(void)
+{
+    if (script.death_ms)
+        world_at(script.death_ms, kill_first, NULL);
+    for (unsigned i = 0; i < script.lives; i++) {
+        struct plan p = {.tenant = "tenant-a",
+                         .born_ms = 300 * (int64_t)i,
+                         .close_ms = script.close_ms ? script.close_ms : -1,
+                         .stays = script.close_ms > 0,
+                         .linger_ms = 300,
+                         .env = script.env,
+                         .inputs = script.inputs,
+                         .executions = 2};
+        for (unsigned e = 0; e < p.executions; e++)
+            p.execution[e] = (struct planned_execution){.after_ready_ms = 100 + 400 * e,
+                                                        .takes_ms = 200,
+                                                        .artifact = true,
+                                                        .named = true,
+                                                        .retries = true};
+        life_new(&p);
+    }
+}
+
+static unsigned containers_of(const struct life *life)
+{
+    unsigned count = 0;
+    for (const struct container *c = containers; c; c = c->next)
+        count += strcmp(c->session, life->session) == 0;
+    return count;
+}
+
+static void judge_life(const struct life *life)
+{
+    if (!life->was_ready)
+        world_violate("READY", "%s was never ready", life->name);
+    if (containers_of(life) != 1)
+        world_violate("ONCE", "%s had %u containers", life->name, containers_of(life));
+    for (unsigned i = 0; i < life->plan.executions; i++)
+        if (life->execution[i].outcome != OUTCOME_RECORD && !settings.plain)
+            world_violate("RECORD", "execution %u of %s has no record: %s", i, life->name,
+                          life->execution[i].error ? life->execution[i].error : "not executed");
+}
+
+static void judge_left(void)
+{
+    for (const struct container *c = containers; c; c = c->next)
+        if (c->uploaded < c->artifacts && !script.death_ms)
+            world_violate("I4", "container %u lost files", c->index);
+    if (docker_left() + ecs_left() + alb_left() > 0)
+        world_violate("I5", "%u boxes, %u tasks, %u targets are left", docker_left(),
+                      ecs_left(), alb_left());
+}
+
+static void judge_script(void)
+{
+    for (const struct life *life = lives; life; life = life->next)
+        judge_life(life);
+    judge_left();
+}
+
+#define SCRIPT(name, help, set)                                                                \
+    {                                                                                          \
+        name, help, set, begin_script, judge_script, EACH_POINT                                \
+    }
+#define SCRIPT_CUT_SHORT(name, help, set)                                                      \
+    {                                                                                          \
+        name, help, set, begin_script, judge_left, EACH_POINT                                  \
+    }
+
+const struct scenario crash_scenarios[] = {
+    SCRIPT("crash-direct", "processes without a balancer", set_crash_direct),
+    SCRIPT("crash-haproxy", "processes behind one node", set_crash_haproxy),
+    SCRIPT("crash-two-nodes", "processes behind two nodes alone", set_crash_two_nodes),
+    SCRIPT("crash-docker", "a Docker engine", set_crash_docker),
+    SCRIPT("crash-docker-haproxy", "a Docker engine behind a node", set_crash_docker_haproxy),
+    SCRIPT("crash-ecs", "tasks behind a shared target group", set_crash_ecs),
+    SCRIPT("crash-slots", "tasks in slots", set_crash_slots),
+    SCRIPT("crash-role", "tasks with credentials of their own", set_crash_role),
+    SCRIPT("crash-plain", "a container that proves nothing", set_crash_plain),
+    SCRIPT("crash-input", "an input that is copied and fetched", set_crash_input),
+    SCRIPT("crash-env", "an environment that is handed over", set_crash_env),
+    SCRIPT("crash-queue", "one place for three", set_crash_queue),
+    SCRIPT("crash-salvage", "the artifact store is away", set_crash_salvage),
+    SCRIPT_CUT_SHORT("crash-cancelled", "closed in any state", set_crash_cancelled),
+    SCRIPT_CUT_SHORT("crash-death", "a container dies", set_crash_death),
+    SCRIPT_CUT_SHORT("crash-idle", "nobody uses it any more", set_crash_idle),
+    {NULL, NULL, NULL, NULL, NULL, 0}};
