@@ -9,6 +9,8 @@
 
 #define MAX_ANSWER (256u * 1024 * 1024) /* two output streams, as JSON */
 #define CONNECT_TIMEOUT_MS (5 * 1000)
+#define RESTART_MS (15 * 1000)
+#define RETRY_MS 250
 
 static void keep_failure(struct call *c, enum exit_code code, const char *message,
                          const char *name)
@@ -38,6 +40,11 @@ static void read_error(struct call *c)
 
 static void read_answer(struct call *c, const struct http_answer *a)
 {
+    if (a->error.code == ERR_CONNECT && c->lost_at > 0) {
+        keep_failure(c, EXIT_RETRYABLE, "cleatd went away and did not come back",
+                     error_name(ERR_RESET));
+        return;
+    }
     if (a->error.code == ERR_CONNECT) {
         char *text =
             mem_printf("cannot reach cleatd on %s: %s", c->cli->socket, a->error.message);
@@ -59,37 +66,64 @@ static void read_answer(struct call *c, const struct http_answer *a)
         keep_failure(c, EXIT_ERROR, "the answer is not a JSON object", "protocol_error");
 }
 
+/* cleatd went away while it had the request, or is still away after that. */
+static bool may_be_restarting(struct call *c, const struct http_answer *a)
+{
+    int64_t now = loop_now_ms(c->cli->loop);
+    bool lost = a->error.code == ERR_RESET || (a->error.code == ERR_CONNECT && c->lost_at > 0);
+    if (lost && c->lost_at == 0)
+        c->lost_at = now;
+    return lost && now - c->lost_at < RESTART_MS;
+}
+
 static void on_answer(void *arg, const struct http_answer *answer)
 {
     struct call *c = arg;
     c->exchange = NULL;
+    if (may_be_restarting(c, answer)) {
+        timer_arm(&c->retry, RETRY_MS);
+        return;
+    }
     read_answer(c, answer);
+    c->pending = false;
     if (--c->cli->pending == 0)
         loop_stop(c->cli->loop);
+}
+
+static void ask(void *arg)
+{
+    static const struct http_header json_type = {"Content-Type", "application/json"};
+    struct call *c = arg;
+    char *url = mem_printf("http://cleatd%s", c->path);
+    struct http_request request = {
+        .method = c->method,
+        .url = url,
+        .unix_socket = c->cli->socket,
+        .headers = &json_type,
+        .header_count = c->body ? 1 : 0,
+        .body = c->body,
+        .body_len = c->body ? strlen(c->body) : 0,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .first_byte_timeout_ms = c->timeout_ms,
+        .total_timeout_ms = c->timeout_ms,
+        .max_answer = MAX_ANSWER,
+    };
+    c->exchange = http_start(c->cli->share, &request, on_answer, c);
+    free(url);
 }
 
 void call_start(struct call *c, struct cli *cli, const char *method, const char *path,
                 const char *body, int64_t timeout_ms)
 {
-    static const struct http_header json_type = {"Content-Type", "application/json"};
-    char *url = mem_printf("http://cleatd%s", path);
-    struct http_request request = {
-        .method = method,
-        .url = url,
-        .unix_socket = cli->socket,
-        .headers = &json_type,
-        .header_count = body ? 1 : 0,
-        .body = body,
-        .body_len = body ? strlen(body) : 0,
-        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
-        .first_byte_timeout_ms = timeout_ms,
-        .total_timeout_ms = timeout_ms,
-        .max_answer = MAX_ANSWER,
-    };
-    *c = (struct call){.cli = cli};
+    *c = (struct call){.cli = cli,
+                       .pending = true,
+                       .method = mem_strdup(method),
+                       .path = mem_strdup(path),
+                       .body = mem_strdup(body),
+                       .timeout_ms = timeout_ms};
+    timer_init(&c->retry, cli->loop, ask, c);
     cli->pending++;
-    c->exchange = http_start(cli->share, &request, on_answer, c);
-    free(url);
+    ask(c);
 }
 
 void call_run_all(struct cli *cli)
@@ -107,10 +141,15 @@ void call_now(struct call *c, struct cli *cli, const char *method, const char *p
 
 void call_clear(struct call *c)
 {
-    if (c->exchange) {
+    if (c->exchange)
         http_cancel(c->exchange);
+    if (c->pending) {
+        timer_stop(&c->retry);
         c->cli->pending--;
     }
+    free(c->method);
+    free(c->path);
+    free(c->body);
     json_decref(c->document);
     free(c->text);
     free(c->message);

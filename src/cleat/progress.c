@@ -155,7 +155,7 @@ static void ask(struct progress *p)
 static void on_timer(void *arg)
 {
     struct progress *p = arg;
-    if (!p->call.exchange) {
+    if (!p->call.pending) {
         if (p->call.document)
             draw(p, json_object_get(p->call.document, "sessions"));
         ask(p);

@@ -1,10 +1,13 @@
 #include "cleatd/service.h"
 
+#include <fcntl.h>
 #include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/log.h"
@@ -13,6 +16,7 @@
 #include "loop/child.h"
 #include "loop/loop.h"
 
+#define FIRST_PASSED_FD 3 /* SD_LISTEN_FDS_START of sd_listen_fds(3) */
 #define MAX_HEAD (32 * 1024)
 #define IDLE_TIMEOUT_MS (60 * 1000)
 
@@ -47,13 +51,32 @@ static bool make_socket_directory(const char *path, struct error *e)
     return fine;
 }
 
+/* The socket that the service manager listens on for us, and goes on to when we are gone:
+ * clients that connect meanwhile wait (sd_listen_fds(3)). 0: there is none. */
+static int take_passed_socket(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    bool ours =
+        pid && count && strtol(pid, NULL, 10) == (long)getpid() && strcmp(count, "1") == 0;
+    struct stat st;
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_FDNAMES");
+    if (!ours || fstat(FIRST_PASSED_FD, &st) != 0 || !S_ISSOCK(st.st_mode))
+        return 0;
+    fcntl(FIRST_PASSED_FD, F_SETFD, FD_CLOEXEC);
+    fcntl(FIRST_PASSED_FD, F_SETFL, O_NONBLOCK);
+    return FIRST_PASSED_FD;
+}
+
 static struct api *listen_for_clients(struct loop *loop, struct cleat *cleat,
-                                      const struct settings *s)
+                                      const struct settings *s, int passed)
 {
     static const mode_t modes[] = {0600, 0660, 0666};
     struct server_options options = {
         .unix_path = s->socket,
         .unix_mode = modes[s->socket_mode],
+        .unix_fd = passed,
         .max_head = MAX_HEAD,
         .max_body = (size_t)s->max_body_kb * 1024,
         .idle_timeout_ms = IDLE_TIMEOUT_MS,
@@ -61,7 +84,7 @@ static struct api *listen_for_clients(struct loop *loop, struct cleat *cleat,
     };
     struct error e = {0};
     struct api *api = NULL;
-    if (make_socket_directory(s->socket, &e))
+    if (passed > 0 || make_socket_directory(s->socket, &e))
         api = api_new(loop, cleat, &options, &e);
     if (!api)
         fprintf(stderr, "cleatd: %s: %s\n", s->socket, e.message);
@@ -157,14 +180,15 @@ static void run(struct service *s)
 int service_run(struct configuration *c, const struct service_hooks *hooks)
 {
     char why[512];
-    if (somebody_listens(c->own.socket)) {
+    int passed = take_passed_socket();
+    if (passed == 0 && somebody_listens(c->own.socket)) {
         fprintf(stderr, "cleatd: %s: another server listens there\n", c->own.socket);
         return EXIT_FAILURE;
     }
     struct service s = {.loop = loop_new(NULL), .config = c, .hooks = hooks};
     s.cleat = cleat_new(loop_base(s.loop), c->coordinator, why, sizeof why);
     c->coordinator = NULL; /* taken over */
-    struct api *api = s.cleat ? listen_for_clients(s.loop, s.cleat, &c->own) : NULL;
+    struct api *api = s.cleat ? listen_for_clients(s.loop, s.cleat, &c->own, passed) : NULL;
     if (!s.cleat)
         fprintf(stderr, "cleatd: %s\n", why);
     if (api) {

@@ -491,6 +491,8 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
 static int listen_as(const struct server_options *o, uint16_t *port, struct error *e)
 {
     *port = o->port;
+    if (o->unix_fd > 0)
+        return o->unix_fd;
     return o->unix_path ? listen_unix(o->unix_path, o->unix_mode, e)
                         : listen_tcp(o->ip, port, e);
 }
@@ -510,7 +512,7 @@ struct server *server_new(struct loop *loop, const struct server_options *o,
     s->fn = fn;
     s->arg = arg;
     s->port = port;
-    s->unix_path = mem_strdup(o->unix_path);
+    s->unix_path = o->unix_fd > 0 ? NULL : mem_strdup(o->unix_path);
     if (s->unix_path)
         stat(s->unix_path, &s->unix_stat);
     timer_init(&s->accept_pause, loop, accept_again, s);

@@ -33,8 +33,9 @@ struct server_peer {
 struct server_options {
     const char *unix_path; /* either this (an old socket is unlinked, mode below) … */
     mode_t unix_mode;
-    const char *ip;            /* … or this and port */
-    uint16_t port;             /* 0: any free one, see server_port */
+    int unix_fd;    /* > 0: it listens there already, on behalf of somebody who keeps it */
+    const char *ip; /* … or this and port */
+    uint16_t port;  /* 0: any free one, see server_port */
     size_t max_head, max_body; /* bytes: 431 and 413 */
     /* For a connection without a request; for a head; for each further 16 KiB of a body; for an
      * answer that the client reads no byte of. Not while the handler has the request. */
