@@ -1,5 +1,6 @@
 #include "driver/s3_url.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 static bool is_bucket(const char *name, size_t len)
@@ -9,6 +10,13 @@ static bool is_bucket(const char *name, size_t len)
                      strchr(middle, name[len - 1]) && !strchr(".-", name[0]) &&
                      !strchr(".-", name[len - 1]);
     return ends_fine && strspn(name, middle) >= len;
+}
+
+/* A name that only looks like one: S3 has no such bucket, and the executor takes none. */
+static bool is_odd(const char *bucket)
+{
+    struct in_addr address;
+    return strstr(bucket, "..") || inet_pton(AF_INET, bucket, &address) == 1;
 }
 
 static bool is_part(const char *part, size_t len)
@@ -29,12 +37,14 @@ bool s3_url_parse(struct s3_url *url, const char *text)
     size_t len = strcspn(bucket, "/");
     const char *prefix = bucket[len] ? bucket + len + 1 : "";
     size_t prefix_len = strlen(prefix);
-    if (prefix_len > 0 && prefix[prefix_len - 1] == '/')
+    if (prefix_len > 1 && prefix[prefix_len - 1] == '/')
         prefix_len--;
     if (!is_bucket(bucket, len) || prefix_len >= sizeof(url->prefix))
         return false;
     memcpy(url->bucket, bucket, len);
     memcpy(url->prefix, prefix, prefix_len);
+    if (is_odd(url->bucket))
+        return false;
     for (const char *part = url->prefix; *part;) {
         size_t n = strcspn(part, "/");
         if (!is_part(part, n))
