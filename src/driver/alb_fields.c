@@ -1,4 +1,5 @@
 #include "driver/alb_fields.h"
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,15 @@ static const char *meaning_of(const char *code)
     return code;
 }
 
+/* For people: one line, whatever the API wrote. */
+static void copy_line(char *to, size_t size, const char *from)
+{
+    mem_copy_string(to, size, from);
+    for (char *c = to; *c != '\0'; c++)
+        if (iscntrl((unsigned char)*c))
+            *c = ' ';
+}
+
 static bool read_seen(const struct xml *member, struct alb_seen *s)
 {
     const char *id = xml_text(member, "Target/Id"), *port = xml_text(member, "Target/Port");
@@ -108,7 +118,7 @@ static bool read_seen(const struct xml *member, struct alb_seen *s)
     mem_copy_string(s->ip, sizeof(s->ip), id);
     s->port = (uint16_t)number;
     s->health = health_of(state);
-    mem_copy_string(s->reason, sizeof(s->reason), *code == '\0' ? state : meaning_of(code));
+    copy_line(s->reason, sizeof(s->reason), *code == '\0' ? state : meaning_of(code));
     return true;
 }
 

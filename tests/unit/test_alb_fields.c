@@ -117,6 +117,16 @@ static void every_state_and_reason(void **state)
         }
 }
 
+static void reasons_of_two_lines(void **state)
+{
+    struct alb_listing l;
+    (void)state;
+    assert_true(read_health(
+        HEALTH(MEMBER("10.0.0.1", "80", "initial", "<Reason>Elb.\nNew</Reason>")), &l));
+    assert_string_equal(l.list[0].reason, "Elb. New");
+    alb_listing_free(&l);
+}
+
 static void health_that_makes_no_sense(void **state)
 {
     static const char *const texts[] = {
@@ -488,6 +498,7 @@ int main(void)
         cmocka_unit_test(forms),
         cmocka_unit_test(healths),
         cmocka_unit_test(every_state_and_reason),
+        cmocka_unit_test(reasons_of_two_lines),
         cmocka_unit_test(health_that_makes_no_sense),
         cmocka_unit_test(states_of_targets),
         cmocka_unit_test(tags),
