@@ -158,9 +158,9 @@ static void try_profile(struct fuzz *f)
 static void try_url(struct fuzz *f)
 {
     char *url = fuzz_text(f);
-    if (aws_container_url_allowed(url) && strncmp(url, "https://", 8) != 0) {
+    if (aws_container_url_allowed(url) && strncasecmp(url, "https://", 8) != 0) {
         const char *host = url + strlen("http://");
-        must(strncmp(url, "http://", 7) == 0);
+        must(strncasecmp(url, "http://", 7) == 0);
         must(strncmp(host, "127.", 4) == 0 || strncmp(host, "169.254.170.", 12) == 0 ||
              *host == '[' || strncasecmp(host, "localhost", 9) == 0);
         must(!memchr(host, '@', strcspn(host, "/?#")));
