@@ -39,12 +39,13 @@ STARTING = ["event=cleatd.start", "event=container.adopted", state("session", "R
             state("attempt", "ROUTING"), state("session", "READY"), "event=session.new", None]
 
 
-def draw_moments(rng, count):
-    """Each kind comes before any comes again; every fourth is in a start of cleatd."""
-    settled, starting, drawn = [], [state("session", "REROUTING")], []
+def draw_moments(rng, count, first=(), restarts=True):
+    """Each kind comes before any comes again, those in `first` before the others; with restarts every
+    fourth is in a start of cleatd."""
+    settled, starting, drawn = list(first), [state("session", "REROUTING")], []
     for n in range(count):
-        at_start = n % 4 == 3
-        kinds, rest = (STARTING, starting) if at_start else (SETTLED, settled)
+        at_start = restarts and n % 4 == 3
+        kinds, rest = (STARTING, starting) if at_start else ([*first, *SETTLED], settled)
         if not rest:
             rest += rng.sample(kinds, len(kinds))
         words = rest.pop()
@@ -85,7 +86,7 @@ class Watched(Cleatd):
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.census, self.moment, self.action, self.struck = Census(), None, None, threading.Event()
-        self.left = 0
+        self.left, self.lock = 0, threading.Lock()
 
     def _open_log(self):
         reader, writer = os.pipe()
@@ -96,55 +97,71 @@ class Watched(Cleatd):
         with os.fdopen(reader, "rb") as lines, open(self.log_path, "ab", buffering=0) as log:
             for line in lines:
                 log.write(line)
-                self._see(line.decode("utf-8", "replace"))
+                self.see(line.decode("utf-8", "replace"))
 
-    def _see(self, line):
-        moment = self.moment
-        self.census.read(line)
-        if moment and moment.words and re.search(moment.words, line):
+    def see(self, line):
+        """Also for what others tell of: it returns when the strike is over, if it is the line for it."""
+        with self.lock:
+            self.census.read(line)
+            moment = self.moment
+            if not moment or not moment.words or not re.search(moment.words, line):
+                return
             self.left -= 1
-            if self.left == 0:
-                self._strike_after(moment.delay_ms, line)
+            if self.left:
+                return
+            self.moment = None
+        self._strike_after(moment.delay_ms, line)
 
     def _strike_after(self, delay_ms, line=""):
-        self.moment = None
         if delay_ms:
             threading.Event().wait(delay_ms / 1000)
-        self.census.count()
+        self.strike(line)
+
+    def strike(self, line=""):
+        with self.lock:
+            self.moment = None
+            self.census.count()
         self.action(line)
         self.struck.set()
 
     def aim(self, moment, action):
         """action(line) at that moment; struck is set when it was."""
-        self.struck.clear()
-        self.left, self.action, self.moment = moment.nth, action, moment
+        with self.lock:
+            self.struck.clear()
+            self.left, self.action, self.moment = moment.nth, action, moment
         if not moment.words:
             threading.Thread(target=self._strike_after, args=(moment.delay_ms,), daemon=True).start()
 
-    def struck_within(self, seconds):
-        """False: the moment did not come, and now will not."""
+    def strike_within(self, seconds):
+        """Waits for the moment; False: it did not come, and the strike was made all the same."""
         if self.struck.wait(seconds):
             return True
-        if self.moment is None:
-            return self.struck.wait(30)
-        self.moment = None
-        return False
+        with self.lock:
+            waiting, self.moment = self.moment, None
+        if waiting and waiting.words:
+            self.strike()
+            return False
+        assert self.struck.wait(30), "a strike that does not end"
+        return True
 
     def kill_at(self, moment, patience=5):
         """Kills it at that moment, or when that has not come in time, and then says so: False."""
         if moment.at_start:
-            self.aim(moment, lambda _: self.process.kill())
-            self.spawn()
+            self.spawn_and_aim(moment)
         else:
             self.start()
             self.aim(moment, lambda _: self.process.kill())
-        hit = self.struck_within(patience)
-        if not hit:
-            self.census.count()
-            self.process.kill()
+        hit = self.strike_within(patience)
         self.process.wait()
         self.check_journal()
         return hit
+
+    def spawn_and_aim(self, moment):
+        """The line may come before spawn has told whom to kill."""
+        spawned = threading.Event()
+        self.aim(moment, lambda _: spawned.wait(30) and self.process.kill())
+        self.spawn()
+        spawned.set()
 
     def check_journal(self):
         """What a crash left on disk is sound; a copy is read, the next start finds it untouched."""
@@ -159,15 +176,31 @@ class Watched(Cleatd):
 
 def kill_again_and_again(cleatd, crowd, moments):
     """Then its clients end what they are at. How many of the moments came."""
+    hits = repeat(crowd, moments, cleatd.kill_at)
+    cleatd.start()
+    crowd.go_home()
+    return hits
+
+
+def strike_again_and_again(cleatd, crowd, moments, hit, heal=lambda: None):
+    """hit(line) at each moment of a cleatd that runs on; heal() after it."""
+    def once(moment):
+        cleatd.aim(moment, hit)
+        came = cleatd.strike_within(5)
+        heal()
+        return came
+    hits = repeat(crowd, moments, once)
+    crowd.go_home()
+    return hits
+
+
+def repeat(crowd, moments, strike):
     hits, number, moment = 0, 0, None
     try:
         for number, moment in enumerate(moments, 1):
-            hits += cleatd.kill_at(moment)
+            hits += strike(moment)
             crowd.check()
-        cleatd.start()
-        crowd.go_home()
     except Exception as e:
-        raise AssertionError(f"seed {crowd.seed}, kill {number} at {moment}: {e}") from e
-    finally:
         crowd.abandon()
+        raise AssertionError(f"seed {crowd.seed}, strike {number} at {moment}: {e}") from e
     return hits

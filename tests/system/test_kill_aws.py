@@ -11,6 +11,7 @@ from strikes import Watched, draw_moments, kill_again_and_again
 
 KILLS = int(os.environ.get("CLEAT_KILLS", "10"))
 SEED = int(os.environ.get("CLEAT_SEED", "1"))
+CALLS = ["call=PutObject", "call=DeregisterTargets", "call=StopTask", "call=RegisterTargets", "call=RunTask"]
 
 
 class Tasks:
@@ -47,8 +48,10 @@ def test_cleatd_is_killed_on_aws(start):
     options = {"backoff_base_ms": 50, "input_sources": [f"*=s3://{BUCKET}/inputs"]}
     cleatd = start.add(Watched(start.root / "cleatd", max_sessions=14, environment=aws.environment(), classes={
         "default": aws.class_options(**options)}))
+    aws.books.watch = cleatd.see
+    moments = draw_moments(random.Random(SEED), KILLS, first=CALLS)
     crowd = Crowd(cleatd.api, Tasks(aws), start.shared, SEED, input=f"s3://{BUCKET}/inputs")
-    hits = kill_again_and_again(cleatd, crowd, draw_moments(random.Random(SEED), KILLS))
+    hits = kill_again_and_again(cleatd, crowd, moments)
     aws.assert_clean()
     lives = crowd.verify(artifact_of(aws))
     assert_one_task_per_attempt(aws)

@@ -14,11 +14,14 @@ class Books:
     def __init__(self):
         self.lock = threading.Lock()
         self.calls = []
+        self.watch = None  # is told of each call when it has had its effect, before it is answered
 
     def note(self, service, action, outcome, who=None, params=None):
         """outcome: "ok", AWS's code of an error, or the fault that took the answer."""
         with self.lock:
             self.calls.append(Call(time.time(), service, action, outcome, who, params))
+        if self.watch:
+            self.watch(f"call={action}")
 
     def mark(self):
         return len(self.calls)
