@@ -11,7 +11,7 @@ import sqlite3
 
 from cleat_harness import BUILD, haproxy_class, poll
 from crowd import Crowd
-from strikes import Watched, draw_moments, kill_again_and_again
+from strikes import WORDS, Watched, draw_moments, kill_again_and_again
 
 KILLS = int(os.environ.get("CLEAT_KILLS", "10"))
 SEED = int(os.environ.get("CLEAT_SEED", "1"))
@@ -59,7 +59,13 @@ def artifact_of(cleatd):
 def assert_nothing_happened_twice(cleatd):
     started = collections.Counter((l.session, l.attempt) for l in cleatd.launches())
     assert max(started.values()) == 1, f"doubled containers: {started}"
-    assert not [l for l in cleatd.log_lines() if "event=artifacts.lost" in l or "event=session.stuck" in l]
+
+
+def assert_no_complaints(cleatd, victims=()):
+    """victims: sessions whose container was killed."""
+    assert not [l for l in cleatd.log_lines() if "event=session.stuck" in l]
+    lost = [dict(WORDS.findall(l))["session"] for l in cleatd.log_lines() if "event=artifacts.lost" in l]
+    assert set(lost) <= set(victims)
 
 
 def test_cleatd_is_killed(start):
@@ -77,6 +83,7 @@ def test_cleatd_is_killed(start):
     assert haproxy.servers() == {} and other.servers() == {}
     lives = crowd.verify(artifact_of(cleatd))
     assert_nothing_happened_twice(cleatd)
+    assert_no_complaints(cleatd)
     seen = cleatd.census.seen
     print(f"{KILLS} kills (seed {SEED}, {hits} at their moments), {len(lives)} sessions, {sum(len(l.answered) for l in lives)} executions, "
           f"{dict(crowd.retried)} repeated; at the kills: {dict(sorted(seen.items()))}")

@@ -8,6 +8,7 @@ import random
 from aws_harness import BUCKET, account
 from crowd import Crowd
 from strikes import Watched, draw_moments, kill_again_and_again
+from test_kill import assert_no_complaints
 
 KILLS = int(os.environ.get("CLEAT_KILLS", "10"))
 SEED = int(os.environ.get("CLEAT_SEED", "1"))
@@ -58,6 +59,6 @@ def test_cleatd_is_killed_on_aws(start):
     print(f"{KILLS} kills (seed {SEED}, {hits} at their moments), {len(lives)} sessions, "
           f"{len(aws.ecs.tasks)} tasks, {aws.books.counts()['RunTask']} calls of RunTask, "
           f"{dict(crowd.retried)} repeated; at the kills: {dict(sorted(cleatd.census.seen.items()))}")
-    assert not [l for l in cleatd.log_lines() if "event=artifacts.lost" in l or "event=session.stuck" in l]
+    assert_no_complaints(cleatd)
     cleatd.terminate()
     cleatd.check_journal()

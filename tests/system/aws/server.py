@@ -69,13 +69,36 @@ class Endpoint:
             def handle_error(self, *_):
                 """A client that hangs up is no news."""
 
-        self.server = Server((host, 0), Handler)
-        if context:
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True,
-                                                     do_handshake_on_connect=False)
+            def process_request(self, request, client_address):
+                outer.connections.add(request)
+                super().process_request(request, client_address)
+
+            def shutdown_request(self, request):
+                outer.connections.discard(request)
+                super().shutdown_request(request)
+
+        self.make, self.context, self.connections = lambda port: Server((host, port), Handler), context, set()
+        self._listen(0)
         self.address = f"{host}:{self.server.server_address[1]}"
         self.url = f"http{'s' if isinstance(context, ssl.SSLContext) else ''}://{self.address}"
+
+    def _listen(self, port):
+        self.server = self.make(port)
+        if self.context:
+            self.server.socket = self.context.wrap_socket(self.server.socket, server_side=True,
+                                                          do_handshake_on_connect=False)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def away(self):
+        """Nobody listens any more and every connection breaks; what was asked may still have its effect."""
+        self.server.shutdown()
+        self.server.server_close()
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def back(self):
+        self._listen(self.server.server_address[1])
 
     def close(self):
         self.end.set()

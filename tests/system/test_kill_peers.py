@@ -1,0 +1,138 @@
+"""Executors, HAProxy, dockerd and the AWS endpoint go away at moments that a seed draws, while about
+ten clients keep sessions in every state: a session survives or fails typed, and nothing is left."""
+
+import os
+import random
+import signal
+import threading
+
+from aws_harness import account
+from cleat_harness import haproxy_class, poll
+from crowd import Crowd
+from docker_harness import docker_class, dockerd, without_docker  # noqa: F401
+from strikes import WORDS, Watched, draw_moments, state, strike_again_and_again
+from test_kill import Processes, artifact_of, assert_no_complaints, assert_nothing_happened_twice
+from test_kill_aws import CALLS, Tasks, artifact_of as object_of, assert_one_task_per_attempt
+
+STRIKES = int(os.environ.get("CLEAT_KILLS", "6"))
+SEED = int(os.environ.get("CLEAT_SEED", "1"))
+
+
+def moments(count=STRIKES, first=()):
+    return draw_moments(random.Random(SEED), count, first, restarts=False)
+
+
+def daemon(start, **options):
+    return start.add(Watched(start.root / "cleatd", max_sessions=7, **options)).start()
+
+
+def report(cleatd, crowd, what, hits):
+    print(f"{what} (seed {SEED}, {hits} strikes at their moments): {len(crowd.lives)} sessions, "
+          f"{sum(len(l.answered) for l in crowd.lives)} executions, {sum(bool(l.error) for l in crowd.lives)} ended "
+          f"by it, {dict(crowd.retried)} repeated; at the strikes: {dict(sorted(cleatd.census.seen.items()))}")
+
+
+def test_executors_are_killed(start):
+    """Before its session was ready another container takes its place; afterwards the session ends."""
+    haproxy, other = start.haproxy(), start.haproxy("haproxy-2")
+    cleatd = daemon(start, classes={
+        "default": haproxy_class(haproxy, backoff_base_ms=20),
+        "far": haproxy_class(other, direct_path="never", backoff_base_ms=20), "direct": {"backoff_base_ms": 20}})
+    crowd = Crowd(cleatd.api, Processes(cleatd), start.shared, SEED, clients=10,
+                  classes=["default", "far", "direct"], forgive={"container_died"})
+    victims = set()
+
+    def kill_one(line):
+        """Whose line it is, or anybody."""
+        session = dict(WORDS.findall(line)).get("session")
+        running = cleatd.containers_alive()
+        for container in [l for l in running if l.session == session] or running[:1]:
+            victims.add(container.session)
+            os.kill(container.pid, signal.SIGKILL)
+
+    first = [state("session", "BUSY"), state("session", "READY"), "event=cleanup.step .*step=deregister"]
+    hits = strike_again_and_again(cleatd, crowd, moments(first=first), kill_one)
+    poll(lambda: not cleatd.containers_alive(), 30, "the end of all containers")
+    assert haproxy.servers() == {} and other.servers() == {}
+    crowd.verify(artifact_of(cleatd), victims)
+    assert_nothing_happened_twice(cleatd)
+    assert_no_complaints(cleatd, victims)
+    report(cleatd, crowd, "executors killed", hits)
+
+
+def test_haproxy_is_killed(start):
+    """It comes back with no servers; no session ends for that."""
+    haproxy = start.haproxy()
+    cleatd = daemon(start, classes={"default": haproxy_class(haproxy, backoff_base_ms=20)})
+    crowd = Crowd(cleatd.api, Processes(cleatd), start.shared, SEED, clients=10)
+    hits = strike_again_and_again(cleatd, crowd, moments(), lambda _: haproxy.process.kill(),
+                                  lambda: (haproxy.process.wait(), haproxy.start()))
+    assert haproxy.servers() == {}
+    crowd.verify(artifact_of(cleatd))
+    assert_nothing_happened_twice(cleatd)
+    assert_no_complaints(cleatd)
+    report(cleatd, crowd, "HAProxy killed", hits)
+
+
+class Boxes:
+    """Containers as the engine knows them."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def containers(self, session):
+        return [c["Id"] for c in self.engine.of_session(session)]
+
+    def alive(self, container):
+        return self.engine.inspect(container)["State"]["Running"]
+
+
+@without_docker
+def test_dockerd_is_killed(start, dockerd):  # noqa: F811
+    """Its containers end with it: their sessions say so, and those that were not ready yet try again.
+    (What a killed one left of its network may keep a next container from being reached.)"""
+    cleatd = daemon(start, classes={"default": docker_class(
+        dockerd, backoff_base_ms=200, stop_grace_s=1, start_timeout_s=8)})
+    crowd = Crowd(cleatd.api, Boxes(dockerd), None, SEED, clients=4,
+                  forgive={"container_died", "never_healthy"})
+
+    def launch():
+        dockerd.process.wait()
+        dockerd.kill_process()
+        dockerd.launch()
+    first = [state("attempt", "REGISTERING"), state("attempt", "STARTING")]
+    hits = strike_again_and_again(cleatd, crowd, moments(max(1, STRIKES // 10), first),
+                                  lambda _: dockerd.process.kill(), launch)
+    poll(lambda: not dockerd.running(), 30, "the end of all containers")
+    victims = {l.session for l in crowd.lives if l.error}
+    for kept in dockerd.containers():  # its upload was never confirmed
+        victims.add(kept["Labels"]["cleat.session"])
+        dockerd.remove(kept["Id"])
+    crowd.verify(artifact_of(cleatd), victims)
+    report(cleatd, crowd, "dockerd killed", hits)
+
+
+def test_the_aws_endpoint_is_away(start):
+    """For a moment, connections break and none is accepted: no session ends for that, and no call is
+    made twice."""
+    aws = account(start, groups=2)
+    cleatd = daemon(start, environment=aws.environment(), classes={
+        "default": aws.class_options(backoff_base_ms=50)})
+    aws.books.watch = cleatd.see
+    crowd = Crowd(cleatd.api, Tasks(aws), start.shared, SEED, clients=8)
+    broken = threading.Event()
+
+    def leave(_):
+        """Not by the thread that serves the call: it would wait for itself."""
+        threading.Thread(target=lambda: (aws.endpoint.away(), broken.set())).start()
+
+    def come_back():
+        assert broken.wait(30)
+        broken.clear()
+        aws.endpoint.back()
+    hits = strike_again_and_again(cleatd, crowd, moments(max(4, STRIKES // 2), CALLS), leave, come_back)
+    aws.assert_clean()
+    crowd.verify(object_of(aws))
+    assert_one_task_per_attempt(aws)
+    assert_no_complaints(cleatd)
+    report(cleatd, crowd, "the AWS endpoint away", hits)
