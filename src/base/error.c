@@ -32,6 +32,7 @@ static const struct {
     [ERR_EXEC_TIMEOUT] = {"exec_timeout", 504, false},
     [ERR_INPUT] = {"input_failed", 502, true},
     [ERR_CANCELLED] = {"cancelled", 409, false},
+    [ERR_LOST] = {"journal_lost", 500, false},
     [ERR_CONNECT] = {"connect_failed", 502, true},
     [ERR_TIMEOUT] = {"timeout", 504, true},
     [ERR_RESET] = {"connection_lost", 502, true},

@@ -30,6 +30,7 @@ enum error_code {
     ERR_EXEC_TIMEOUT,   /* exec_timeout 504 */
     ERR_INPUT,          /* input_failed 502, retryable: it did not reach its container */
     ERR_CANCELLED,      /* cancelled 409 */
+    ERR_LOST,           /* journal_lost 500: adopted, but not all that it needs was found */
     /* what went wrong on a connection */
     ERR_CONNECT,  /* connect_failed 502, retryable: nothing was sent */
     ERR_TIMEOUT,  /* timeout 504, retryable */

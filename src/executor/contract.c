@@ -152,10 +152,11 @@ static void route_info(struct executor *x, struct server_request *r, const char 
     gethostname(host, sizeof host - 1);
     contract_answer(
         x, r, 200,
-        json_pack("{s:s,s:s,s:s,s:I,s:[s],s:i,s:b,s:s,s:s,s:s}", "private_ip", ip, "hostname",
-                  host, "session_id", c->session, "attempt", (json_int_t)c->attempt,
+        json_pack("{s:s,s:s,s:s,s:I,s:[s],s:i,s:b,s:b,s:b,s:s,s:s,s:s}", "private_ip", ip,
+                  "hostname", host, "session_id", c->session, "attempt", (json_int_t)c->attempt,
                   "known_sessions", c->session, "executions_completed",
-                  (int)x->executions.ended, "busy", x->executions.current != NULL, "executor",
+                  (int)x->executions.ended, "busy", x->executions.current != NULL, "claimed",
+                  x->claim_state == CLAIM_DONE, "synced", x->synced, "executor",
                   "cleat-executor/" PACKAGE_VERSION, "sandbox",
                   c->sandbox == SANDBOX_BWRAP ? "bwrap" : "none", "network",
                   c->sandbox == SANDBOX_BWRAP && c->network == NETWORK_NONE ? "none" : "host"));

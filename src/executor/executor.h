@@ -39,6 +39,7 @@ TAILQ_HEAD(waiter_list, waiter);
 struct pending {
     struct server_request *request;
     struct executor *executor;
+    bool download; /* of a file-sync */
     TAILQ_ENTRY(pending) entry;
 };
 TAILQ_HEAD(pending_list, pending);
@@ -58,6 +59,7 @@ struct executor {
     struct pending_list completing, claiming;
     json_t *claim; /* the body that was taken */
     enum claim_state claim_state;
+    bool synced;          /* a file-sync brought its input */
     struct aws_keys keys; /* that were handed over; access_key NULL: none */
     /* A complete that waited was answered: healthy no more, as the plain contract says. Who
      * asks for the state may have to ask again, and may reach us only as long as we are

@@ -20,6 +20,7 @@ static void on_synced(void *arg, const struct error *e, const struct helper_prog
 {
     struct pending *p = arg;
     struct executor *x = p->executor;
+    x->synced = x->synced || (!e && p->download);
     if (p->request)
         contract_answer(
             x, p->request, 200,
@@ -137,7 +138,7 @@ static void start_sync(struct executor *x, struct server_request *r, const struc
 {
     struct error e = {0};
     struct pending *p = mem_alloc(sizeof *p);
-    *p = (struct pending){.request = r, .executor = x};
+    *p = (struct pending){.request = r, .executor = x, .download = !q->upload};
     if ((x->config.artifact_dir ? start_copy : start_s3)(x, q, p, &e)) {
         server_on_gone(r, pending_gone, p);
     } else {

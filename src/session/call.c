@@ -300,6 +300,15 @@ static enum error_code check_room(struct cleat *core, const char *tenant, struct
     return ERR_NONE;
 }
 
+/* The environment of an adopted session is not known. */
+static bool asks_the_same(const struct session *s, const struct create_request *r)
+{
+    char *without = s->env_lost ? request_without_env(r->parameters) : NULL;
+    bool same = strcmp(s->parameters, without ? without : r->parameters) == 0;
+    free(without);
+    return same;
+}
+
 struct cleat_call *cleat_create(struct cleat *core, const char *tenant, const char *request,
                                 size_t len, cleat_done_fn *done, void *arg)
 {
@@ -313,7 +322,7 @@ struct cleat_call *cleat_create(struct cleat *core, const char *tenant, const ch
         s = core_find_request(core, r.tenant, r.request_id);
     if (s && s->state >= SESSION_CLOSING)
         error_set(&e, ERR_BLOCKED, "this request id had a session that was closed");
-    else if (s && strcmp(s->parameters, r.parameters) != 0)
+    else if (s && !asks_the_same(s, &r))
         error_set(&e, ERR_CONFLICT, "this request id has a session with other parameters");
     else if (!s && check_input(core, &r, &e) == ERR_NONE &&
              check_tenant(core, &r, &e) == ERR_NONE)

@@ -265,6 +265,9 @@ struct session {
     bool counted;  /* among the closed ones */
 
     struct task task;
+    bool adopted;    /* its container said more than the journal knew (adopt.h) */
+    char unfit[100]; /* of an adopted one: why it can only close; "": it can go on */
+
     struct timer timer;
     bool again;
     int64_t wake_at; /* earliest moment a step asked for; 0: none */

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cleat.h"
 #include "http/json.h"
+#include "session/adopt.h"
 #include "session/attempt.h"
 #include "session/config.h"
 #include "session/document.h"
@@ -65,8 +66,7 @@ static json_t *expires_at(const struct session *s)
 {
     if (!s->ready || s->state >= SESSION_CLOSING)
         return json_null();
-    int64_t end = s->ready + s->max_lifetime_s * 1000,
-            idle = s->used + s->idle_timeout_s * 1000;
+    int64_t end = session_lifetime_end(s), idle = s->used + s->idle_timeout_s * 1000;
     return time_text(idle < end && !s->running ? idle : end);
 }
 
@@ -123,6 +123,7 @@ json_t *session_document(const struct session *s)
         o, "proof",
         json_string(s->group->class->proof == PROOF_REQUIRED ? "required" : "none"));
     json_object_set_new(o, "input", optional(s->input.url));
+    json_object_set_new(o, "adopted", json_boolean(s->adopted));
     add_attempt(o, s);
     json_object_set_new(o, "waiting_for", waiting_for(s));
     json_object_set_new(o, "executions", json_integer((json_int_t)s->executed));

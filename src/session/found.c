@@ -151,9 +151,9 @@ static void read_label(struct found *f, const char *text)
 {
     struct label label;
     struct error e;
+    f->label = mem_strdup(text);
     if (!text || !f->number || !label_read(f->group->core, f->session, text, &label, &e))
         return;
-    f->label = mem_strdup(text);
     f->tenant = mem_strdup(label.tenant);
     f->class_name = mem_strdup(label.class_name);
     label_release(&label);
@@ -249,6 +249,13 @@ static bool may_still_list(const struct group *g, const struct found *f)
     return g->listed <= f->first;
 }
 
+/* An older state of its session was restored. */
+static bool is_ahead(const struct found *f, const struct session *s)
+{
+    return !f->is_target && s->state < SESSION_CLOSING && f->number > s->attempts_used &&
+           f->refusal.code == ERR_NONE;
+}
+
 static enum found_action judge_known(const struct found_table *table, const struct found *f,
                                      const struct session *s, char *cause)
 {
@@ -266,6 +273,8 @@ static enum found_action judge_known(const struct found_table *table, const stru
         return FOUND_REPORT;
     }
     snprintf(cause, FOUND_CAUSE_SIZE, "its session knows no attempt %u", f->number);
+    if (is_ahead(f, s))
+        return FOUND_HOLD;
     TAILQ_FOREACH (a, &s->attempts, entry) {
         if (a->number != f->number)
             continue;
@@ -295,9 +304,14 @@ enum found_action found_judge(const struct found_table *table, const struct foun
     if (s)
         return judge_known(table, f, s, cause);
     const char *silence = past_silence(core, f->session);
-    mem_copy_string(cause, FOUND_CAUSE_SIZE,
-                    silence ? silence : "no row of the journal knows its session");
-    return silence ? FOUND_HOLD : FOUND_CLOSE;
+    bool replaced = f->refusal.code == ERR_CONFLICT;
+    if (!silence)
+        mem_copy_string(cause, FOUND_CAUSE_SIZE, "no row of the journal knows its session");
+    else if (f->refusal.code == ERR_NONE)
+        mem_copy_string(cause, FOUND_CAUSE_SIZE, silence);
+    else
+        snprintf(cause, FOUND_CAUSE_SIZE, "%s, and %.120s", silence, f->refusal.message);
+    return silence && !replaced ? FOUND_HOLD : FOUND_CLOSE;
 }
 
 /* ---- who deals with it ---- */

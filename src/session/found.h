@@ -18,7 +18,9 @@ struct found {
     char session[ID_SIZE];
     unsigned number;            /* of its attempt; 0: its key is none of ours */
     struct container container; /* of a target: its address alone */
-    char *label;                /* NULL: none */
+    char *label;                /* as it is listed; NULL: none */
+    struct error refusal;       /* why its session was not adopted; ERR_NONE: not tried yet */
+    uint64_t tried;             /* number of the newest listing that let it be tried */
     char *tenant, *class_name;  /* as its label says; NULL: it does not */
     bool has_target;
     int64_t first_at; /* core time: when the first listing that showed it was asked for */

@@ -13,6 +13,7 @@
 #include "driver/s3_url.h"
 #include "loop/child.h"
 #include "loop/lines.h"
+#include "session/adopt.h"
 #include "session/session.h"
 
 #define FILE_SCHEME "file://"
@@ -228,10 +229,15 @@ static void start_copy(struct session *s)
         core_now(s->core) + COPY_WAIT_MS; /* no process, no descriptor: not its fault */
 }
 
+static bool container_has_it(const struct session *s)
+{
+    return s->attempt && s->attempt->synced;
+}
+
 void input_step(struct session *s)
 {
     struct input *in = &s->input;
-    if (input_is_there(s) || in->child)
+    if (input_is_there(s) || in->child || adopted_unasked(s) || container_has_it(s))
         return;
     if (in->tries >= (unsigned)s->group->class->launch_attempts) {
         session_close(s, error_name(in->error.code), &in->error);

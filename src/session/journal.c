@@ -75,11 +75,12 @@ static void add_session(struct changes *c, struct session *s, uint64_t number)
 }
 
 /* What a failed commit held is not durable: it goes into a later one. A session that the
- * journal never held is forgotten and its caller told; nothing was done for it yet. */
+ * journal never held is forgotten and its caller told; nothing was done for it yet. One that was
+ * adopted has a container to lose. */
 static void again(struct session *s, uint64_t number, const struct error *e)
 {
     struct attempt *a;
-    if (!s->stored && s->commit <= number) {
+    if (!s->stored && !s->adopted && s->commit <= number) {
         calls_fail(s, e);
         session_free(s);
         return;
@@ -121,7 +122,7 @@ static void forget_unstored(struct cleat *core, const struct error *e)
     struct session *s, *next;
     for (s = TAILQ_FIRST(&core->journal); s; s = next) {
         next = TAILQ_NEXT(s, journal_entry);
-        if (s->stored || s->commit > 0)
+        if (s->stored || s->adopted || s->commit > 0)
             continue;
         calls_fail(s, e);
         session_free(s);

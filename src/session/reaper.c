@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/json.h"
+#include "session/adopt.h"
 #include "session/attempt.h"
 #include "session/found.h"
 #include "session/orphan.h"
@@ -19,7 +20,7 @@ struct reaper {
     struct found_table found;
     struct task task;
     unsigned closing;
-    uint64_t seen, closed;
+    uint64_t seen, closed, adopted;
 };
 
 static const char *const action_names[] = {"close", "hold", "report"};
@@ -62,11 +63,35 @@ static void note_new(struct found *f)
              KV("cause", cause), KV("action", action_names[action]));
 }
 
+/* What the journal cannot speak for speaks for itself. */
+static struct found *next_adoptable(const struct reaper *r, uint64_t listing)
+{
+    char cause[FOUND_CAUSE_SIZE];
+    struct found *f = found_first(&r->found);
+    while (f && (f->is_target || f->tried == listing || !found_is_chosen(&r->found, f) ||
+                 found_judge(&r->found, f, cause) != FOUND_HOLD))
+        f = found_next(f);
+    return f;
+}
+
+static void adopt(struct reaper *r, struct found *f, uint64_t listing)
+{
+    f->tried = listing;
+    if (!label_adopt(f->group, f->key, &f->container, f->label, &f->refusal))
+        return;
+    past_doubt(f->group->core, f->session);
+    r->adopted++;
+    found_drop_others(&r->found, f);
+    found_drop(&r->found, f);
+}
+
 void reaper_compare(struct group *g, const struct listed *all)
 {
     struct reaper *r = g->core->reaper;
     struct found *f;
     found_compare(&r->found, g, all);
+    while ((f = next_adoptable(r, all->number)))
+        adopt(r, f, all->number);
     for (f = found_first(&r->found); f; f = found_next(f)) {
         if (!f->told && found_is_chosen(&r->found, f)) {
             f->told = true;
@@ -252,8 +277,8 @@ json_t *reaper_status(const struct cleat *core)
     for (struct found *f = found_first(&r->found); f; f = found_next(f))
         if (!f->removing && found_is_chosen(&r->found, f))
             counts[found_judge(&r->found, f, cause)]++;
-    return json_pack("{s:I, s:I, s:i, s:I, s:I, s:I}", "found", (json_int_t)r->seen, "waiting",
-                     counts[FOUND_CLOSE], "closing", (int)r->closing, "closed",
-                     (json_int_t)r->closed, "held", counts[FOUND_HOLD], "reported",
-                     counts[FOUND_REPORT]);
+    return json_pack("{s:I, s:I, s:I, s:i, s:I, s:I, s:I}", "found", (json_int_t)r->seen,
+                     "adopted", (json_int_t)r->adopted, "waiting", counts[FOUND_CLOSE],
+                     "closing", (int)r->closing, "closed", (json_int_t)r->closed, "held",
+                     counts[FOUND_HOLD], "reported", counts[FOUND_REPORT]);
 }

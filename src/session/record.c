@@ -104,6 +104,10 @@ char *session_row(const struct session *s)
     json_object_set_new(o, "stop_reason", json_string(s->stop_reason));
     json_object_set_new(o, "error", json_string(error_name(s->error.code)));
     json_object_set_new(o, "message", json_string(s->error.message));
+    if (s->adopted)
+        json_object_set_new(
+            o, "adopted",
+            json_pack("{s:b, s:s}", "env_lost", (int)s->env_lost, "unfit", s->unfit));
     return add_spans(s, take_text(o));
 }
 
@@ -221,6 +225,14 @@ static struct session *make_live(struct cleat *core, const char *id, const char 
     return s;
 }
 
+static void adopted_from_row(struct session *s, const json_t *o)
+{
+    const char *unfit = json_string_value(json_object_get(o, "unfit"));
+    s->adopted = o != NULL;
+    s->env_lost = json_is_true(json_object_get(o, "env_lost"));
+    mem_copy_string(s->unfit, sizeof(s->unfit), unfit ? unfit : "");
+}
+
 static bool fill_from_row(struct session *s, const json_t *o, enum session_state state)
 {
     const char *message = json_string_value(json_object_get(o, "message"));
@@ -230,6 +242,7 @@ static bool fill_from_row(struct session *s, const json_t *o, enum session_state
     s->error.code = find_code(json_string_value(json_object_get(o, "error")));
     mem_copy_string(s->error.message, sizeof(s->error.message), message ? message : "");
     mem_copy_string(s->stop_reason, sizeof(s->stop_reason), reason ? reason : "");
+    adopted_from_row(s, json_object_get(o, "adopted"));
     spans_from_row(s, json_object_get(o, "spans"));
     return numbers_from_row(s, o);
 }

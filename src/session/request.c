@@ -110,6 +110,15 @@ static char *canonical(const struct create_request *r)
     return text;
 }
 
+char *request_without_env(const char *parameters)
+{
+    json_t *o = js_parse_object(parameters, strlen(parameters), NULL);
+    json_object_del(o, "env");
+    char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(o);
+    return text;
+}
+
 bool create_request_parse(const struct cleat_config *config, const char *tenant,
                           const char *text, size_t len, struct create_request *r,
                           struct error *e)

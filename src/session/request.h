@@ -20,6 +20,9 @@ bool create_request_parse(const struct cleat_config *, const char *tenant, const
                           size_t len, struct create_request *, struct error *e);
 void create_request_release(struct create_request *);
 
+/* Canonical parameters, of the same request without its env; free(). */
+char *request_without_env(const char *parameters);
+
 /* An execute: the body for the container without what the coordinator adds (new reference), or
  * NULL and *e. *output_limit in bytes. */
 json_t *execute_request_parse(const struct session *, const char *text, size_t len,

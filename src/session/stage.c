@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/backoff.h"
 #include "base/log.h"
+#include "session/adopt.h"
 #include "session/attempt.h"
 #include "session/grants.h"
 #include "session/input.h"
@@ -213,6 +214,8 @@ static bool route_is_stale(const struct attempt *a)
 void stage_step(struct attempt *a)
 {
     struct session *s = a->session;
+    if (s->adopted && adopted_in_vain(a))
+        return;
     if (a->message.state == OP_DONE && needs_claim(a))
         take_claim_answer(a);
     else if (a->message.state == OP_DONE && a->sync_told)

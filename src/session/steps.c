@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/adopt.h"
 #include "session/attempt.h"
 #include "session/call.h"
 #include "session/cleanup.h"
@@ -41,6 +42,8 @@ void op_done(struct op *op, const struct error *e)
 static bool past_start_deadline(struct attempt *a, const char *waiting_for)
 {
     struct session *s = a->session;
+    if (s->adopted) /* it did start; its session's own deadline holds */
+        return false;
     if (a->start_deadline == 0)
         a->start_deadline = core_now(s->core) + s->group->class->start_timeout_s * 1000;
     if (session_not_before(s, a->start_deadline))
@@ -80,7 +83,7 @@ static void start(struct attempt *a)
     const struct class *class = s->group->class;
     if (!attempt_durable(a) || past_start_deadline(a, "an answer on its own address"))
         return;
-    if (!launch_has_place(a))
+    if (!a->registered && !launch_has_place(a))
         return;
     if (class->proof == PROOF_NONE || class->direct_path == DIRECT_PATH_NEVER) {
         attempt_go(a, ATTEMPT_REGISTERING);
@@ -278,7 +281,7 @@ static void opening(struct session *s)
 static void serving(struct session *s)
 {
     struct attempt *a = s->attempt;
-    if (past(s, s->ready + s->max_lifetime_s * 1000, ERR_NONE, "max_lifetime", ""))
+    if (past(s, session_lifetime_end(s), ERR_NONE, "max_lifetime", ""))
         return;
     if (!s->running && s->queued == 0 &&
         past(s, s->used + s->idle_timeout_s * 1000, ERR_NONE, "idle_timeout", ""))

@@ -56,6 +56,7 @@ struct session_facts *books_session_new(const char *session, const char *tenant,
 /* For the limits that are part of an invariant. */
 struct books_limits {
     int64_t salvage_limit_ms, probes_in_flight;
+    bool forgetful; /* a restored journal may open again what was closed */
 };
 extern struct books_limits books_limits;
 

@@ -48,6 +48,7 @@ struct container {
         uploaded;      /* files that executions made; of these in the artifact store */
     const char *claim; /* body of /session/claim */
     unsigned inputs;   /* files of its input that it has fetched */
+    bool synced;       /* all of them */
     enum upload_state upload;
     const char *upload_nonce;
     struct waiter *upload_waiters;

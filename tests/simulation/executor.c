@@ -361,12 +361,14 @@ static void answer_info(struct container *c, struct sim_request *r)
 {
     executor_answer(
         c, r, 200,
-        world_printf("{\"private_ip\":\"%s\",\"hostname\":\"c%u\",\"session_id\":\"%s\","
-                     "\"attempt\":%s,\"known_sessions\":[\"%s\"],"
-                     "\"executions_completed\":%" PRId64
-                     ",\"busy\":%s,\"executor\":\"simulated\"}",
-                     c->ip, c->index, c->session, c->attempt, c->session, c->executions_done,
-                     container_runs(c) ? "true" : "false"));
+        world_printf(
+            "{\"private_ip\":\"%s\",\"hostname\":\"c%u\",\"session_id\":\"%s\","
+            "\"attempt\":%s,\"known_sessions\":[\"%s\"],"
+            "\"executions_completed\":%" PRId64 ",\"busy\":%s,\"claimed\":%s,\"synced\":%s,"
+            "\"executor\":\"simulated\"}",
+            c->ip, c->index, c->session, c->attempt, c->session, c->executions_done,
+            container_runs(c) ? "true" : "false", c->claim && !c->plain ? "true" : "false",
+            c->synced && !c->plain ? "true" : "false"));
 }
 
 static void answer_health(struct container *c, struct sim_request *r)

@@ -47,8 +47,11 @@ static void sync_due(void *arg)
                         "{\"status\":\"error\",\"error\":\"slow down\",\"files_count\":0}");
         return;
     }
-    if (there > 0 && world_fault(world.faults.sync_short))
+    bool cut = there > 0 && world_fault(world.faults.sync_short);
+    if (cut)
         there--; /* as plain containers do */
+    if (own)
+        c->synced = !cut;
     if (own)
         c->inputs = world.sabotage == SABOTAGE_LOST_INPUT ? 0 : there;
     world_log("container %u has %u files of %s input", c->index, there,

@@ -11,6 +11,8 @@
 #define CREATE_WITHIN_MS 180000
 #define WAIT_MS 120000
 #define DOWN_RETRY_MS 100
+#define MISSING_RETRY_MS 500
+#define MISSING_MS 400000 /* ECS has shown it by then */
 #define DEATH_IS_KNOWN_MS 30000
 #define REMOTE_DEATH_IS_KNOWN_MS 200000 /* an engine may be slow, and its events lost */
 
@@ -78,6 +80,40 @@ static const char *document_text(const char *document, const char *key)
         return copy;
     }
     return NULL;
+}
+
+/* ---- a journal that was lost ---- */
+
+static void give_up(struct life *life)
+{
+    if (life->must_be_found)
+        world_violate("I5", "%s was ready, and its session was never found again", life->name);
+    life->phase = LIFE_CLOSED;
+    life->forgotten = true;
+    life->closed_ms = world.now_ms;
+    world_log("%s is forgotten", life->name);
+}
+
+/* True: no session of that id is known, and the same is asked for again. */
+static bool is_missing(struct life *life, const struct cleat_error *error, void (*fn)(void *),
+                       void *arg)
+{
+    if (!life_limits.forgetful || !is(error, "not_found")) {
+        life->missing_ms = -1;
+        return false;
+    }
+    if (life->missing_ms < 0)
+        life->missing_ms = world.now_ms;
+    if (life->phase >= LIFE_CLOSED)
+        return true;
+    if (world.now_ms - life->missing_ms >= MISSING_MS) {
+        give_up(life);
+    } else if (arg != life || life->sought != fn || life->sought_ms <= world.now_ms) {
+        life->sought = arg == life ? fn : life->sought;
+        life->sought_ms = world.now_ms + MISSING_RETRY_MS;
+        world_at(MISSING_RETRY_MS, fn, arg);
+    }
+    return true;
 }
 
 /* ---- tenant wall (I9) ---- */
@@ -213,7 +249,7 @@ struct life *life_new(const struct plan *plan)
     life->name = world_printf("L%u", life->index);
     life->request_id = world_printf("request-%u", life->index);
     life->plan = *plan;
-    life->ready_ms = life->closing_ms = life->closed_ms = -1;
+    life->ready_ms = life->closing_ms = life->closed_ms = life->missing_ms = -1;
     while (*end)
         end = &(*end)->next;
     *end = life;
@@ -284,6 +320,8 @@ static void be_ready(struct life *life, const char *document)
 static void waited_ready(void *arg, const struct cleat_error *error, const char *document)
 {
     struct life *life = arg;
+    if (is_missing(life, error, wait_ready, life))
+        return;
     if (!error)
         be_ready(life, document);
     else if (is(error, "wait_timeout") && life->phase == LIFE_WAITING)
@@ -377,6 +415,8 @@ static void executed(void *arg, const struct cleat_error *error, const char *doc
     struct life_step *step = arg;
     struct life *life = step->life;
     struct life_execution *mine = &life->execution[step->index];
+    if (is_missing(life, error, execute, step))
+        return;
     if (!error) {
         mine->outcome = OUTCOME_RECORD;
         check_record(life, mine, document);
@@ -450,7 +490,7 @@ static void asked_again(void *arg, const struct cleat_error *error, const char *
 static void ask_again(void *arg)
 {
     struct life *life = arg;
-    if (!coordinator_is_up(ask_again, life))
+    if (life_limits.forgetful || !coordinator_is_up(ask_again, life))
         return;
     struct call *call = call_new("create again", CREATE_WITHIN_MS, asked_again, life);
     const char *request = create_request(life);
@@ -468,6 +508,11 @@ static void waited_closed(void *arg, const struct cleat_error *error, const char
     struct life *life = arg;
     if (error && is(error, "wait_timeout")) {
         wait_closed(life);
+        return;
+    }
+    if (life_limits.forgetful && is(error, "not_found")) {
+        life->close_asked = false;
+        (void)is_missing(life, error, close_life, life);
         return;
     }
     if (error) {
@@ -505,6 +550,8 @@ static void closing(void *arg, const struct cleat_error *error, const char *docu
 {
     struct life *life = arg;
     (void)document;
+    if (is_missing(life, error, close_life, life))
+        return;
     if (error && error->retryable) {
         world_at(1000, close_life, life);
         return;
@@ -568,11 +615,19 @@ static void resume_executions(struct life *life)
 
 static void check_survived(const struct life *life)
 {
+    if (life_limits.forgetful)
+        return;
     char *document = cleat_session(coordinator, life->plan.tenant, life->session);
     if (!document)
         world_violate("I6", "session %s of %s is forgotten after a restart", life->session,
                       life->name);
     free(document);
+}
+
+static void close_once_more(struct life *life)
+{
+    life->close_asked = false;
+    close_life(life);
 }
 
 void lives_resume(void)
@@ -588,10 +643,10 @@ void lives_resume(void)
             wait_ready(life);
         else if (life->phase == LIFE_READY)
             resume_executions(life);
-        else if (life->phase == LIFE_CLOSING && life->close_asked)
+        else if (life->phase == LIFE_CLOSING && life->close_asked && !life_limits.forgetful)
             wait_closed(life);
         else if (life->phase == LIFE_CLOSING)
-            close_life(life);
+            close_once_more(life);
         else if (life->phase == LIFE_CLOSED)
             ask_again(life);
     }

@@ -52,6 +52,10 @@ struct life {
     bool was_ready, close_asked;
     int64_t ready_ms, closing_ms, closed_ms;
     struct life_execution execution[LIFE_EXECUTIONS];
+    int64_t missing_ms; /* since when its session is not known; -1: it is */
+    int64_t sought_ms;  /* when this is asked again, once for all who ask */
+    void (*sought)(void *);
+    bool must_be_found, forgotten;
     struct life *next;
 };
 
@@ -69,6 +73,7 @@ void lives_check_end(void); /* what callers were told agrees with what happened 
 /* Longest times; more is a violation of I8. */
 struct life_limits {
     int64_t execute_ms, close_ms;
+    bool forgetful; /* the journal may be lost: what it alone knew is not asked for */
 };
 extern struct life_limits life_limits;
 

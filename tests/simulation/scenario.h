@@ -82,4 +82,10 @@ void set_docker_away(struct settings_of_world *);
 void begin_docker_away(void);
 void judge_docker_away(void);
 
+/* scenario_lost.c */
+void set_lost(struct settings_of_world *);
+void set_restored(struct settings_of_world *);
+void begin_lost(void);
+void judge_lost(void);
+
 #endif

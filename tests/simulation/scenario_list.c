@@ -670,5 +670,6 @@ const struct scenario scenarios[] = {
     {"drain", "a tenant or all are drained for a while, with crashes", set_drain,
      begin_drained_lives, judge_drain, 20},
     {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
+    {"lost", "the journal is lost", set_lost, begin_lost, judge_lost, 40},
     {NULL, NULL, NULL, NULL, NULL, 0},
 };

@@ -2,6 +2,7 @@
  * Crashes of the coordinator are planted here: just before, or just after, a commit became
  * durable. */
 #include "driver/store.h"
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
@@ -23,7 +24,7 @@ struct commit {
     void *arg;
     bool durable;
     struct error error;
-    struct commit *next;
+    struct commit *next, *older;
 };
 
 struct store {
@@ -35,6 +36,8 @@ struct store {
 struct disk {
     struct row *rows[STORE_KINDS];
     struct store store;
+    struct commit *newest; /* of those that are durable */
+    uint64_t durable;
     struct disk *next;
 };
 
@@ -82,6 +85,9 @@ static void apply(struct commit *commit)
         HASH_ADD_KEYPTR(hh, disk->rows[change->kind], row->key, strlen(row->key), row);
     }
     commit->durable = true;
+    commit->older = disk->newest;
+    disk->newest = commit;
+    disk->durable++;
     world_log("store: commit of %zu rows is durable", commit->count);
 }
 
@@ -132,6 +138,41 @@ static void commit_due(void *arg)
     world_point("after a commit was told");
 }
 
+/* ---- a backup that is older ---- */
+
+uint64_t sim_store_durable(void)
+{
+    return disks ? disks->durable : 0;
+}
+
+static void apply_oldest_first(struct commit *commit)
+{
+    struct commit *turned = NULL, *older;
+    for (; commit; commit = older) {
+        older = commit->older;
+        commit->older = turned;
+        turned = commit;
+    }
+    for (; turned; turned = older) {
+        older = turned->older;
+        apply(turned);
+    }
+}
+
+static void restore(struct disk *disk)
+{
+    struct commit *kept = disk->newest;
+    world_log("store: the newest %" PRIu64 " of %" PRIu64 " commits are lost",
+              store_habits.roll_back, disk->durable);
+    for (; kept && store_habits.roll_back > 0; store_habits.roll_back--)
+        kept = kept->older;
+    for (int kind = 0; kind < STORE_KINDS; kind++)
+        HASH_CLEAR(hh, disk->rows[kind]);
+    store_habits.roll_back = disk->durable = 0;
+    disk->newest = NULL;
+    apply_oldest_first(kept);
+}
+
 /* ---- store.h ---- */
 
 static struct store *store_open(struct loop *loop, const char *path,
@@ -139,6 +180,8 @@ static struct store *store_open(struct loop *loop, const char *path,
 {
     (void)loop, (void)path, (void)durability, (void)e;
     struct disk *disk = disk_of(world.me);
+    if (store_habits.roll_back > 0)
+        restore(disk);
     struct store *store = &disk->store;
     *store = (struct store){.disk = disk, .end = &store->first};
     return store;

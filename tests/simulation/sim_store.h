@@ -10,8 +10,10 @@ struct store_habits {
     uint64_t fails_at;                   /* this one alone is refused; 0: none */
     int64_t full_from_ms, full_until_ms; /* every one is */
     unsigned load_fails;                 /* how many times the next loads fail */
+    uint64_t roll_back; /* so many of the newest commits are missing when it is opened next */
 };
 extern struct store_habits store_habits;
 extern uint64_t sim_store_commits;
+uint64_t sim_store_durable(void); /* commits on the disk, of a world with one coordinator */
 
 #endif

@@ -8,15 +8,23 @@ from executor_help import executors, x  # noqa: F401
 from executor_help import write_file
 
 
+def told(x):
+    """What a coordinator that has lost its journal asks."""
+    info = x.get("/container-info").json
+    return info["claimed"], info["synced"]
+
+
 def test_claim(x, tmp_path):
     given = tmp_path / "given"
     (given / "sub").mkdir(parents=True)
     (given / "sub" / "f").write_text("input")
     (given / "link").symlink_to("/etc/shadow")
     claim = {"env": {"WHO": "me", "LANG": "de"}, "input": "file://%s" % given}
+    assert told(x) == (False, False)
     assert x.post("/session/claim", claim).status == 200
     assert x.post("/session/claim", claim).status == 200
     assert x.post("/session/claim", {"env": {"WHO": "other"}}).status == 409
+    assert told(x) == (True, False)
     result = x.run("import os\nprint(os.environ['WHO'], os.environ['LANG'], open('input/sub/f').read())\n"
                    "print(os.listdir('input'))\nopen('input/sub/f', 'w').write('mine')")
     assert result["stdout"] == "me de input\n['sub']\n" and result["status"] == "completed"
@@ -27,6 +35,7 @@ def test_claim_that_fails_can_be_repeated(x, tmp_path):
     given = tmp_path / "later"
     claim = {"input": "file://%s" % given}
     assert x.post("/session/claim", claim).status == 500
+    assert told(x) == (False, False)
     given.mkdir()
     (given / "f").write_text("1")
     assert x.post("/session/claim", claim).status == 200
@@ -51,8 +60,10 @@ def test_file_sync(x):
     assert up.status == 200 and up.json == {"status": "success", "files_count": 1}
     with open(x.artifacts + "/shared/run1/r") as copy:
         assert copy.read() == "result"
+    assert told(x) == (False, False)
     down = sync(x, "download", "shared/run1", "back")
     assert down.json == {"status": "success", "files_count": 1}
+    assert told(x) == (False, True)
     assert x.run("print(open('back/r').read()); open('back/r', 'a').write('!')")["stdout"] == "result\n"
     assert sync(x, "download", "shared/none", "back").json["files_count"] == 0
 
