@@ -6,6 +6,7 @@
 #include "books.h"
 #include "container.h"
 #include "files.h"
+#include "trap.h"
 #include "world.h"
 
 struct waiter {
@@ -349,10 +350,15 @@ static void finish_upload(struct container *c, bool ok)
 static void upload_due(void *arg)
 {
     struct container *c = arg;
-    bool down = world.now_ms < container_habits.artifacts_down_until_ms;
     if (!c->alive || c->upload != UPLOAD_RUNNING)
         return;
-    if (c->hung || (down && container_habits.artifacts_hang && !c->ending))
+    enum mishap mishap = trap_strike(MOMENT_UPLOAD);
+    bool down = world.now_ms < container_habits.artifacts_down_until_ms;
+    if (mishap == MISHAP_ERROR || mishap == MISHAP_DEATH)
+        finish_upload(c, false);
+    else if (mishap == MISHAP_LATE)
+        world_at(TRAP_LATE_MS, upload_due, c);
+    else if (c->hung || (down && container_habits.artifacts_hang && !c->ending))
         world_at(1000, upload_due, c);
     else
         finish_upload(c, !down);

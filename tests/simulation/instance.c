@@ -11,6 +11,7 @@
 #include "sim_aws.h"
 #include "sim_stage.h"
 #include "sim_store.h"
+#include "trap.h"
 
 #define ROLE "arn:aws:iam::123456789012:role/session"
 #define SECOND_CRASH_WITHIN 100 /* points */
@@ -39,6 +40,7 @@ void instance_take_log(void *arg, int level, const char *line)
     if (!world.frozen) {
         world_log("core: %s", line);
         note_end(line);
+        trap_core_line(line);
     }
     if (!world.frozen && strstr(line, "event=session.stuck"))
         world_violate("I8", "a session waits for nothing");

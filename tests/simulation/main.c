@@ -96,13 +96,21 @@ static bool run_each_point(struct run *run, const struct scenario *scenario, uin
     return fine;
 }
 
+/* A short run takes the beginning of a long enumeration. */
+static unsigned worlds_of(const struct scenario *s, uint64_t lives_wanted)
+{
+    if (s->repeat == EACH_POINT)
+        return SEEDS_OF_EACH_POINT;
+    return s->repeat > lives_wanted ? (unsigned)(lives_wanted / 10) : s->repeat;
+}
+
 static bool run_named(struct run *run)
 {
     for (const struct scenario *s = scenario_next(NULL); s; s = scenario_next(s)) {
         printf("scenario %s: %s\n", s->name, s->help);
         fflush(stdout);
         bool each = s->repeat == EACH_POINT;
-        for (unsigned i = 0; i < (each ? SEEDS_OF_EACH_POINT : s->repeat); i++)
+        for (unsigned i = 0; i < worlds_of(s, run->lives_wanted); i++)
             if (!run_one(run, s, run->seed + i) ||
                 (each && !run_each_point(run, s, run->seed + i)))
                 return false;

@@ -8,6 +8,7 @@
 #include "sim_aws.h"
 #include "sim_stage.h"
 #include "sim_store.h"
+#include "trap.h"
 
 #define LIVES_END_MS (INT64_C(6) * 3600 * 1000)
 #define SETTLE_MS (INT64_C(3600) * 1000)
@@ -20,7 +21,7 @@ void sim_client_begin(void);
 
 struct settings_of_world settings;
 struct scenario_order scenario_order;
-static const struct scenario *const lists[] = {scenarios, crash_scenarios};
+static const struct scenario *const lists[] = {scenarios, cleanup_scenarios, crash_scenarios};
 
 const struct scenario *scenario_next(const struct scenario *s)
 {
@@ -76,6 +77,7 @@ static void forget_tables(void)
     sim_store_begin();
     sim_client_begin();
     containers_begin();
+    traps_begin();
     stages_begin();
     lives_begin();
     instances_crashes = 0;

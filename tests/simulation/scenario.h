@@ -42,7 +42,7 @@ struct scenario {
     unsigned repeat;     /* worlds per run of all scenarios, or EACH_POINT */
 };
 
-extern const struct scenario scenarios[], crash_scenarios[];
+extern const struct scenario scenarios[], cleanup_scenarios[], crash_scenarios[];
 const struct scenario *scenario_next(const struct scenario *); /* NULL: the first, or no more */
 const struct scenario *scenario_find(const char *name);
 extern const struct scenario scenario_random;

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "haproxy.h"
+#include "trap.h"
 #include "world.h"
 
 struct ask {
@@ -20,6 +21,7 @@ struct ask {
     struct error error;
     bool changes; /* it does not only ask */
     bool answer_is_lost;
+    enum mishap mishap;
 };
 
 /* ---- commands ---- */
@@ -339,10 +341,12 @@ static void arrive(void *arg)
         error_set(&ask->error, ERR_RESET, "the connection broke");
     if (world_fault(world.faults.ask_truncated))
         answer = world_printf("%.*s", (int)world_pick(0, (int64_t)strlen(answer)), answer);
-    if (world_fault(world.faults.ask_nonsense))
+    if (world_fault(world.faults.ask_nonsense) || ask->mishap == MISHAP_ERROR)
         answer = world_strdup("1\n# what is this\n\n");
     if (world_fault(world.faults.ask_late))
         delay_ms += world_pick(100, 8000);
+    if (ask->mishap == MISHAP_LATE)
+        delay_ms += TRAP_LATE_MS;
     ask->answer = answer;
     world_at(delay_ms, finish, ask);
 }
@@ -383,7 +387,9 @@ struct ask *ask_start(struct loop *loop, const char *socket_path, const char *te
     point(ask, "before a question on a socket");
     if (world.frozen)
         return ask;
-    if (!ask->node || ask->node->down || world_fault(world.faults.ask_refused)) {
+    ask->mishap = trap_question(text);
+    if (!ask->node || ask->node->down || world_fault(world.faults.ask_refused) ||
+        ask->mishap == MISHAP_REFUSED) {
         world_at(1, fail_connect, ask);
         return ask;
     }
@@ -394,7 +400,8 @@ struct ask *ask_start(struct loop *loop, const char *socket_path, const char *te
         world_at(world_pick(1, 10), fail_reset, ask);
         return ask;
     }
-    ask->answer_is_lost = world_fault(world.faults.ask_answer_lost);
+    ask->answer_is_lost =
+        world_fault(world.faults.ask_answer_lost) || ask->mishap == MISHAP_ANSWER_LOST;
     world_at(world_pick(0, 3), arrive, ask);
     return ask;
 }

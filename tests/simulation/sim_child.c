@@ -9,6 +9,7 @@
 #include "container.h"
 #include "files.h"
 #include "sim_stage.h"
+#include "trap.h"
 #include "world.h"
 
 struct file {
@@ -319,8 +320,11 @@ void child_kill(struct child *child, int signo, bool whole_group)
     }
     if (!child->watch->exited)
         return;
-    books_container_stopped(child->watch->container, signo);
-    container_signal(child->watch->container, signo);
+    struct container *c = child->watch->container;
+    books_container_stopped(c, signo);
+    if (signo == SIGTERM && trap_strike(MOMENT_STOP) == MISHAP_LATE)
+        container_hang(c, true);
+    container_signal(c, signo);
     world_point("after a signal");
 }
 

@@ -12,6 +12,7 @@
 #include "network.h"
 #include "service.h"
 #include "sim_aws.h"
+#include "trap.h"
 #include "world.h"
 
 enum fate {
@@ -25,10 +26,11 @@ enum fate {
     FATE_CUT_BODY,
     FATE_5XX,        /* a balancer's error, the peer acted */
     FATE_5XX_UNSENT, /* the same, and it did not */
+    FATE_TOO_LATE,   /* after every deadline */
 };
-static const char *const fate_names[] = {"",     "refused",   "lost",  "answer-lost",
-                                         "late", "doubled",   "lying", "cut-body",
-                                         "5xx",  "5xx-unsent"};
+static const char *const fate_names[] = {"",     "refused",    "lost",    "answer-lost",
+                                         "late", "doubled",    "lying",   "cut-body",
+                                         "5xx",  "5xx-unsent", "too-late"};
 
 struct http_client {
     struct instance *me;
@@ -112,9 +114,25 @@ static void copy_request(struct http_exchange *x, const struct http_request *fro
     to->arg = x;
 }
 
+static enum fate trapped_fate(const struct http_exchange *x)
+{
+    static const enum fate fates[MISHAPS] = {[MISHAP_ERROR] = FATE_5XX_UNSENT,
+                                             [MISHAP_REFUSED] = FATE_REFUSED,
+                                             [MISHAP_ANSWER_LOST] = FATE_ANSWER_LOST,
+                                             [MISHAP_LATE] = FATE_TOO_LATE};
+    enum mishap mishap = trap_request(&x->request, x->service != NULL);
+    bool by_balancer = network_frontend(x->ip, x->port) != NULL;
+    if (x->service && trap_engine_is_away())
+        return FATE_REFUSED;
+    return mishap == MISHAP_ANSWER_LOST && by_balancer ? FATE_5XX : fates[mishap];
+}
+
 static enum fate draw_fate(const struct http_exchange *x)
 {
     const struct faults *f = &world.faults;
+    enum fate trapped = trapped_fate(x);
+    if (trapped != FATE_FINE)
+        return trapped;
     const struct {
         unsigned chance;
         enum fate fate;
@@ -348,6 +366,8 @@ static void answered(struct sim_request *request, struct sim_answer *a)
     }
     if (x->fate == FATE_LATE)
         delay_ms += world_pick(500, 90000);
+    if (x->fate == FATE_TOO_LATE)
+        delay_ms += TRAP_LATE_MS;
     struct delivery *d = world_alloc(sizeof *d);
     d->exchange = x;
     d->answer = a;
