@@ -187,6 +187,66 @@ def test_an_upload_that_fails_is_tried_again(start):
     assert cleatd.file_of(s, "artifacts/late.txt") == b"late"
 
 
+def test_200_cleanups_overlap(start):
+    """No upload goes on and no deregistration is accepted until all 200 are at both; then each has its
+    files, and each was stopped after both. How long the loop's turns were is told."""
+    haproxy = start.haproxy()
+    gate = start.add(Gate(start.root / "gate", haproxy.socket))
+    cleatd = start.cleatd(classes={"default": haproxy_class(
+        haproxy, haproxy_sockets=[gate.socket], check_interval_ms=1000, check_fall=10)})  # 200 keep a machine busy
+    api = cleatd.api
+    ids = in_parallel(lambda n: api.ready(user=f"u{n}", timeout_s=120)["session_id"], range(200), workers=200)
+    in_parallel(lambda i: api.execute(i, "BASH:for n in {1..20}; do echo " + i + " > artifacts/$n; done"), ids)
+    turns = api.status()["loop"]
+
+    gate.hold()
+    for container in cleatd.containers_alive():
+        os.kill(container.pid, signal.SIGSTOP)
+    in_parallel(lambda i: api.close(i, wait=False), ids)
+    poll(lambda: sum(under_way(s, "upload", "deregister") for s in api.sessions()) == 200, 60, "all at once")
+    assert len(cleatd.containers_alive()) == 200, "each is kept"
+    for container in cleatd.containers_alive():
+        os.kill(container.pid, signal.SIGCONT)
+    gate.release()
+
+    over = [steps(s) for s in in_parallel(lambda i: api.wait(i, "closed", 120), ids, workers=200)]
+    created = {s["session_id"]: created_ms(s) for s in api.sessions()}
+    for name in ("upload", "deregister"):
+        begun = max(created[i] + c[name]["start_ms"] for i, c in zip(ids, over))
+        ended = min(created[i] + c[name]["end_ms"] for i, c in zip(ids, over))
+        assert begun < ended, f"every {name} was under way at the same moment"
+    for i, c in zip(ids, over):
+        assert {step["result"] for step in c.values()} == {"ok"}, c
+        assert c["stop"]["start_ms"] >= max(c["upload"]["end_ms"], c["deregister"]["end_ms"])
+        assert cleatd.file_of(i, "artifacts/20").decode().strip() == i
+    now = api.status()
+    assert haproxy.servers() == {} and now["uploads"] == {"confirmed": 200, "lost": 0, "skipped": 0}
+    print(f"200 cleanups: longest turn {now['loop']['longest_turn_us']} us (before: {turns['longest_turn_us']} us), "
+          f"{now['loop']['long_turns'] - turns['long_turns']} long turns of {now['loop']['turns'] - turns['turns']}")
+
+
+def test_an_artifact_store_that_is_down_for_a_while(start):
+    """20 sessions close meanwhile: no container is stopped, and when it is back all arrives."""
+    haproxy = start.haproxy()
+    cleatd = start.cleatd(classes={"default": haproxy_class(haproxy, backoff_base_ms=50)})
+    api = cleatd.api
+    ids = in_parallel(lambda n: api.ready(user=f"u{n}")["session_id"], range(20))
+    in_parallel(lambda i: api.execute(i, f"BASH:echo {i} > artifacts/own"), ids)
+    cleatd.artifacts.rename(start.root / "away")
+    cleatd.artifacts.write_text("a file stands where the directory was")
+    in_parallel(lambda i: api.close(i, wait=False), ids)
+    poll(lambda: {s["attempt_state"] for s in api.sessions()} == {"SALVAGING"}, 30, "20 that are salvaged")
+    assert {l.session for l in cleatd.containers_alive()} == set(ids), "each is kept"
+    assert all("stop" not in steps(s) for s in api.sessions())
+    cleatd.artifacts.unlink()
+    (start.root / "away").rename(cleatd.artifacts)
+    for i in ids:
+        over = steps(api.wait(i, "closed"))
+        assert over["upload"]["result"] == "ok" and over["stop"]["start_ms"] >= over["upload"]["end_ms"], over
+        assert cleatd.file_of(i, "artifacts/own").decode().strip() == i
+    assert not [line for line in cleatd.log_lines() if "event=artifacts.lost" in line]
+
+
 def test_an_upload_that_cannot_be_saved_is_named(start):
     cleatd = start.cleatd(classes={"default": {"backoff_base_ms": 50, "salvage_limit_s": 1}})
     api = cleatd.api
@@ -194,10 +254,11 @@ def test_an_upload_that_cannot_be_saved_is_named(start):
     api.execute(s, "open('artifacts/lost.txt', 'w').write('lost')")
     cleatd.artifacts.rename(start.root / "away")
     cleatd.artifacts.write_text("a file stands where the directory was")
-    over = api.close(s)
-    assert steps(over)["upload"]["result"] == "lost" and steps(over)["stop"]["result"] == "ok"
+    over = steps(api.close(s))
+    assert over["upload"]["result"] == "lost" and over["stop"]["result"] == "ok"
+    assert over["stop"]["start_ms"] >= over["local"]["start_ms"] + 1000, "not before the limit"
     assert cleatd.api.status()["uploads"]["lost"] == 1
-    assert any(s in line and "lost" in line for line in cleatd.log_lines())
+    assert [line for line in cleatd.log_lines() if "event=artifacts.lost" in line and s in line]
 
 
 def test_a_closed_request_id_is_refused(start):
