@@ -24,6 +24,8 @@ options.add_argument("--health-gate", help="/health is 503 until this file exist
 options.add_argument("--info-gate", help="/container-info is 503 until this file exists")
 options.add_argument("--impersonate", help="a file with the session id to claim")
 options.add_argument("--complete-status", type=int, default=200)
+options.add_argument("--lose-complete", action="store_true",
+                     help="the answer of complete is lost, once five health checks have found it over")
 options.add_argument("--sync-files", type=int, default=0, help="files that /file-sync counts")
 args = options.parse_args()
 
@@ -31,6 +33,7 @@ session_id = os.environ["SESSION_ID"]
 address = os.environ["CLEAT_LISTEN"]
 lock = threading.Lock()
 state = {"executions": 0, "complete": False}
+found_over = threading.Semaphore(0)
 
 
 def claimed_id():
@@ -98,6 +101,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/health":
             ready = not args.health_gate or os.path.exists(args.health_gate)
             status = 503 if state["complete"] or not ready else args.health
+            if state["complete"]:
+                found_over.release()
             return self.answer(status, {"status": "healthy" if status == 200 else "no",
                                         "session_id": claimed_id()})
         record(self, b"")
@@ -125,6 +130,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/session/complete":
             done = args.complete_status == 200
             state["complete"] = done
+            if args.lose_complete:
+                for _ in range(5):
+                    found_over.acquire(timeout=20)
+                self.close_connection = True
+                return None
             return self.answer(args.complete_status,
                                {"upload_completed": done, "session_id": claimed_id()})
         if self.path == "/file-sync":

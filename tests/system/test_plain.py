@@ -54,6 +54,21 @@ def test_plain_upload_that_fails_keeps_the_container(start):
     assert len([r for r in requests_of(start.root) if r["path"] == "/session/complete"]) > 1
 
 
+def test_plain_upload_whose_answer_is_lost(start):
+    """They have uploaded, so their health is 503 and the balancer has marked them down before cleat can
+    ask through it: their own addresses tell, and nothing is called lost."""
+    haproxy = start.haproxy()
+    cleatd = start.cleatd(classes={"default": plain_class(
+        start.root, "--lose-complete", salvage_limit_s=5, backoff_base_ms=50, **haproxy_class(haproxy))})
+    api = cleatd.api
+    sessions = in_parallel(lambda n: api.ready(user=f"u{n}")["session_id"], range(3))
+    in_parallel(lambda s: api.execute(s, "print(1)"), sessions)
+    for over in in_parallel(api.close, sessions):
+        assert {c["result"] for c in over["cleanup"]} == {"ok"}, over["cleanup"]
+    completes = [r for r in requests_of(start.root) if r["path"] == "/session/complete"]
+    assert len(completes) == 3, "not repeated blindly"
+
+
 def test_plain_container_that_exits_under_an_execution(start):
     """User code shares the process: code that exits takes the container with it."""
     cleatd = start.cleatd(classes={"default": plain_class(start.root)})
