@@ -11,7 +11,8 @@
 #include "loop/timer.h"
 
 #define TASKS_PER_TURN 1000
-#define TASKS_US_PER_TURN 10000 /* spawning many containers must not hold up the connections */
+#define TASKS_US_PER_TURN 10000 /* spawning many containers must not hold up the connections   \
+                                 */
 #define LONG_TURN_US 50000
 
 struct deferred {
@@ -233,8 +234,12 @@ void loop_free(struct loop *loop)
     }
     event_free(loop->turn_event);
     timer_heap_free(&loop->timers);
-    if (loop->owns_base)
+    if (loop->owns_base) {
+        /* A freed bufferevent ends in a turn of the loop; event_base_free forgets one that had
+         * events to come. */
+        event_base_loop(loop->base, EVLOOP_NONBLOCK);
         event_base_free(loop->base);
+    }
     free(loop->deferred);
     free(loop);
 }
