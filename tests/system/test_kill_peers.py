@@ -81,7 +81,7 @@ class Boxes:
         self.engine = engine
 
     def containers(self, session):
-        return [c["Id"] for c in self.engine.of_session(session)]
+        return [c["Id"] for c in reversed(self.engine.of_session(session))]  # it lists the newest first
 
     def alive(self, container):
         return self.engine.inspect(container)["State"]["Running"]
