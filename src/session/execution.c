@@ -68,13 +68,13 @@ static const char *ran_name(enum run_state ran)
 /* A repeated execution id brings its old record: the container's own number tells. */
 static void count(struct session *s, const json_t *record)
 {
-    const json_t *number = json_object_get(record, "execution_num");
     const char *status = json_string_value(json_object_get(record, "status"));
-    uint64_t n =
-        json_is_integer(number) ? (uint64_t)json_integer_value(number) : s->executed + 1;
-    if (n <= s->executed)
+    int64_t n;
+    if (!message_count(record, "execution_num", &n))
+        n = (int64_t)s->executed + 1;
+    if ((uint64_t)n <= s->executed)
         return;
-    s->executed = n;
+    s->executed = (uint64_t)n;
     if (!status || strcmp(status, "completed") != 0)
         s->executions_failed++;
 }
@@ -134,11 +134,12 @@ static void retry(struct execution *e)
 static void take_settling(struct execution *e)
 {
     struct attempt *a = e->session->attempt;
-    const json_t *n = json_object_get(e->message.body, "executions_completed");
-    bool ended = e->message.verdict == VERDICT_PROVEN && json_is_integer(n) &&
-                 json_integer_value(n) > a->completed;
+    int64_t completed = 0;
+    bool ended = e->message.verdict == VERDICT_PROVEN &&
+                 message_count(e->message.body, "executions_completed", &completed) &&
+                 completed > a->completed;
     if (ended) {
-        a->completed = json_integer_value(n);
+        a->completed = completed;
         e->ran = RAN_YES;
         message_reset(&e->message);
         finish(e, &e->last, NULL);
@@ -216,8 +217,8 @@ static void take_answer(struct execution *e)
         error_set(&m->error, ERR_PROTOCOL, "the container's record is no JSON object");
         take_lost(e);
     } else if (m->status == 200) {
-        const json_t *total = json_object_get(m->body, "total_executions");
-        a->completed = json_is_integer(total) ? json_integer_value(total) : a->completed + 1;
+        if (!message_count(m->body, "total_executions", &a->completed))
+            a->completed++;
         finish(e, NULL, m->body);
     } else {
         take_refusal(e);

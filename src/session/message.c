@@ -194,6 +194,16 @@ void message_send(struct message *m, struct attempt *a, const struct message_opt
     free(body);
 }
 
+bool message_count(const json_t *body, const char *key, int64_t *out)
+{
+    const json_t *n = json_object_get(body, key);
+    int64_t count = json_integer_value(n);
+    if (!json_is_integer(n) || count < 0 || count > UINT32_MAX)
+        return false;
+    *out = count;
+    return true;
+}
+
 void message_reset(struct message *m)
 {
     if (m->request)

@@ -19,6 +19,8 @@ struct message_options {
 /* Sends; what m held before is forgotten. When the answer is judged m->state is OP_DONE and the
  * session is woken. Cookies are taken only from an answer that proved itself. */
 void message_send(struct message *m, struct attempt *, const struct message_options *);
+/* A count that a container tells. False: it tells none, or none that makes sense. */
+bool message_count(const json_t *body, const char *key, int64_t *out);
 void message_reset(struct message *); /* cancels, forgets the answer; idle again */
 
 #endif

@@ -50,10 +50,8 @@ void route_drop(struct attempt *a)
 
 static void note_completed(struct attempt *a)
 {
-    const json_t *n = json_object_get(a->message.body, "executions_completed");
-    if (json_is_integer(n) &&
-        !a->session->running) /* a settling execution waits for this to grow */
-        a->completed = json_integer_value(n);
+    if (!a->session->running) /* a settling execution waits for this to grow */
+        message_count(a->message.body, "executions_completed", &a->completed);
 }
 
 /* sandbox = auto may come down to none: said once, and in status. */

@@ -97,8 +97,11 @@ static void take_progress(struct attempt *a)
     } else if (state && strcmp(state, "failed") == 0) {
         upload_failed(a, error_text(&c->message));
     } else if (state && strcmp(state, "running") == 0) {
-        int64_t progress = json_integer_value(json_object_get(c->message.body, "bytes_done")) +
-                           json_integer_value(json_object_get(c->message.body, "files_done"));
+        int64_t progress = 0, files = 0;
+        struct error e = {0};
+        js_int(c->message.body, "bytes_done", false, 0, INT64_MAX / 2, &progress, &e);
+        js_int(c->message.body, "files_done", false, 0, INT64_MAX / 2, &files, &e);
+        progress += files;
         if (progress != c->progress)
             c->upload_deadline = now + upload_patience(a);
         c->progress = progress;
