@@ -1,4 +1,5 @@
 #include "driver/alb_judge.h"
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,11 +20,17 @@ static void say(const struct alb_judge *j, enum finding_level level, const char 
 static void say(const struct alb_judge *j, enum finding_level level, const char *cure,
                 const char *fmt, ...)
 {
-    char text[512];
+    char *whole, text[512];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    if (vasprintf(&whole, fmt, args) < 0)
+        abort();
     va_end(args);
+    mem_copy_string(text, sizeof(text), whole);
+    for (char *c = text; *c != '\0'; c++) /* one line, whatever the account's settings hold */
+        if (iscntrl((unsigned char)*c))
+            *c = ' ';
+    free(whole);
     char *problem = mem_printf("target group %s: %s", j->name, text);
     j->finding(j->arg, level, problem, cure);
     free(problem);

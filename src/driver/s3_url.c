@@ -37,9 +37,10 @@ bool s3_url_parse(struct s3_url *url, const char *text)
     size_t len = strcspn(bucket, "/");
     const char *prefix = bucket[len] ? bucket + len + 1 : "";
     size_t prefix_len = strlen(prefix);
-    if (prefix_len > 1 && prefix[prefix_len - 1] == '/')
+    if (prefix_len > 1 && prefix[prefix_len - 1] == '/') /* one is fine */
         prefix_len--;
-    if (!is_bucket(bucket, len) || prefix_len >= sizeof(url->prefix))
+    bool ends_empty = prefix_len > 0 && prefix[prefix_len - 1] == '/';
+    if (!is_bucket(bucket, len) || prefix_len >= sizeof(url->prefix) || ends_empty)
         return false;
     memcpy(url->bucket, bucket, len);
     memcpy(url->prefix, prefix, prefix_len);

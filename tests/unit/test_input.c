@@ -95,7 +95,8 @@ static void urls_of_buckets(void **state)
     static const char *const bad[] = {
         "s3://ab",    "s3://-abc",     "s3://abc-",  "s3://a_bc",   "s3://abc/a$",
         "s3://abc/?", "s3://abc/.",    "S3://abc",   "file:///abc", "",
-        "s3://a..b",  "s3://10.0.0.1", "s3://abc//", "s3://abc//d"};
+        "s3://a..b",  "s3://10.0.0.1", "s3://abc//", "s3://abc//d",
+        "s3://abc/d//"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         if (s3_url_parse(&u, bad[i]))
             fail_msg("accepted: %s", bad[i]);
