@@ -37,7 +37,7 @@ bool schema_damaged(const char *path, const char *why, struct error *e)
     int len = (int)strcspn(why, "\n");
     error_set(e, ERR_STORE,
               "%s: damaged: %.*s; restore it from a backup, or move it and its -wal away "
-              "(cleatd(8), LOST JOURNAL)",
+              "(cleatd(8), Lost journal)",
               path, len < 80 ? len : 80, why);
     return false;
 }

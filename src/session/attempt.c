@@ -88,6 +88,14 @@ void attempt_touch(struct attempt *a)
     attempt_dirty(a);
 }
 
+/* Once it is, it stays so, whatever else of the attempt waits for the journal. */
+bool attempt_touch_durable(struct attempt *a)
+{
+    if (a->touched && attempt_durable(a))
+        a->touch_durable = true;
+    return a->touch_durable;
+}
+
 bool attempt_durable(const struct attempt *a)
 {
     return !a->dirty && a->commit <= a->session->core->commit_durable;

@@ -16,8 +16,9 @@ void attempt_quiet(struct attempt *); /* whatever is asked on its behalf is canc
 /* A wrong container answered; where: during which request. */
 void attempt_misrouted(struct attempt *, const char *where);
 
-void attempt_dirty(struct attempt *); /* its row goes into the turn's commit */
-void attempt_touch(struct attempt *); /* before something is run or staged in it */
+void attempt_dirty(struct attempt *);         /* its row goes into the turn's commit */
+void attempt_touch(struct attempt *);         /* before something is run or staged in it */
+bool attempt_touch_durable(struct attempt *); /* that it was touched */
 bool attempt_durable(const struct attempt *);
 bool attempt_is_ending(const struct attempt *); /* ENDING, SALVAGING or ENDED */
 bool attempt_has_ended(const struct attempt *); /* ENDED */

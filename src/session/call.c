@@ -160,7 +160,8 @@ static void answer_ready(struct cleat_call *call, const struct session *s)
 static void answer_store_failed(struct cleat_call *call)
 {
     struct error e;
-    error_set(&e, ERR_STORE, "the journal cannot be written; it is tried again");
+    error_set(&e, ERR_STORE,
+              "the session closes, but the journal cannot be written; it is tried again");
     call_finish(call, &e, NULL, NULL);
 }
 
@@ -169,11 +170,10 @@ void calls_answer(struct session *s)
     struct cleat_call *call, *next;
     for (call = TAILQ_FIRST(&s->calls); call; call = next) {
         next = TAILQ_NEXT(call, entry);
-        bool waits_for_journal = call->kind == CALL_CREATE || call->kind == CALL_CLOSE;
-        if (waits_for_journal && s->core->store_failing && !session_durable(s))
+        if (call->kind == CALL_CREATE)
+            answer(call, s->stored);
+        else if (call->kind == CALL_CLOSE && s->core->store_failing && !session_durable(s))
             answer_store_failed(call);
-        else if (call->kind == CALL_CREATE)
-            answer(call, session_durable(s));
         else if (call->kind == CALL_READY)
             answer_ready(call, s);
         else if (call->kind == CALL_CLOSED)
@@ -291,7 +291,8 @@ static enum error_code check_room(struct cleat *core, const char *tenant, struct
     if (drain_covers(core, tenant, e))
         return e->code;
     if (core->store_failing)
-        return error_set(e, ERR_STORE, "the journal cannot be written");
+        return error_set(e, ERR_STORE, "the journal cannot be written: %s",
+                         core->outage.error.message);
     if (core->closed >= (uint64_t)core->settings->max_closed)
         return error_set(e, ERR_FULL, "max_closed closed sessions are remembered");
     bool place = core->admitted + core->queued < (uint64_t)core->settings->max_sessions;

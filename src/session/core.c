@@ -13,6 +13,7 @@
 #include "session/drivers.h"
 #include "session/journal.h"
 #include "session/listing.h"
+#include "session/outage.h"
 #include "session/notes.h"
 #include "session/reaper.h"
 #include "session/recovery.h"
@@ -20,6 +21,7 @@
 #include "session/sweep.h"
 
 #define PURGE_EVERY_MS 10000
+#define PURGE_ON_MS 200 /* while there is more */
 #define STATE_DIR_MODE                                                                         \
     0711 /* users' code under other uids passes through to its own workspace */
 
@@ -172,8 +174,7 @@ static bool open_master_key(struct cleat *core, struct error *e)
         error_set(e, ERR_CONFIG, "%s: cannot be read", path);
     } else if (journal_has_sessions(core, e)) {
         fine = false; /* their containers know only the old key */
-        error_set(e, ERR_CONFIG, "%s: missing, but the journal holds sessions",
-                  path);
+        error_set(e, ERR_CONFIG, "%s: missing, but the journal holds sessions", path);
     } else {
         char hex[2 * PROOF_SECRET_SIZE + 2];
         loop_random(core->loop, core->master, sizeof(core->master));
@@ -244,26 +245,16 @@ static bool open_store(struct cleat *core, struct error *e)
 {
     char *path = mem_printf("%s/journal.db", core->settings->state_dir);
     core->store_ops = &store_sqlite;
-    core->store = core->store_ops->open(
-        core->loop, path, (enum store_durability)core->settings->durability, e);
+    core->store = core->store_ops->open(core->loop, path,
+                                        (enum store_durability)core->settings->durability, e);
     free(path);
     return core->store != NULL;
-}
-
-static void retry_commit(void *arg)
-{
-    struct cleat *core = arg;
-    struct session *s;
-    core->store_failing = false;
-    TAILQ_FOREACH (s, &core->journal, journal_entry)
-        session_wake(s);
 }
 
 static void purge(void *arg)
 {
     struct cleat *core = arg;
-    journal_purge(core);
-    timer_arm(&core->purge, PURGE_EVERY_MS);
+    timer_arm(&core->purge, journal_purge(core) ? PURGE_ON_MS : PURGE_EVERY_MS);
 }
 
 static void init(struct cleat *core, struct event_base *base, struct cleat_config *config)
@@ -282,7 +273,7 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     TAILQ_INIT(&core->commits);
     notes_init(core);
     TAILQ_INIT(&core->free_calls);
-    timer_init(&core->commit_retry, core->loop, retry_commit, core);
+    outage_init(core);
     timer_init(&core->purge, core->loop, purge, core);
     loop_at_turn_end(core->loop, journal_turn_end, core);
     reaper_start(core);
@@ -327,7 +318,7 @@ void cleat_free(struct cleat *core)
     if (!core)
         return;
     loop_at_turn_end(core->loop, NULL, NULL);
-    timer_stop(&core->commit_retry);
+    outage_stop(core);
     timer_stop(&core->purge);
     listings_free(core);
     reaper_free(core);

@@ -167,7 +167,8 @@ struct attempt {
     bool registered; /* a target may exist */
     enum target_state target;
     char target_reason[48];
-    bool direct;  /* proven on its own address */
+    bool direct; /* proven on its own address */
+    bool touch_durable;
     bool touched; /* something was executed or staged: there may be artifacts */
     struct pool *pool;
     struct route route;
@@ -334,6 +335,15 @@ struct drain {
     bool told; /* it was called */
 };
 
+/* While commits fail. */
+struct outage {
+    struct error error; /* of the newest that failed */
+    int64_t since, told;
+    unsigned failures; /* in a row */
+    struct timer retry;
+    bool due; /* the next turn commits */
+};
+
 struct counters {
     uint64_t launches, launch_failures, misroutes, commits, uploads_confirmed, uploads_lost,
         uploads_skipped;
@@ -346,7 +356,8 @@ struct cleat {
     unsigned copies; /* of inputs, under way */
     const struct store_ops *store_ops;
     struct store *store;
-    bool store_failing;
+    bool store_failing; /* the newest commit failed */
+    struct outage outage;
     struct cleat_config *config;
     struct settings *settings;
     uint8_t master[PROOF_SECRET_SIZE];
@@ -372,7 +383,8 @@ struct cleat {
     struct task noted; /* a caller's note alone makes no turn, whose end commits it */
     struct drain drain;
     uint64_t commit_sent, commit_durable;
-    struct timer commit_retry, purge;
+    struct timer purge;
+    bool purging;                        /* a commit that forgets sessions is in flight */
     TAILQ_HEAD(, cleat_call) free_calls; /* calls without a session (errors to deliver) */
     struct counters counters;
 };

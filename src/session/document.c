@@ -259,6 +259,23 @@ static bool uses_aws(const struct cleat *core)
     return false;
 }
 
+static json_t *journal_status(const struct cleat *core)
+{
+    static const char *const durability[] = {[STORE_NORMAL] = "normal", [STORE_FULL] = "full"};
+    const struct outage *outage = &core->outage;
+    struct store_status st;
+    core->store_ops->status(core->store, &st);
+    json_t *o = json_pack(
+        "{s:s, s:o, s:o, s:I, s:o}", "durability", durability[core->settings->durability],
+        "commits", number(core->counters.commits), "checkpoints", number(st.checkpoints),
+        "log_bytes", (json_int_t)st.log_bytes, "log_problem", optional(st.trouble));
+    json_object_set_new(o, "failing",
+                        optional(core->store_failing ? outage->error.message : NULL));
+    json_object_set_new(o, "since",
+                        core->store_failing ? time_text(outage->since) : json_null());
+    return o;
+}
+
 char *cleat_status(struct cleat *core)
 {
     struct http_client_stats http;
@@ -286,9 +303,7 @@ char *cleat_status(struct cleat *core)
                         json_pack("{s:o, s:o, s:I}", "turns", number(loop.turns), "long_turns",
                                   number(loop.long_turns), "longest_turn_us",
                                   (json_int_t)loop.longest_turn_us));
-    json_object_set_new(o, "store",
-                        json_pack("{s:o, s:b}", "commits", number(n->commits), "failing",
-                                  (int)core->store_failing));
+    json_object_set_new(o, "journal", journal_status(core));
     json_object_set_new(o, "orphans", reaper_status(core));
     json_object_set_new(o, "misroutes", number(n->misroutes));
     json_object_set_new(o, "launches", number(n->launches));
@@ -369,7 +384,7 @@ static const char *trouble_of(const struct group *g)
 static char *why_not_ready(const struct cleat *core)
 {
     if (core->store_failing)
-        return mem_strdup("the journal cannot be written");
+        return mem_printf("the journal cannot be written: %s", core->outage.error.message);
     if (core->drain.all || core->drain.closed)
         return mem_strdup("draining: no new sessions are taken");
     for (size_t i = 0; i < core->group_count; i++) {

@@ -284,6 +284,15 @@ static void give_up(struct execution *e)
     e->session->again = true;
 }
 
+/* What runs must not be forgotten by a crash, and the journal cannot be told. */
+static void refuse_untouched(struct execution *e)
+{
+    struct error why;
+    error_set(&why, ERR_STORE, "the journal cannot be written, so nothing is begun: %s",
+              e->session->core->outage.error.message);
+    finish(e, &why, NULL);
+}
+
 /* Starts the first one in the queue, once it is durable that this container may hold artifacts.
  */
 static void begin(struct session *s)
@@ -302,8 +311,11 @@ static void begin(struct session *s)
     if (a->state != ATTEMPT_LIVE || !a->route.confirmed || a->route.suspect)
         return;
     attempt_touch(a);
-    if (!attempt_durable(a))
+    if (!attempt_touch_durable(a)) {
+        if (s->core->store_failing)
+            refuse_untouched(e);
         return;
+    }
     complete_request(e);
     e->deadline = core_now(s->core) + e->timeout_s * 1000 + EXECUTION_GRACE_MS;
     s->running = e;

@@ -1,4 +1,5 @@
-/* The changes of one turn become one commit; effects wait until theirs is durable. */
+/* The changes of one turn become one commit, of very many several; effects wait until theirs
+ * is durable. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,17 +10,19 @@
 #include "session/drain.h"
 #include "session/journal.h"
 #include "session/notes.h"
+#include "session/outage.h"
 #include "session/past.h"
 #include "session/record.h"
 #include "session/session.h"
 
-#define COMMIT_RETRY_MS 1000
-#define PURGE_MAX 1000 /* sessions forgotten in one turn */
+#define COMMIT_MAX 500 /* sessions in one commit: a turn is short */
+#define PURGE_MAX 500  /* sessions forgotten in one turn */
 
 struct commit {
     TAILQ_ENTRY(commit) entry;
     struct cleat *core;
     uint64_t number;
+    bool purge; /* these sessions are forgotten once it is durable */
     size_t count;
     char (*sessions)[ID_SIZE]; /* by id: one may be freed meanwhile */
 };
@@ -61,7 +64,7 @@ static void release_changes(struct changes *c)
 static void add_session(struct changes *c, struct session *s, uint64_t number)
 {
     struct attempt *a;
-    if (s->dirty) {
+    if (s->dirty || !s->stored) { /* no attempt is stored without its session */
         add_change(c, STORE_SESSION, s->id, session_row(s));
         s->dirty = false;
         s->commit = number;
@@ -93,11 +96,12 @@ static void again(struct session *s, uint64_t number, const struct error *e)
     session_wake(s);
 }
 
-static struct commit *commit_new(struct cleat *core)
+static struct commit *commit_new(struct cleat *core, size_t sessions)
 {
     struct commit *c = mem_alloc(sizeof(*c));
     c->core = core;
     c->number = ++core->commit_sent;
+    c->sessions = mem_array(sessions, sizeof(*c->sessions));
     TAILQ_INSERT_TAIL(&core->commits, c, entry);
     return c;
 }
@@ -129,31 +133,59 @@ static void forget_unstored(struct cleat *core, const struct error *e)
     }
 }
 
+/* Its rows are gone. Something of it may have changed meanwhile: then it is not forgotten. */
+static void forget(struct session *s)
+{
+    struct attempt *a;
+    struct error gone;
+    bool same = !s->dirty;
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        same = same && !a->dirty && attempt_has_ended(a);
+    if (same) {
+        error_set(&gone, ERR_NOT_FOUND, "the session is forgotten: its retention is over");
+        calls_fail(s, &gone);
+        session_free(s);
+        return;
+    }
+    session_dirty(s);
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        attempt_dirty(a);
+}
+
+static void note_sessions(struct commit *c, const struct error *e)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        struct session *s = core_find(c->core, c->sessions[i]);
+        if (!s)
+            continue;
+        if (c->purge && !e) {
+            forget(s);
+        } else if (!c->purge && e) {
+            again(s, c->number, e);
+        } else if (!c->purge) {
+            s->stored = true;
+            session_wake(s);
+        }
+    }
+}
+
 static void committed(void *arg, const struct error *e)
 {
     struct commit *c = arg;
     struct cleat *core = c->core;
-    if (e && e->code != ERR_NONE) {
-        log_error("journal.failed", KV("error", e->message));
-        core->store_failing = true;
-        forget_unstored(core, e);
+    const struct error *failed = e && e->code != ERR_NONE ? e : NULL;
+    if (failed) {
+        outage_failed(core, failed);
+        forget_unstored(core, failed);
         notes_again(core, c->number);
-        timer_arm(&core->commit_retry, COMMIT_RETRY_MS);
     } else {
         core->commit_durable = c->number;
+        outage_is_over(core);
     }
-    for (size_t i = 0; i < c->count; i++) {
-        struct session *s = core_find(core, c->sessions[i]);
-        if (!s)
-            continue;
-        if (e && e->code != ERR_NONE) {
-            again(s, c->number, e);
-            continue;
-        }
-        s->stored = true;
-        session_wake(s);
-    }
-    calls_answer_drains(core, e && e->code != ERR_NONE ? e : NULL);
+    if (c->purge)
+        core->purging = false;
+    note_sessions(c, failed);
+    calls_answer_drains(core, failed);
     drain_consider(core);
     commit_free(c);
 }
@@ -169,14 +201,11 @@ void journal_turn_end(void *arg)
     struct cleat *core = arg;
     struct changes changes = {0};
     struct session *s;
-    size_t count = 0;
-    if (core->store_failing || (TAILQ_EMPTY(&core->journal) && !notes_are_dirty(core)))
+    if (outage_waits(core) || (TAILQ_EMPTY(&core->journal) && !notes_are_dirty(core)))
         return;
-    TAILQ_FOREACH (s, &core->journal, journal_entry)
-        count++;
-    struct commit *c = commit_new(core);
-    c->sessions = mem_array(count, sizeof(*c->sessions));
-    while ((s = TAILQ_FIRST(&core->journal))) {
+    core->outage.due = false;
+    struct commit *c = commit_new(core, COMMIT_MAX);
+    while (c->count < COMMIT_MAX && (s = TAILQ_FIRST(&core->journal))) {
         TAILQ_REMOVE(&core->journal, s, journal_entry);
         s->in_journal = false;
         mem_copy_string(c->sessions[c->count++], ID_SIZE, s->id);
@@ -259,15 +288,6 @@ bool journal_has_sessions(struct cleat *core, struct error *e)
 
 /* ---- purge ---- */
 
-static bool has_ended(const struct session *s)
-{
-    const struct attempt *a;
-    TAILQ_FOREACH (a, &s->attempts, entry)
-        if (!attempt_has_ended(a))
-            return false;
-    return true;
-}
-
 static void add_deletion(struct changes *changes, struct session *s)
 {
     struct attempt *a;
@@ -277,36 +297,39 @@ static void add_deletion(struct changes *changes, struct session *s)
         add_change(changes, STORE_ATTEMPT, a->row_key, NULL);
 }
 
-void journal_purge(struct cleat *core)
+static bool is_forgettable(const struct session *s, int64_t closed_before)
+{
+    const struct attempt *a;
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (!attempt_has_ended(a) || !attempt_durable(a))
+            return false;
+    return session_is_over(s) && s->closed <= closed_before && session_durable(s);
+}
+
+bool journal_purge(struct cleat *core)
 {
     struct changes changes = {0};
-    struct session *s, *next;
+    struct session *s;
     int64_t before = core_now(core) - core->settings->retention_s * 1000;
-    struct session_list old = TAILQ_HEAD_INITIALIZER(old);
-    struct error gone;
-    error_set(&gone, ERR_NOT_FOUND, "the session is forgotten: its retention is over");
-    unsigned count = 0;
-    if (core->store_failing)
-        return;
-    for (s = TAILQ_FIRST(&core->sessions); s; s = next) {
-        next = TAILQ_NEXT(s, entry);
-        if (!session_is_over(s) || s->closed > before || !session_durable(s) || !has_ended(s))
+    if (core->store_failing || core->purging)
+        return core->purging;
+    struct commit *c = NULL;
+    TAILQ_FOREACH (s, &core->sessions, entry) {
+        if (!is_forgettable(s, before))
             continue;
-        if (++count > PURGE_MAX)
+        if (!c)
+            c = commit_new(core, PURGE_MAX);
+        if (c->count == PURGE_MAX)
             break;
+        mem_copy_string(c->sessions[c->count++], ID_SIZE, s->id);
         add_deletion(&changes, s);
-        TAILQ_INSERT_TAIL(&old, s, queue_entry);
     }
-    if (changes.count > 0) {
-        struct commit *c = commit_new(core);
+    if (c) {
+        core->purging = c->purge = true;
         past_store(core);
         notes_commit(core, c->number, add_note, &changes);
         send(core, &changes, c);
     }
     release_changes(&changes);
-    while ((s = TAILQ_FIRST(&old))) {
-        TAILQ_REMOVE(&old, s, queue_entry);
-        calls_fail(s, &gone);
-        session_free(s);
-    }
+    return s != NULL;
 }

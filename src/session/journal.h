@@ -9,6 +9,7 @@ void journal_turn_end(void *core);   /* commits what is dirty */
 void journal_forget(struct cleat *); /* commits in flight never call back */
 bool journal_has_sessions(struct cleat *, struct error *);
 bool journal_load(struct cleat *, struct error *); /* false: a row cannot be understood */
-void journal_purge(struct cleat *); /* forgets closed sessions whose retention is over */
+/* Forgets closed sessions whose retention is over, a bounded number. True: there are more. */
+bool journal_purge(struct cleat *);
 
 #endif

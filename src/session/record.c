@@ -318,7 +318,7 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
         a->prepared = prepared ? mem_strdup(prepared) : NULL;
         a->registered = json_is_true(json_object_get(o, "registered"));
         a->direct = json_is_true(json_object_get(o, "direct"));
-        a->touched = json_is_true(json_object_get(o, "touched"));
+        a->touched = a->touch_durable = json_is_true(json_object_get(o, "touched"));
         a->orphan = json_is_true(json_object_get(o, "orphan"));
         if (upload >= STEP_OK && upload <= STEP_LOST)
             a->cleanup.upload = (enum step_result)upload;

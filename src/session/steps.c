@@ -261,7 +261,8 @@ static void opening(struct session *s)
 {
     if (past_create_timeout(s))
         return;
-    input_step(s);
+    if (s->stored) /* what it copies is for a session that a crash does not undo */
+        input_step(s);
     if (s->state != SESSION_OPENING)
         return;
     if (s->attempt) {
