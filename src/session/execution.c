@@ -17,6 +17,7 @@
 #define ANSWER_MARGIN_MS 15000
 #define EXECUTION_GRACE_MS                                                                     \
     30000 /* the container enforces timeout_s itself; this is for its answer */
+#define OUTAGE_PATIENCE_MS 5000
 #define RETRY_MS 100
 #define RETRY_MAX_MS 2000
 #define CONNECT_TIMEOUT_MS 5000
@@ -284,12 +285,16 @@ static void give_up(struct execution *e)
     e->session->again = true;
 }
 
-/* What runs must not be forgotten by a crash, and the journal cannot be told. */
+/* What runs must not be forgotten by a crash, and the journal cannot be told. A short outage is
+ * waited for. */
 static void refuse_untouched(struct execution *e)
 {
+    struct session *s = e->session;
     struct error why;
+    if (session_not_before(s, s->core->outage.since + OUTAGE_PATIENCE_MS))
+        return;
     error_set(&why, ERR_STORE, "the journal cannot be written, so nothing is begun: %s",
-              e->session->core->outage.error.message);
+              s->core->outage.error.message);
     finish(e, &why, NULL);
 }
 
