@@ -289,6 +289,8 @@ void books_container_starts(const struct container *fresh)
 {
     const struct session_facts *facts = books_session(fresh->session);
     world.dirty = true;
+    if (fresh->planted)
+        return;
     if (facts && facts->closed && !fresh->remote && !books_limits.forgetful)
         world_violate("I6", "a container starts for %s, which is closed", fresh->session);
     for (const struct container *c = containers; c; c = c->next)

@@ -35,6 +35,7 @@ struct container {
     uint16_t port;
     uint8_t secret[PROOF_SECRET_SIZE];
     bool plain;  /* of the plain contract: proves nothing */
+    bool planted; /* not by cleat */
     bool remote; /* an engine of its own time started it: perhaps long after it was asked to */
     bool alive, listening, hung;
     bool ending;          /* SIGTERM came */
@@ -67,12 +68,14 @@ extern struct container *containers; /* every container of this world, oldest fi
 
 struct launch_order {
     const char *session, *attempt, *secret, *listen, *workspace, *key;
-    bool remote;
+    bool remote, planted;
 };
 
 void containers_begin(void);
-/* As if a journal was lost: a container and targets under our label that no row knows. */
-void container_plant_orphan(const char *session, const char *address, bool with_targets);
+/* Started by nobody that is known: of that owner, with a file to upload, and targets or not. */
+struct container *container_plant(const char *owner, const char *session, unsigned attempt,
+                                  const char *address, bool with_targets);
+void container_give_artifact(struct container *); /* as if something had run in it */
 struct container *container_start(const struct launch_order *); /* draws its fate */
 struct container *container_at(const char *ip,
                                uint16_t port); /* alive, listening or not; or NULL */

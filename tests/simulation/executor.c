@@ -112,6 +112,7 @@ struct container *container_start(const struct launch_order *order)
     c->port = (uint16_t)strtoul(colon + 1, NULL, 10);
     c->plain = container_habits.plain;
     c->remote = order->remote;
+    c->planted = order->planted;
     c->alive = true;
     c->spawned_ms = world.now_ms;
     c->held_end = &c->held;
@@ -124,18 +125,33 @@ struct container *container_start(const struct launch_order *order)
     return c;
 }
 
-void container_plant_orphan(const char *session, const char *address, bool with_targets)
+static const char *secret_of(const char *session, unsigned attempt)
 {
-    const char *key = world_printf("cleat.%s.1", session);
+    uint8_t master[PROOF_SECRET_SIZE] = {0}, secret[PROOF_SECRET_SIZE];
+    char hex[2 * PROOF_SECRET_SIZE + 1];
+    const char *key = files_get("/simulated/state/master.key");
+    char *line = world_strdup(key ? key : "");
+    line[strcspn(line, "\n")] = '\0';
+    hex_decode(master, sizeof master, line);
+    proof_secret(secret, master, session, attempt);
+    hex_encode(hex, secret, sizeof secret);
+    return world_strdup(hex);
+}
+
+struct container *container_plant(const char *owner, const char *session, unsigned attempt,
+                                  const char *address, bool with_targets)
+{
+    const char *key = world_printf("%s.%s.%u", owner, session, attempt);
     const char *workspace = world_printf("/simulated/state/workspaces/%s", key);
     struct launch_order order = {.session = session,
-                                 .attempt = "1",
-                                 .secret = "00112233445566778899aabbccddeeff"
-                                           "00112233445566778899aabbccddeeff",
+                                 .attempt = world_printf("%u", attempt),
+                                 .secret = secret_of(session, attempt),
                                  .listen = address,
                                  .workspace = workspace,
-                                 .key = key};
+                                 .key = key,
+                                 .planted = true};
     struct container *c = container_start(&order);
+    container_give_artifact(c);
     files_put(world_printf("%s/address", workspace), world_printf("%s\n", address));
     files_lock(world_printf("%s/lock", workspace), c);
     for (struct node *node = with_targets ? nodes : NULL; node; node = node->next) {
@@ -143,6 +159,22 @@ void container_plant_orphan(const char *session, const char *address, bool with_
         s->passed = true;
         haproxy_enable(s);
     }
+    return c;
+}
+
+void container_give_artifact(struct container *c)
+{
+    struct execution *e = world_alloc(sizeof *e);
+    *e = (struct execution){.id = "planted",
+                            .request = "",
+                            .stdout_text = "",
+                            .num = 1,
+                            .state = EXECUTION_DONE,
+                            .container = c,
+                            .next = c->executions};
+    c->executions = e;
+    c->executions_done++;
+    c->artifacts++;
 }
 
 struct container *container_at(const char *ip, uint16_t port)

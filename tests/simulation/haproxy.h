@@ -70,7 +70,6 @@ void haproxy_restart(struct node *,
                      int64_t for_ms); /* the dynamic servers and cookies are forgotten */
 void haproxy_receive(struct node *, struct sim_request *);
 unsigned haproxy_targets(void); /* listed on any node */
-bool haproxy_lists(const struct node *, const char *name);
 
 /* What the Runtime API does (sim_ask.c). */
 struct server *haproxy_find(struct node *, const char *name);

@@ -122,6 +122,7 @@ static struct cleat_config *make_config(void)
     set_option(config, NULL, "executor", "/simulated/cleat-executor");
     set_option(config, NULL, "max_sessions", world_printf("%u", settings.max_sessions));
     set_option(config, NULL, "retention_s", world_printf("%" PRId64, settings.retention_s));
+    set_option(config, NULL, "reap_dry_run", settings.reap_dry_run ? "true" : "false");
     set_option(config, "default", "artifacts", "file:///simulated/artifacts");
     set_option(config, "default", "proof", settings.plain ? "none" : "required");
     set_option(config, "default", "direct_path", settings.direct_never ? "never" : "auto");

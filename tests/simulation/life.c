@@ -596,6 +596,15 @@ static void close_life(void *arg)
               cleat_close(coordinator, life->plan.tenant, life->session, call_done, call));
 }
 
+void life_abandon(struct life *life)
+{
+    for (unsigned i = 0; i < life->plan.executions; i++)
+        if (life->execution[i].outcome == OUTCOME_OPEN)
+            life->execution[i].outcome = OUTCOME_ERROR;
+    life->phase = LIFE_OVER;
+    world_log("%s is forgotten", life->name);
+}
+
 /* ---- after a crash ---- */
 
 static void resume_executions(struct life *life)
@@ -664,7 +673,7 @@ static const struct container *last_container(const struct life *life)
 {
     const struct container *found = NULL;
     for (const struct container *c = containers; c; c = c->next)
-        if (strcmp(c->session, life->session) == 0)
+        if (!c->planted && strcmp(c->session, life->session) == 0)
             found = c;
     return found;
 }

@@ -64,6 +64,8 @@ extern struct life *lives;
 void lives_begin(void);
 struct life *life_new(const struct plan *); /* of me, born at plan.born_ms */
 void lives_forget_calls(void);              /* the coordinator is gone: nobody calls back */
+/* The journal has lost it: nobody asks for it any more, and what is left of it is to go. */
+void life_abandon(struct life *);
 void lives_resume(void);                    /* a new one is there */
 bool lives_all_closed(void);
 /* A container's death is noticed in time by a coordinator (me) that is up since then. */

@@ -21,7 +21,8 @@ void sim_client_begin(void);
 
 struct settings_of_world settings;
 struct scenario_order scenario_order;
-static const struct scenario *const lists[] = {scenarios, cleanup_scenarios, crash_scenarios};
+static const struct scenario *const lists[] = {scenarios, cleanup_scenarios, crash_scenarios,
+                                               orphan_scenarios};
 
 const struct scenario *scenario_next(const struct scenario *s)
 {

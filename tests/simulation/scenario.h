@@ -26,6 +26,7 @@ struct settings_of_world {
     int64_t idle_timeout_s, max_lifetime_s;
     int64_t mute_from_ms,
         mute_to_ms; /* nobody answers on the Runtime API's sockets, traffic flows */
+    bool reap_dry_run;
     const char *gather_ms, *gather_max_ms, *address_range;
     struct faults faults;
 };
@@ -42,7 +43,8 @@ struct scenario {
     unsigned repeat;     /* worlds per run of all scenarios, or EACH_POINT */
 };
 
-extern const struct scenario scenarios[], cleanup_scenarios[], crash_scenarios[];
+extern const struct scenario scenarios[], cleanup_scenarios[], crash_scenarios[],
+    orphan_scenarios[];
 const struct scenario *scenario_next(const struct scenario *); /* NULL: the first, or no more */
 const struct scenario *scenario_find(const char *name);
 extern const struct scenario scenario_random;

@@ -280,30 +280,6 @@ static void set_mute_node(struct settings_of_world *s)
     s->linger_ms = 20000;
 }
 
-/* Containers and targets under our label that no row knows: a restart closes them. */
-static void lose_rows(void *arg)
-{
-    (void)arg;
-    container_plant_orphan("018bcfe5-6800-7000-8000-000000000001", "127.64.0.3:8080", true);
-    container_plant_orphan("018bcfe5-6800-7000-8000-000000000002", "127.64.0.4:8080", false);
-    world.crash_due = true;
-}
-
-static void begin_orphans(void)
-{
-    struct plan p = plain_plan(0);
-    p.close_ms = 90000;
-    p.stays = true;
-    add_execution(&p, 100, 50, true);
-    add_execution(&p, 60000, 50, true);
-    life_new(&p);
-    for (int i = 0; i < 4; i++) { /* while the orphans still hold their addresses */
-        struct plan later = plain_plan(20100 + i * 500);
-        life_new(&later);
-    }
-    world_at(20000, lose_rows, NULL);
-}
-
 /* Containers that die while their session is used, and some while cleat is down. */
 static void kill_one(void *arg)
 {
@@ -624,7 +600,6 @@ const struct scenario scenarios[] = {
      set_mute_node, NULL, NULL, 5},
     {"few-addresses", "40 sessions share 14 addresses, one after another", set_few_addresses,
      NULL, judge_all_ready, 2},
-    {"orphans", "containers and targets that no row knows", set_quiet, begin_orphans, NULL, 3},
     {"deaths", "containers die while they are used, one while cleat is down", set_quiet,
      begin_deaths, judge_deaths, 3},
     {"crashes", "the coordinator crashes at commits and between turns", set_crashes, NULL, NULL,

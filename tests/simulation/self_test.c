@@ -30,6 +30,7 @@ static const struct {
     [SABOTAGE_LASTING_BOX] = {"lasting-box", "I5", "docker"},
     [SABOTAGE_LOST_INPUT] = {"lost-input", "INPUT", "input"},
     [SABOTAGE_STRANGERS_KEYS] = {"strangers-keys", "I2", "ecs-keys"},
+    [SABOTAGE_BLIND_LISTING] = {"blind-listing", "I5", "orphans"},
 };
 
 bool self_test_find(const char *name, enum sabotage *out)

@@ -145,6 +145,16 @@ static void add_target(struct group *g, const char *ip, uint16_t port)
     haproxy_enable_health(s);
 }
 
+void alb_plant_target(const char *ip, uint16_t port)
+{
+    for (unsigned i = group_count; i-- > 0;) {
+        if (groups[i].node->servers && !groups[i].node->servers->deleted)
+            continue;
+        add_target(&groups[i], ip, port);
+        return;
+    }
+}
+
 struct drain {
     struct server *server;
     int64_t since_ms;
@@ -188,6 +198,8 @@ static bool leads_through(const struct group *g, const char *route)
 static void check_holder(const struct group *g, const struct server *s)
 {
     const struct container *c = container_at(s->ip, s->port);
+    if (c && c->planted)
+        return;
     char *route = c && coordinator ? cleat_route(coordinator, NULL, c->session) : NULL;
     if (route && !c->stop_asked && leads_through(g, route))
         world_violate("I3", "the target of %s is deregistered while its route leads there",

@@ -22,6 +22,7 @@ extern struct aws_habits aws_habits;
 /* sim_ecs.c */
 void ecs_begin(void);
 void ecs_receive(struct sim_request *);
+struct container *ecs_plant_twin(const char *session, bool with_target); /* NULL: not up yet */
 unsigned ecs_left(void); /* tasks that are not STOPPED */
 struct ecs_habits {
     int64_t state_ms;     /* at most in each state on the way */
@@ -38,6 +39,7 @@ struct node *alb_add_group(unsigned index, bool behind_header);
 const char *alb_arn(unsigned index); /* of the n-th, from 0 */
 /* The node behind the header, for a request at the common address. */
 struct node *alb_choose(const struct node *, const struct sim_request *);
+void alb_plant_target(const char *ip, uint16_t port); /* in a group that is empty */
 unsigned alb_left(void); /* targets that are registered or draining */
 struct alb_habits {
     int64_t deregistration_ms, traffic_after_ms;

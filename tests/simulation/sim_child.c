@@ -132,7 +132,8 @@ void dir_list_locked(const char *root, dir_each_fn *each, void *arg)
         const char *name = file->path + root_len + 1;
         if (file->removed || len <= root_len + 1 + lock_len || file->path[root_len] != '/' ||
             strncmp(file->path, root, root_len) != 0 ||
-            strcmp(file->path + len - lock_len, lock) != 0)
+            strcmp(file->path + len - lock_len, lock) != 0 ||
+            world.sabotage == SABOTAGE_BLIND_LISTING)
             continue;
         char *copy = mem_strndup(name, len - root_len - 1 - lock_len);
         if (!strchr(copy, '/'))

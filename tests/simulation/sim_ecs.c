@@ -111,7 +111,7 @@ static void on_end(struct container *c)
     step_later(t);
 }
 
-static void start(struct ecs_task *t)
+static void start(struct ecs_task *t, bool planted)
 {
     const char *key = world_printf("%s.%s.%s", t->started_by, t->session, t->attempt);
     t->container =
@@ -121,9 +121,32 @@ static void start(struct ecs_task *t)
                                                .listen = world_printf("%s:8080", t->ip),
                                                .workspace = "/workspace",
                                                .key = key,
+                                               .planted = planted,
                                                .remote = true});
     t->container->engine = t;
     t->container->on_end = on_end;
+}
+
+struct container *ecs_plant_twin(const char *session, bool with_target)
+{
+    struct ecs_task *t = tasks, *twin;
+    while (t && (strcmp(t->session, session) != 0 || t->state != RUNNING || t->stop_wanted))
+        t = t->next;
+    if (!t)
+        return NULL;
+    twin = world_alloc(sizeof *twin);
+    *twin = *t;
+    twin->id = world_printf("%032x", ++task_count);
+    twin->token = "";
+    twin->next = NULL;
+    *twin->ip = '\0';
+    take_address(twin);
+    *tasks_end = twin;
+    tasks_end = &twin->next;
+    start(twin, true);
+    if (with_target)
+        alb_plant_target(twin->ip, twin->container->port);
+    return twin->container;
 }
 
 static void kill_due(void *arg)
@@ -164,7 +187,7 @@ static void go_on(void *arg)
     if (t->state == PENDING)
         take_address(t);
     if (t->state == RUNNING)
-        start(t);
+        start(t, false);
     if (t->state == STOPPED)
         t->stopped_ms = world.now_ms;
     step_later(t);

@@ -41,9 +41,16 @@ struct disk {
     struct disk *next;
 };
 
+struct backup {
+    enum store_kind kind;
+    const char *key, *text;
+    struct backup *next;
+};
+
 struct store_habits store_habits;
 uint64_t sim_store_commits;
 static struct disk *disks;
+static struct backup *backup;
 
 void sim_store_begin(void)
 {
@@ -51,6 +58,7 @@ void sim_store_begin(void)
         for (int kind = 0; kind < STORE_KINDS; kind++)
             HASH_CLEAR(hh, disks->rows[kind]);
     sim_store_commits = 0;
+    backup = NULL;
     store_habits = (struct store_habits){0};
 }
 
@@ -71,18 +79,22 @@ static void forget(struct disk *disk, enum store_kind kind, const char *key)
         HASH_DEL(disk->rows[kind], row);
 }
 
+static void put(struct disk *disk, enum store_kind kind, const char *key, const char *text)
+{
+    struct row *row = world_alloc(sizeof *row);
+    row->key = key;
+    row->text = text;
+    HASH_ADD_KEYPTR(hh, disk->rows[kind], row->key, strlen(row->key), row);
+}
+
 static void apply(struct commit *commit)
 {
     struct disk *disk = commit->me->disk;
     for (size_t i = 0; i < commit->count; i++) {
         const struct store_change *change = &commit->changes[i];
         forget(disk, change->kind, change->key);
-        if (!change->row)
-            continue;
-        struct row *row = world_alloc(sizeof *row);
-        row->key = change->key;
-        row->text = change->row;
-        HASH_ADD_KEYPTR(hh, disk->rows[change->kind], row->key, strlen(row->key), row);
+        if (change->row)
+            put(disk, change->kind, change->key, change->row);
     }
     commit->durable = true;
     commit->older = disk->newest;
@@ -173,6 +185,44 @@ static void restore(struct disk *disk)
     apply_oldest_first(kept);
 }
 
+/* ---- what happens to the disk ---- */
+
+void sim_store_forget(const char *session)
+{
+    struct disk *disk = disk_of(world.me);
+    struct row *row, *next;
+    for (int kind = 0; kind < STORE_KINDS; kind++)
+        HASH_ITER (hh, disk->rows[kind], row, next)
+            if (strncmp(row->key, session, strlen(session)) == 0)
+                HASH_DEL(disk->rows[kind], row);
+}
+
+void sim_store_lose(void)
+{
+    struct disk *disk = disk_of(world.me);
+    for (int kind = 0; kind < STORE_KINDS; kind++)
+        HASH_CLEAR(hh, disk->rows[kind]);
+}
+
+void sim_store_back_up(void)
+{
+    struct disk *disk = disk_of(world.me);
+    struct row *row, *next;
+    for (int kind = 0; kind < STORE_KINDS; kind++)
+        HASH_ITER (hh, disk->rows[kind], row, next) {
+            struct backup *b = world_alloc(sizeof *b);
+            *b = (struct backup){(enum store_kind)kind, row->key, row->text, backup};
+            backup = b;
+        }
+}
+
+void sim_store_restore(void)
+{
+    sim_store_lose();
+    for (const struct backup *b = backup; b; b = b->next)
+        put(disk_of(world.me), b->kind, b->key, b->text);
+}
+
 /* ---- store.h ---- */
 
 static struct store *store_open(struct loop *loop, const char *path,
@@ -183,6 +233,10 @@ static struct store *store_open(struct loop *loop, const char *path,
     if (store_habits.roll_back > 0)
         restore(disk);
     struct store *store = &disk->store;
+    void (*happens)(void) = store_habits.happens;
+    store_habits.happens = NULL;
+    if (happens)
+        happens();
     *store = (struct store){.disk = disk, .end = &store->first};
     return store;
 }

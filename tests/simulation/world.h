@@ -59,6 +59,7 @@ enum sabotage {
     SABOTAGE_LASTING_BOX,       /* I5: the engine forgets a container that goes on */
     SABOTAGE_STRANGERS_KEYS,    /* I2: a session is given what was sealed for another one */
     SABOTAGE_LOST_INPUT,        /* INPUT: a container has less than it says */
+    SABOTAGE_BLIND_LISTING,     /* I5: nothing is listed that no row knows */
     SABOTAGE_COUNT
 };
 
