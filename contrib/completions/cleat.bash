@@ -11,7 +11,7 @@ _cleat() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command="" i word
     local -a socket=()
-    local commands="create exec ps show wait kill drain status isolation timeline"
+    local commands="create exec ps show wait kill drain reap status isolation timeline"
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
@@ -45,6 +45,7 @@ _cleat() {
     show) words="--json $(_cleat_ids "${socket[@]}")" ;;
     wait) words="--closed --timeout --json $(_cleat_ids "${socket[@]}")" ;;
     kill) words="--all --wait --timeout --json $(_cleat_ids "${socket[@]}")" ;;
+    reap) words="--dry-run --adopt --json" ;;
     drain) words="--now --tenant --no-wait --timeout --end --json" ;;
     timeline) words="--svg --json $(_cleat_ids "${socket[@]}")" ;;
     *) words="--json" ;;

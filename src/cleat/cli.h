@@ -39,6 +39,7 @@ int cmd_ps(struct cli *, int argc, char **argv);
 int cmd_show(struct cli *, int argc, char **argv);
 int cmd_kill(struct cli *, int argc, char **argv);
 int cmd_drain(struct cli *, int argc, char **argv);
+int cmd_reap(struct cli *, int argc, char **argv);
 int cmd_wait(struct cli *, int argc, char **argv);
 int cmd_status(struct cli *, int argc, char **argv);
 int cmd_isolation(struct cli *, int argc, char **argv);

@@ -30,6 +30,7 @@ static const struct command commands[] = {
     {"kill", "[--wait] [--timeout S] --all | ID…", "close sessions", cmd_kill},
     {"drain", "[--now] [--tenant T] [--no-wait] [--timeout S] | --end [--tenant T]",
      "take no new sessions and wait until none is left", cmd_drain},
+    {"reap", "[--dry-run] [--adopt]", "close what belongs to no session", cmd_reap},
     {"status", "", "counters of cleatd", cmd_status},
     {"isolation", "", "who holds which address and which connections", cmd_isolation},
     {"timeline", "[--svg FILE] [ID…]", "draw the phases of sessions", cmd_timeline},
