@@ -1,6 +1,7 @@
 /* A runtime starts and stops containers. Every op is started, and done exactly once, from the
  * loop, never before the call returns; close() is the only thing that keeps a callback from
- * coming. */
+ * coming. An error is of_engine when the engine did not answer, or had no time for anybody:
+ * never for a lack of room, and never for what is wrong with one container. */
 #ifndef CLEAT_DRIVER_RUNTIME_H
 #define CLEAT_DRIVER_RUNTIME_H
 

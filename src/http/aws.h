@@ -68,7 +68,8 @@ struct aws_answer {
     enum aws_class class;
     /* ERR_NONE; ERR_CAPACITY (THROTTLED, CAPACITY), ERR_PERMANENT (PERMANENT, AUTH,
      * CLOCK_SKEW), or what broke on the connection (TRANSIENT; ERR_RESET when AWS itself said
-     * so, as by a 5xx). The message names action, code and AWS's own words. */
+     * so, as by a 5xx); of THROTTLED and TRANSIENT it is of_engine. The message names action,
+     * code and AWS's own words. */
     struct error error;
     char code[96]; /* AWS's ("ClusterNotFoundException"), "" when there was none */
     bool sent;     /* some try may have had its effect */

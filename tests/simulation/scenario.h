@@ -83,6 +83,9 @@ void judge_drain(void);
 void set_docker_away(struct settings_of_world *);
 void begin_docker_away(void);
 void judge_docker_away(void);
+void set_haproxy_away(struct settings_of_world *);
+void begin_haproxy_away(void);
+void judge_haproxy_away(void);
 
 /* scenario_lost.c */
 void set_lost(struct settings_of_world *);

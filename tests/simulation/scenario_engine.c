@@ -27,20 +27,56 @@ void begin_docker_away(void)
     }
 }
 
-/* Each was launched once before the breaker opened at most, and once when it was closed. */
-void judge_docker_away(void)
+/* Who has a container waits with it until it can be registered; who closes is not done. */
+void set_haproxy_away(struct settings_of_world *s)
+{
+    s->nodes = 1;
+    s->lives = 30;
+    s->mute_from_ms = 3000;
+    s->mute_to_ms = s->mute_from_ms + 2 * AWAY_MS;
+}
+
+void begin_haproxy_away(void)
+{
+    struct plan p;
+    for (unsigned i = 0; i < settings.lives; i++) {
+        plan_draw(&p);
+        p.born_ms = i % 2 ? 0 : settings.mute_from_ms + world_pick(0, 2000);
+        p.close_ms = -1;
+        life_new(&p);
+    }
+}
+
+static json_int_t launches(void)
 {
     char *text = cleat_status(coordinator);
     json_t *status = json_loads(text, 0, NULL);
-    json_int_t launches = json_integer_value(json_object_get(status, "launches"));
-    if (launches > 2 * settings.lives + TRIALS)
-        world_violate("BREAKER", "%" JSON_INTEGER_FORMAT " launches for %u sessions", launches,
+    json_int_t n = json_integer_value(json_object_get(status, "launches"));
+    json_decref(status);
+    free(text);
+    return n;
+}
+
+static void judge_ready(json_int_t most)
+{
+    json_int_t n = launches();
+    if (n > most)
+        world_violate("BREAKER", "%" JSON_INTEGER_FORMAT " launches for %u sessions", n,
                       settings.lives);
     for (const struct life *life = lives; life; life = life->next)
         if (!life->was_ready)
             world_violate("READY", "%s was never ready", life->name);
+}
+
+void judge_haproxy_away(void)
+{
+    judge_ready(settings.lives);
+}
+
+/* Each was launched once before the breaker opened at most, and once when it was closed. */
+void judge_docker_away(void)
+{
+    judge_ready(2 * settings.lives + TRIALS);
     if (docker_left() > 0)
         world_violate("I5", "%u containers are left in the engine", docker_left());
-    json_decref(status);
-    free(text);
 }

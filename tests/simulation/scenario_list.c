@@ -628,6 +628,8 @@ const struct scenario scenarios[] = {
      judge_docker, 80},
     {"docker-away", "50 sessions open while the engine is away", set_docker_away,
      begin_docker_away, judge_docker_away, 3},
+    {"haproxy-away", "30 sessions open and close while HAProxy takes no commands",
+     set_haproxy_away, begin_haproxy_away, judge_haproxy_away, 3},
     {"ecs", "eight tasks, each on its own address", set_ecs, NULL, judge_aws, 4},
     {"ecs-shared", "eight tasks behind target groups", set_ecs_shared, NULL, judge_aws, 4},
     {"ecs-slots", "eight tasks take turns in six slots", set_ecs_slots, NULL, judge_aws, 4},

@@ -203,13 +203,16 @@ static void test_effects(void **state)
     assert_true(judge(&a, AWS_ECS, "POST", "RunTask", 500, "", NULL, NULL));
     assert_string_equal(a.error.message, "RunTask: HTTP status 500");
     assert_int_equal(a.error.code, ERR_RESET);
+    assert_true(a.error.of_engine);
     assert_false(judge(&a, AWS_ECS, "POST", "RunTask", 400, "{\"__type\":\"ClientException\"}",
                        NULL, NULL));
+    assert_false(a.error.of_engine); /* this request is wrong */
     assert_false(judge(&a, AWS_EC2, "POST", "DescribeSubnets", 503,
                        "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error>"
                        "</Errors></Response>",
                        NULL, NULL));
     assert_int_equal(a.error.code, ERR_CAPACITY);
+    assert_true(a.error.of_engine); /* throttled, in truth */
 }
 
 static void test_no_answer(void **state)

@@ -52,6 +52,7 @@ static void test_socket_missing(void **state)
     open_balancer(t, 1);
     struct error e = add_to(t, "o.one", IP, WEB);
     assert_int_equal(e.code, ERR_TIMEOUT);
+    assert_true(e.of_engine);
     assert_non_null(strstr(e.message, "/s0"));
     check_problem(t, "/s0");
     assert_int_equal(take_out(t, "o.one"), ERR_TIMEOUT); /* a restart may be under way */
