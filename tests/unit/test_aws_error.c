@@ -219,12 +219,14 @@ static void test_no_answer(void **state)
 {
     (void)state;
     struct aws_answer a;
-    struct http_answer http = {.error = {ERR_RESET, "gone"}, .sent = true, .body = ""};
+    struct http_answer http = {
+        .error = {.code = ERR_RESET, .message = "gone"}, .sent = true, .body = ""};
     assert_true(aws_verdict(&a, AWS_ECS, "POST", "RunTask", &http, WALL_MS));
     assert_int_equal(a.class, AWS_TRANSIENT);
     assert_int_equal(a.error.code, ERR_RESET);
     assert_string_equal(a.error.message, "RunTask: gone");
-    http = (struct http_answer){.error = {ERR_TOO_LARGE, "large"}, .body = ""};
+    http =
+        (struct http_answer){.error = {.code = ERR_TOO_LARGE, .message = "large"}, .body = ""};
     assert_false(aws_verdict(&a, AWS_ECS, "POST", "RunTask", &http, WALL_MS));
     assert_int_equal(a.class, AWS_PERMANENT);
     assert_int_equal(a.error.code, ERR_PERMANENT);
