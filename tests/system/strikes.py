@@ -29,12 +29,13 @@ def state(kind, name):
     return f"event={kind}.state .*to={name}( |$)"
 
 
+STEPS = [f"event=cleanup.step .*step={s} result=ok" for s in ("upload", "deregister", "drain", "stop")]
+
 # What a kill may cut: each state's beginning, each step's end, and a start of cleatd itself.
 SETTLED = ([state("attempt", s) for s in ("STARTING", "REGISTERING", "CHECKING", "ROUTING", "STAGING", "LIVE",
                                           "ENDING", "ENDED")]
            + [state("session", s) for s in ("OPENING", "READY", "BUSY", "CLOSING", "CLOSED")]
-           + [f"event=cleanup.step .*step={s} result=ok" for s in ("upload", "deregister", "drain", "stop")]
-           + ["event=session.new", "event=input.staged", None])
+           + STEPS + ["event=session.new", "event=input.staged", None])
 STARTING = ["event=cleatd.start", "event=container.adopted", state("session", "REROUTING"),
             state("attempt", "ROUTING"), state("session", "READY"), "event=session.new", None]
 
