@@ -16,6 +16,7 @@ import select
 import shlex
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -339,6 +340,22 @@ class Cleatd:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.slot.close()
+
+    def forget(self, session):
+        """While it is down: its journal loses the rows of a session."""
+        journal = sqlite3.connect(self.root / "state" / "journal.db")
+        for table in ("session", "attempt"):
+            gone = journal.execute(f"DELETE FROM {table} WHERE key LIKE ?", (session + "%",)).rowcount
+            assert gone == 1, f"{gone} rows of {session} in {table}"
+        journal.commit()
+        journal.close()
+
+    def closed_orphan(self, session):
+        """The session that is made for it, when its end has come."""
+        poll(lambda: session in [s["session_id"] for s in self.api.sessions()], 60, "an orphan's session")
+        over = self.api.wait(session, "closed")
+        assert over["stop_reason"] == "orphan", over
+        return over
 
     # what happened
 

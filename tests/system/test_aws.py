@@ -244,3 +244,21 @@ def test_a_restart_finds_its_sessions(start):
     own_answers(aws, api, ids[1:])
     one_task_each(aws, ids)
     all_closed(api, ids[1:])
+
+
+def test_a_task_that_the_journal_lost_is_closed(start):
+    """It uploads, its target is deregistered, the task ends; the session beside it goes on."""
+    aws = account(start)
+    cleatd = daemon(start, aws, options={"reap_grace_s": 1, "reap_interval_s": 2})
+    lost, kept = (cleatd.api.ready()["session_id"] for _ in range(2))
+    cleatd.api.execute(lost, "open('artifacts/kept.txt', 'w').write('kept')")
+    task = aws.task_of(lost)
+    cleatd.kill()
+    cleatd.forget(lost)
+    cleatd.start()
+    over = cleatd.closed_orphan(lost)
+    assert {r["result"] for r in steps(over).values()} == {"ok"}, over
+    assert task.id not in aws.left()["tasks"]
+    assert not [t for t in aws.left()["targets"] if t[0] == task.address]
+    own_answers(aws, cleatd.api, [kept])
+    cleatd.api.close(kept)

@@ -277,3 +277,27 @@ def test_configuration(tmp_path):
         assert (problem or "") in said.stderr
     right = subprocess.run([*check, SOURCE / "etc" / "cleatd-docker.conf"], capture_output=True, text=True)
     assert right.returncode == 0, right.stderr
+
+
+def test_two_owners_on_one_engine(start, dockerd):
+    """Neither closes what the other one has, and an orphan of its own goes with what it holds."""
+    north, south = (start.cleatd(owner, owner=owner, reap_grace_s=0, reap_interval_s=1,
+                                 classes={"default": docker_class(dockerd)}) for owner in ("north", "south"))
+    lost, kept = (north.api.ready()["session_id"] for _ in range(2))
+    other = south.api.ready()["session_id"]
+    north.api.execute(lost, "BASH: echo -n kept >artifacts/kept.txt")
+    north.kill()
+    north.forget(lost)
+    assert south.api.call("POST", "/v1/reap", {"adopt": True})["orphans"] == []
+    assert dockerd.of_session(lost) and dockerd.of_session(kept)
+    north.start()
+    assert north.closed_orphan(lost)["state"] == "CLOSED"
+    assert north.file_of(lost, "artifacts/kept.txt") == b"kept"
+    assert not dockerd.of_session(lost)
+    assert north.api.call("POST", "/v1/reap", {"adopt": True})["orphans"] == []
+    for cleatd, session in ((north, kept), (south, other)):
+        assert cleatd.api.execute(session, "BASH: echo 1")["stdout"] == "1\n"
+    assert south.api.status()["orphans"]["found"] == 0
+    north.api.close_all()
+    south.api.close_all()
+    gone(dockerd)
