@@ -34,6 +34,7 @@ struct ecs_task {
     enum ecs_task_phase phase;
     int64_t since_ms; /* of the launch, or of the adoption */
     bool settled;     /* it runs, and nothing is under way */
+    bool doubted;     /* its owner asks whether it lives: until the next look */
     struct aws_call *call;
     struct timer retry;
     unsigned tries;
@@ -57,7 +58,7 @@ struct runtime {
     json_t *template;
     struct ecs_task *tasks, *by_key;
     struct timer tick;
-    int64_t tick_at_ms;
+    int64_t tick_at_ms, ticked_ms; /* the next, the last */
     LIST_HEAD(, ecs_look) looks;
     LIST_HEAD(, list_op) list_ops;
     struct ecs_account *account;
@@ -86,6 +87,7 @@ void ecs_launch_end(struct ecs_task *, const struct error *e);
 /* ---- ecs_watch.c ---- */
 void ecs_watch_tick(void *runtime);
 void ecs_watch_soon(struct runtime *, int64_t in_ms); /* the next tick, at the latest */
+void ecs_watch_doubt(struct runtime *, const struct container *); /* the op look */
 void ecs_watch_take(struct ecs_task *, const struct ecs_view *);
 void ecs_watch_lost(struct ecs_task *); /* ECS does not know it, for good */
 void ecs_watch_drop(struct runtime *);

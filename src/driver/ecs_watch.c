@@ -30,6 +30,20 @@ void ecs_watch_soon(struct runtime *rt, int64_t in_ms)
     timer_arm(&rt->tick, in_ms);
 }
 
+/* Never more often than while a task moves, and not at all before its time when ECS cannot be
+ * asked. */
+void ecs_watch_doubt(struct runtime *rt, const struct container *c)
+{
+    struct ecs_task *t = ecs_task_find(rt, c->id);
+    if (t == NULL || t->phase != TASK_LIVE)
+        return;
+    t->doubted = true;
+    if (rt->failed_ticks > 0)
+        return;
+    int64_t in_ms = rt->ticked_ms + FAST_MS - loop_now_ms(rt->env.loop);
+    ecs_watch_soon(rt, in_ms > 0 ? in_ms : 0);
+}
+
 /* ---- what a task's look means ---- */
 
 static void die(struct ecs_task *t, const char *cause, bool in_order)
@@ -149,7 +163,8 @@ static int64_t next_in_ms(const struct runtime *rt)
     bool moving = false;
     HASH_ITER (hh, rt->tasks, t, next) {
         watched += is_watched(t);
-        moving = moving || (is_watched(t) && (t->phase != TASK_LIVE || !t->settled));
+        moving = moving ||
+                 (is_watched(t) && (t->phase != TASK_LIVE || !t->settled || t->doubted));
     }
     if (watched == 0)
         return -1;
@@ -223,10 +238,12 @@ void ecs_watch_tick(void *arg)
     bool plain = rt->env.class->proof == PROOF_NONE, tags = false;
     size_t n = 0;
     rt->ticks++;
+    rt->ticked_ms = loop_now_ms(rt->env.loop);
     HASH_ITER (hh, rt->tasks, t, next) {
         past_deadline(t);
         if (!is_watched(t))
             continue;
+        t->doubted = false;
         ids[n++] = t->container.id;
         tags = tags || (plain && (t->unproven || *t->key == '\0'));
         if (n == ECS_DESCRIBE_MAX) {

@@ -88,6 +88,10 @@ struct runtime_ops {
      * it already was. keep: what it left on disk stays (an upload was not confirmed). */
     void (*stop)(struct runtime *, const struct container *, bool keep, runtime_done_fn *,
                  void *arg);
+    /* In doubt whether it lives: the engine is asked now rather than at the next tick. Its death
+     * comes through on_exit, anything else not at all. Calls for many containers, and many for
+     * one, cost few questions. NULL op: the engine tells of deaths at once. */
+    void (*look)(struct runtime *, const struct container *);
     /* Its address may be given to another container. Only after stop, and when no balancer
      * lists it. */
     void (*release)(struct runtime *, const struct container *);

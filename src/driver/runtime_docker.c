@@ -12,6 +12,13 @@ static void docker_adopt(struct runtime *rt, const struct container *c)
     timer_arm(&rt->refresh, 0); /* one listing for all that are adopted now */
 }
 
+static void docker_look(struct runtime *rt, const struct container *c)
+{
+    struct docker_box *b = docker_box_find(rt, c->id);
+    if (b != NULL && b->phase == DOCKER_LIVE)
+        docker_address_check(b);
+}
+
 /* The engine gave the port back when the container ended. */
 static void docker_release(struct runtime *rt, const struct container *c)
 {
@@ -88,6 +95,7 @@ const struct runtime_ops runtime_docker = {
     .launch = docker_launch,
     .adopt = docker_adopt,
     .stop = docker_stop,
+    .look = docker_look,
     .release = docker_release,
     .list = docker_list,
     .status = docker_status,

@@ -162,6 +162,7 @@ const struct runtime_ops runtime_ecs = {
     .launch = ecs_launch,
     .adopt = ecs_adopt,
     .stop = ecs_stop,
+    .look = ecs_watch_doubt,
     .release = ecs_release,
     .list = ecs_list_op,
     .status = ecs_status,

@@ -87,6 +87,85 @@ static void notice_is_no_death(void **state)
     assert_int_equal(f->exits, 0);
 }
 
+/* ---- doubt ---- */
+
+struct window { /* of time, with a doubt in every turn */
+    struct fixture *f;
+    const struct container *c;
+    struct timer end;
+    int asked; /* how often ECS was asked until its end */
+    bool over;
+};
+
+static int asked(struct fixture *f)
+{
+    json_t *status = runtime_ecs.status(f->rt);
+    int count = (int)json_integer_value(json_object_get(status, "describes"));
+    json_decref(status);
+    return count;
+}
+
+static void window_ends(void *arg)
+{
+    struct window *w = arg;
+    w->over = true;
+    w->asked = asked(w->f);
+}
+
+static bool doubts_until_over(void *arg)
+{
+    struct window *w = arg;
+    if (!w->over)
+        runtime_ecs.look(w->f->rt, w->c);
+    return w->over;
+}
+
+/* How often ECS is asked within a minute. */
+static int asked_in_a_minute(struct fixture *f, const struct container *c)
+{
+    struct window w = {.f = f, .c = c};
+    int before = asked(f);
+    timer_init(&w.end, f->loop, window_ends, &w);
+    timer_arm(&w.end, 60000);
+    assert_true(comes(f, doubts_until_over, &w));
+    return w.asked - before;
+}
+
+/* A task that runs is looked at every ten seconds; in doubt every second, and no more often. */
+static void doubt(void **state)
+{
+    struct fixture *f = *state;
+    struct container c = run(f, "s"), other = {.id = "0123456789abcdef0123456789abcdef"};
+    looks(f, 1);
+    assert_in_range(asked_in_a_minute(f, &other), 0, 8);
+    assert_in_range(asked_in_a_minute(f, &c), 15, 61);
+    fake_end(&fake.tasks[0], "EssentialContainerExited", "x", 9);
+    check_exit(f, "o.s.1", "status 9");
+    assert_in_range(asked_in_a_minute(f, &c), 0, 1); /* it is known to be gone */
+    assert_int_equal(f->exits, 1);
+}
+
+/* While a look is under way another one is owed. */
+static void doubt_during_a_look(void **state)
+{
+    struct fixture *f = *state;
+    struct container c = run(f, "s");
+    fake_add_fault("DescribeTasks", FAKE_HELD, 0);
+    assert_int_equal(asked_in_a_minute(f, &c), 1);
+    fake_release();
+    assert_in_range(asked_in_a_minute(f, &c), 15, 61);
+}
+
+/* Doubt does not press an ECS that cannot be asked: 1, 3, 9, 27 s lie between. */
+static void doubt_while_ecs_is_away(void **state)
+{
+    struct fixture *f = *state;
+    struct container c = run(f, "s");
+    for (int i = 0; i < 10; i++)
+        fake_add_fault("DescribeTasks", FAKE_UNSENT, i);
+    assert_in_range(asked_in_a_minute(f, &c), 1, 7);
+}
+
 /* ---- MISSING ---- */
 
 static void missing_early(void **state)
@@ -379,6 +458,9 @@ int main(void)
         TEST(deaths),
         TEST(the_status_comes_late),
         TEST(notice_is_no_death),
+        TEST(doubt),
+        TEST(doubt_during_a_look),
+        TEST(doubt_while_ecs_is_away),
         TEST(missing_early),
         TEST(missing_late),
         TEST(stop_is_repeated),
