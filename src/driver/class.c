@@ -189,6 +189,15 @@ const struct option class_options[] = {
         "Back-off before the second try, in milliseconds; each further one waits three times "
         "as "
         "long. Used for launches and for sweeps."),
+    LIVE_INT(
+        dead_after_s, 1, 3600, "10",
+        "Seconds for which a container refuses connections on its own address before it counts "
+        "as dead. One that does not answer is busy, however long that takes; all other deaths "
+        "are the engine's to tell."),
+    CHOICE(on_death, "fail|replace", "fail",
+           "What becomes of a session whose container died. fail: it is closed. replace: it is "
+           "given another container, with its environment and input; files that the first one "
+           "had not uploaded are lost, and so is the execution that was under way."),
     LIVE_INT(gather_ms, 0, 60000, "50",
              "Milliseconds that a sweep waits after its first waiter for others to join."),
     LIVE_INT(gather_max_ms, 0, 60000, "1000",

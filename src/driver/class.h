@@ -14,6 +14,7 @@ enum { PROOF_REQUIRED, PROOF_NONE };
 enum { DIRECT_PATH_AUTO, DIRECT_PATH_NEVER };
 enum { SANDBOX_AUTO, SANDBOX_BWRAP, SANDBOX_NONE };
 enum { NETWORK_NONE, NETWORK_HOST };
+enum { ON_DEATH_FAIL, ON_DEATH_REPLACE };
 
 struct class
 {
@@ -57,6 +58,8 @@ struct class
     int64_t max_connections;
     /* launching and routing */
     int64_t launch_attempts, backoff_base_ms;
+    int64_t dead_after_s;
+    int on_death;
     int64_t gather_ms, gather_max_ms, probes_in_flight, probe_budget;
     /* cleanup */
     int64_t upload_timeout_s, step_timeout_s, salvage_limit_s;

@@ -58,7 +58,7 @@ struct http_exchange {
     int64_t connect_ms, first_byte_ms, total_ms, started_ms;
     struct task hand_over, deliver; /* woken in this order, run in this order */
     struct error error; /* the first cause; what libcurl says afterwards is a consequence */
-    bool sent, ended;
+    bool sent, ended, refused;
     bool is_unix;
     bool silence_due;  /* nothing may arrive before we ask: TCP without TLS */
     bool stale, fresh; /* the connection it got was spoilt; so it gets a new one */
@@ -134,7 +134,8 @@ static void free_exchange(struct http_exchange *x)
 static void deliver(void *arg)
 {
     struct http_exchange *x = arg;
-    struct http_answer answer = {.error = x->error, .sent = x->sent, .body = ""};
+    struct http_answer answer = {
+        .error = x->error, .sent = x->sent, .refused = x->refused, .body = ""};
     answer.elapsed_ms = loop_now_ms(x->share->client->loop) - x->started_ms;
     mem_copy_string(answer.connection, sizeof answer.connection, x->connection);
     detach(x);
@@ -211,6 +212,13 @@ static enum error_code code_of(CURLcode result, bool sent)
     }
 }
 
+static bool is_refusal(const struct http_exchange *x, CURLcode result)
+{
+    long os_errno = 0;
+    curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &os_errno);
+    return result == CURLE_COULDNT_CONNECT && os_errno == ECONNREFUSED && !x->sent;
+}
+
 /* libcurl 7.88 has no code of its own for a broken chunk or an endless header line. */
 static enum error_code code_of_answer(const struct http_exchange *x, CURLcode result)
 {
@@ -240,6 +248,7 @@ static void conclude(void *arg, CURLcode result)
     if (x->ended || (x->stale && start_afresh(x)))
         return;
     enum error_code code = code_of_answer(x, result);
+    x->refused = code == ERR_CONNECT && is_refusal(x, result);
     if (code != ERR_NONE)
         fail(x, code, "%s", x->curl_message[0] ? x->curl_message : curl_easy_strerror(result));
     else if (!x->head.complete)

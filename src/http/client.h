@@ -86,6 +86,7 @@ struct http_answer {
                            ERR_RESET, ERR_TOO_LARGE, ERR_PROTOCOL, ERR_INVALID, ERR_INTERNAL,
                            and below status is 0 and body and headers are empty */
     bool sent;          /* the request may have reached the peer (false: certainly not) */
+    bool refused;       /* of an ERR_CONNECT: the machine is there, and nobody listens */
     int status;         /* 0 without an answer */
     const char *body;   /* NUL-ended, valid during the call */
     size_t body_len;

@@ -10,6 +10,7 @@
 #include "session/grants.h"
 #include "session/launch.h"
 #include "session/message.h"
+#include "session/once.h"
 #include "session/reaper.h"
 #include "session/session.h"
 #include "session/sweep.h"
@@ -40,6 +41,23 @@ struct attempt *attempt_new(struct session *s, unsigned number)
     return a;
 }
 
+void attempt_launch(struct session *s)
+{
+    if (session_not_before(s, s->launch_at))
+        return;
+    s->attempt = attempt_new(s, ++s->attempts_used);
+    session_span_open(s, "launch", s->attempt->number, false);
+    s->attempt->noting = s->group->class->on_death == ON_DEATH_REPLACE;
+    attempt_dirty(s->attempt);
+    session_dirty(s);
+    s->again = true;
+}
+
+int64_t attempt_backoff_ms(const struct session *s)
+{
+    return backoff_ms(s->group->class->backoff_base_ms, s->failures, FAILURE_CAP_MS);
+}
+
 static bool is_arriving(enum attempt_state state)
 {
     return state <= ATTEMPT_CHECKING;
@@ -50,6 +68,7 @@ void attempt_quiet(struct attempt *a)
 {
     sweep_leave(a);
     message_reset(&a->message);
+    message_reset(&a->health.message);
     message_reset(&a->cleanup.message);
     grants_quiet(a);
 }
@@ -65,6 +84,7 @@ void attempt_free(struct attempt *a)
     launch_owe_nothing(a);
     if (is_arriving(a->state))
         s->group->arriving--;
+    once_release(a);
     if (a->orphan)
         reaper_forgot(a);
     mem_wipe(a->secret, sizeof(a->secret));
@@ -163,6 +183,8 @@ void attempt_go(struct attempt *a, enum attempt_state to)
         launch_owe_nothing(a);
     if (to == ATTEMPT_ENDED)
         let_go(a);
+    if (to == ATTEMPT_LIVE && a->lived == 0)
+        a->lived = now;
     a->state = to;
     a->since = now;
     a->tries = 0;
@@ -215,7 +237,7 @@ void attempt_fail(struct attempt *a, const struct error *e)
     }
     int64_t base = g->class->backoff_base_ms;
     s->launch_at = core_now(s->core) + (free ? backoff_ms(base, s->refusals, CAPACITY_CAP_MS)
-                                             : backoff_ms(base, s->failures, FAILURE_CAP_MS));
+                                             : attempt_backoff_ms(s));
 }
 
 void attempt_misrouted(struct attempt *a, const char *where)

@@ -6,6 +6,9 @@
 
 struct attempt *attempt_new(struct session *,
                             unsigned number); /* LAUNCHING; number counts from 1 */
+/* The session's next one, unless it is too early (s->launch_at). */
+void attempt_launch(struct session *);
+int64_t attempt_backoff_ms(const struct session *); /* after s->failures in a row */
 void attempt_free(struct attempt *);
 void attempt_go(struct attempt *, enum attempt_state);
 /* It never becomes live: it is cleaned up, and its session tries again or gives up. */

@@ -383,7 +383,8 @@ struct cleat_call *cleat_execute(struct cleat *core, const char *tenant, const c
         json_decref(body);
         return refuse(core, &e, true, "no", done, arg);
     }
-    if (!json_object_get(body, "execution_id")) {
+    bool named = json_object_get(body, "execution_id") != NULL;
+    if (!named) {
         uint8_t random[10];
         char made[ID_SIZE];
         loop_random(core->loop, random, sizeof(random));
@@ -391,7 +392,7 @@ struct cleat_call *cleat_execute(struct cleat *core, const char *tenant, const c
         json_object_set_new(body, "execution_id", json_string(made));
     }
     struct cleat_call *call = call_new(core, s, CALL_EXECUTE, done, arg);
-    if (!execution_new(s, body, timeout_s, output_limit, call)) {
+    if (!execution_new(s, body, named, timeout_s, output_limit, call)) {
         error_set(&e, ERR_FULL, "too many executions wait in this session");
         call_finish(call, &e, "no", NULL);
     }

@@ -15,6 +15,7 @@
 #include "session/listing.h"
 #include "session/outage.h"
 #include "session/notes.h"
+#include "session/probe.h"
 #include "session/reaper.h"
 #include "session/recovery.h"
 #include "session/session.h"
@@ -149,6 +150,8 @@ static void on_target(void *arg, const char *id, enum target_state state, const 
     mem_copy_string(a->target_reason, sizeof(a->target_reason), reason ? reason : "");
     if (state != TARGET_HEALTHY && has_nodes(g))
         a->route.suspect = true;
+    if (state == TARGET_UNHEALTHY || state == TARGET_GONE)
+        probe_doubt(a, *a->target_reason ? a->target_reason : "the balancer does not list it");
     session_wake(a->session);
 }
 

@@ -99,7 +99,7 @@ struct message {
     bool stranger; /* another session named itself: what was sent cannot have run here */
     enum verdict verdict;
     struct error error;
-    bool sent;
+    bool sent, refused;
     int status;
     json_t *body; /* an object, or NULL */
 };
@@ -113,6 +113,17 @@ struct route {
     struct cookie_set cookies;
     int64_t renew_at, retry_at;
     unsigned rounds, failures;
+};
+
+/* Whether the container lives. */
+struct health {
+    bool doubt;            /* something speaks against it, and it has not answered since */
+    bool dead;             /* proven by refusals; the engine may not have noticed */
+    int64_t since;         /* of the doubt */
+    unsigned tries;        /* to hear of it since then */
+    int64_t probe_at;      /* not before */
+    int64_t refused_since; /* all probes since then were refused; 0: the last was not */
+    struct message message;
 };
 
 enum step_result { STEP_PENDING, STEP_RUNNING, STEP_OK, STEP_SKIPPED, STEP_LOST };
@@ -139,6 +150,12 @@ struct grants {
     unsigned tries;
     struct error error;
     struct message message;
+};
+
+/* Execution ids, as hashes, that the container may have run. */
+struct sent_ids {
+    uint64_t *hashes;
+    size_t count, capacity;
 };
 
 struct attempt {
@@ -175,6 +192,10 @@ struct attempt {
     int64_t contact;   /* last answer to a request that named the session */
     int64_t completed; /* executions that the container has finished, as far as we know */
 
+    struct health health;
+    int64_t lived; /* since then its container serves; 0: it never did in this life of ours */
+    bool noting;   /* what is sent to it under a caller's id is noted: it can be replaced */
+    struct sent_ids sent;
     struct grants grants;
     bool claimed, synced; /* it has its environment, its input */
     bool sync_told;       /* somebody who cannot prove himself says that he has the input */
@@ -212,7 +233,9 @@ struct execution {
     struct cleat_call *call; /* NULL once nobody waits for it */
     char id[ID_SIZE + 64];
     json_t *request; /* body of POST /execute */
-    int64_t timeout_s, output_limit, deadline;
+    int64_t timeout_s, output_limit, begun, deadline;
+    bool named; /* its id is the caller's … */
+    bool noted; /* … and remembered on its behalf */
     enum run_state ran;
     struct error last; /* why the newest try brought no record */
     struct message message;
@@ -277,13 +300,16 @@ struct session {
     struct attempt *attempt;          /* the current one, NULL between attempts */
     unsigned attempts_used, failures; /* a lack of capacity is no failure … */
     unsigned refusals;                /* … and counted on its own, since the last launch */
-    char waiting_for[192];            /* for people; "": nothing out of the ordinary */
+    int64_t replacing;     /* since then its dead container is replaced; 0: it is not */
+    unsigned replacements; /* that were live */
+    char waiting_for[192]; /* for people; "": nothing out of the ordinary */
     int64_t launch_at;
 
     struct execution_list executions;
     struct execution *running;
     unsigned queued;
     uint64_t executed, executions_failed, probes, misroutes;
+    uint64_t executed_before; /* of them, in containers that were replaced */
 
     struct span *spans; /* at most MAX_SPANS */
     size_t span_count, span_capacity;

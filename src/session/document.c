@@ -131,6 +131,7 @@ json_t *session_document(const struct session *s)
     json_object_set_new(o, "executions_queued", json_integer(s->queued));
     json_object_set_new(o, "probes", json_integer((json_int_t)s->probes));
     json_object_set_new(o, "misroutes", json_integer((json_int_t)s->misroutes));
+    json_object_set_new(o, "replacements", json_integer(s->replacements));
     json_object_set_new(o, "phases", spans(s, false));
     json_object_set_new(o, "cleanup", spans(s, true));
     json_object_set_new(o, "ready_ms", since(s, s->ready));

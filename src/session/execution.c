@@ -8,6 +8,8 @@
 #include "session/call.h"
 #include "session/execution.h"
 #include "session/message.h"
+#include "session/once.h"
+#include "session/probe.h"
 #include "session/route.h"
 #include "session/session.h"
 
@@ -24,14 +26,16 @@
 #define MAX_QUEUED 64
 #define INFO_MAX_ANSWER 65536
 
-struct execution *execution_new(struct session *s, json_t *request, int64_t timeout_s,
-                                int64_t output_limit, struct cleat_call *call)
+struct execution *execution_new(struct session *s, json_t *request, bool named,
+                                int64_t timeout_s, int64_t output_limit,
+                                struct cleat_call *call)
 {
     if (s->queued >= MAX_QUEUED)
         return NULL;
     struct execution *e = mem_alloc(sizeof(*e));
     e->session = s;
     e->request = json_incref(request);
+    e->named = named;
     e->timeout_s = timeout_s;
     e->output_limit = output_limit;
     e->call = call;
@@ -71,7 +75,9 @@ static void count(struct session *s, const json_t *record)
 {
     const char *status = json_string_value(json_object_get(record, "status"));
     int64_t n;
-    if (!message_count(record, "execution_num", &n))
+    if (message_count(record, "execution_num", &n))
+        n += (int64_t)s->executed_before;
+    else
         n = (int64_t)s->executed + 1;
     if ((uint64_t)n <= s->executed)
         return;
@@ -80,10 +86,19 @@ static void count(struct session *s, const json_t *record)
         s->executions_failed++;
 }
 
+static void forget(struct execution *e)
+{
+    if (e->noted && e->session->attempt)
+        once_forget(e->session->attempt, e->id);
+    e->noted = false;
+}
+
 static void finish(struct execution *e, const struct error *error, json_t *record)
 {
     struct session *s = e->session;
     s->used = core_now(s->core);
+    if (e->ran == RAN_NO && !record)
+        forget(e);
     if (record)
         count(s, record);
     else
@@ -105,6 +120,21 @@ void executions_end(struct session *s, const struct error *why)
         if (e->message.state != OP_IDLE)
             may_have_run(e);
         finish(e, why, NULL);
+    }
+}
+
+void executions_lose(struct session *s, const struct error *why)
+{
+    struct execution *e = s->running;
+    if (e && e->message.state != OP_IDLE)
+        may_have_run(e);
+    if (e && e->ran != RAN_NO)
+        finish(e, why, NULL);
+    s->running = NULL;
+    TAILQ_FOREACH (e, &s->executions, entry) { /* they wait from now on */
+        forget(e);
+        e->deadline = e->retry_at = 0;
+        e->tries = 0;
     }
 }
 
@@ -190,6 +220,7 @@ static void take_lost(struct execution *e)
         finish(e, &e->last, NULL);
         return;
     }
+    probe_doubt(s->attempt, e->last.message);
     log_info("execution.retry", KV("session", s->id), KV("execution", e->id),
              KI("try", e->tries + 1), KV("error", e->last.message));
     message_reset(&e->message);
@@ -298,13 +329,37 @@ static void refuse_untouched(struct execution *e)
     finish(e, &why, NULL);
 }
 
+/* It was sent to a container that is gone, and its record with it. */
+static bool was_lost(struct execution *e)
+{
+    struct error why;
+    if (!e->named || !once_was_sent(e->session->attempt, e->id))
+        return false;
+    e->ran = RAN_UNKNOWN;
+    error_set(&why, ERR_DIED,
+              "this execution was sent to an earlier container of the session, which died");
+    finish(e, &why, NULL);
+    return true;
+}
+
+/* Where a container may be replaced, what is sent to it is in the journal first. */
+static void note(struct execution *e)
+{
+    struct attempt *a = e->session->attempt;
+    if (e->noted || !e->named || !a->noting)
+        return;
+    e->noted = once_note(a, e->id);
+    if (e->noted)
+        attempt_dirty(a);
+}
+
 /* Starts the first one in the queue, once it is durable that this container may hold artifacts.
  */
 static void begin(struct session *s)
 {
     struct attempt *a = s->attempt;
     struct execution *e = TAILQ_FIRST(&s->executions);
-    if (!e)
+    if (!e || s->replacing > 0)
         return;
     if (e->deadline == 0)
         e->deadline = core_now(s->core) + e->timeout_s * 1000 + EXECUTION_GRACE_MS;
@@ -315,14 +370,18 @@ static void begin(struct session *s)
     session_at(s, e->deadline);
     if (a->state != ATTEMPT_LIVE || !a->route.confirmed || a->route.suspect)
         return;
+    if (was_lost(e))
+        return;
     attempt_touch(a);
-    if (!attempt_touch_durable(a)) {
+    note(e);
+    if (!attempt_touch_durable(a) || (e->noted && !attempt_durable(a))) {
         if (s->core->store_failing)
             refuse_untouched(e);
         return;
     }
     complete_request(e);
-    e->deadline = core_now(s->core) + e->timeout_s * 1000 + EXECUTION_GRACE_MS;
+    e->begun = core_now(s->core);
+    e->deadline = e->begun + e->timeout_s * 1000 + EXECUTION_GRACE_MS;
     s->running = e;
     s->again = true;
 }

@@ -4,13 +4,18 @@
 
 #include "session/core.h"
 
-/* request: the body for the container, new reference taken; output_limit in bytes. call (may be
+/* request: the body for the container, new reference taken; named: its id is the caller's, who
+ * may ask for it again; output_limit in bytes. call (may be
  * NULL) is finished with the record or an error. NULL: too many wait. */
-struct execution *execution_new(struct session *, json_t *request, int64_t timeout_s,
-                                int64_t output_limit, struct cleat_call *call);
+struct execution *execution_new(struct session *, json_t *request, bool named,
+                                int64_t timeout_s, int64_t output_limit,
+                                struct cleat_call *call);
 void execution_free(struct execution *); /* no answer to its call */
 void executions_step(struct session *);
 void executions_misroute(struct session *); /* the first in the queue fails: it did not run */
+/* Their container is dead and will be replaced: the one that may have run fails, the others go
+ * on waiting. */
+void executions_lose(struct session *, const struct error *);
 void executions_end(struct session *,
                     const struct error *); /* all fail; the session is closing */
 

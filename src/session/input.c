@@ -150,6 +150,7 @@ static void on_copied(void *arg, int status)
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
         in->done = true;
         in->error = (struct error){0};
+        session_dirty(s); /* it is not copied again */
         session_span_close(s, "input", 0, NULL);
         log_info("input.staged", KV("session", s->id), KI("files", in->files));
     } else {

@@ -98,6 +98,7 @@ static void answered(void *arg, const struct http_answer *answer)
     m->state = OP_DONE;
     m->error = answer->error;
     m->sent = answer->sent;
+    m->refused = answer->refused;
     m->status = answer->status;
     if (answer->error.code == ERR_NONE && answer->body_len > 0)
         m->body = js_parse_object(answer->body, answer->body_len, NULL);

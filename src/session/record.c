@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/config.h"
+#include "session/once.h"
 #include "session/record.h"
 #include "session/request.h"
 #include "session/session.h"
@@ -94,7 +95,11 @@ char *session_row(const struct session *s)
                    {"executed", (int64_t)s->executed},
                    {"executions_failed", (int64_t)s->executions_failed},
                    {"probes", (int64_t)s->probes},
-                   {"misroutes", (int64_t)s->misroutes}};
+                   {"misroutes", (int64_t)s->misroutes},
+                   {"replacing", s->replacing},
+                   {"replacements", (int64_t)s->replacements},
+                   {"executed_before", (int64_t)s->executed_before},
+                   {"input_files", s->input.done ? s->input.files : -1}};
     json_object_set_new(o, "id", json_string(s->id));
     json_object_set_new(o, "request_id", json_string(s->request_id));
     json_object_set_new(o, "parameters", json_string(s->parameters));
@@ -129,6 +134,9 @@ char *attempt_row(const struct attempt *a)
     if (a->orphan)
         json_object_set_new(o, "orphan", json_true());
     json_object_set_new(o, "upload", json_integer(a->cleanup.upload));
+    json_object_set_new(o, "noting", json_boolean(a->noting));
+    if (a->sent.count > 0)
+        json_object_set_new(o, "sent", once_row(a));
     if (a->grants.expires > 0)
         json_object_set_new(
             o, "keys",
@@ -159,7 +167,8 @@ static enum error_code find_code(const char *name)
 
 static bool numbers_from_row(struct session *s, const json_t *o)
 {
-    int64_t attempts = 0, failures = 0, executed = 0, failed = 0, probes = 0, misroutes = 0;
+    int64_t attempts = 0, failures = 0, executed = 0, failed = 0, probes = 0, misroutes = 0,
+            replacements = 0, before = 0, files = -1;
     struct error e = {0};
     js_int(o, "created", true, 0, INT64_MAX, &s->created, &e);
     js_int(o, "opened", true, 0, INT64_MAX, &s->opened, &e);
@@ -174,12 +183,20 @@ static bool numbers_from_row(struct session *s, const json_t *o)
     js_int(o, "executions_failed", true, 0, INT64_MAX, &failed, &e);
     js_int(o, "probes", true, 0, INT64_MAX, &probes, &e);
     js_int(o, "misroutes", true, 0, INT64_MAX, &misroutes, &e);
+    js_int(o, "replacing", false, 0, INT64_MAX, &s->replacing, &e);
+    js_int(o, "replacements", false, 0, UINT32_MAX, &replacements, &e);
+    js_int(o, "executed_before", false, 0, INT64_MAX, &before, &e);
+    js_int(o, "input_files", false, -1, INT64_MAX, &files, &e);
     s->attempts_used = (unsigned)attempts;
     s->failures = (unsigned)failures;
     s->executed = (uint64_t)executed;
     s->executions_failed = (uint64_t)failed;
     s->probes = (uint64_t)probes;
     s->misroutes = (uint64_t)misroutes;
+    s->replacements = (unsigned)replacements;
+    s->executed_before = (uint64_t)before;
+    s->input.done = files >= 0;
+    s->input.files = files >= 0 ? files : 0;
     return e.code == ERR_NONE;
 }
 
@@ -313,6 +330,8 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
         a->state = (enum attempt_state)state;
         a->since = json_integer_value(json_object_get(o, "since"));
         a->recovered = true;
+        if (s->ready > 0 && s->replacing == 0 && state <= ATTEMPT_LIVE)
+            a->lived = a->since;
         container_from_row(a, json_object_get(o, "container"));
         const char *prepared = json_string_value(json_object_get(o, "prepared"));
         a->prepared = prepared ? mem_strdup(prepared) : NULL;
@@ -320,6 +339,8 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
         a->direct = json_is_true(json_object_get(o, "direct"));
         a->touched = a->touch_durable = json_is_true(json_object_get(o, "touched"));
         a->orphan = json_is_true(json_object_get(o, "orphan"));
+        a->noting = json_is_true(json_object_get(o, "noting"));
+        once_from_row(a, json_object_get(o, "sent"));
         if (upload >= STEP_OK && upload <= STEP_LOST)
             a->cleanup.upload = (enum step_result)upload;
         const json_t *keys = json_object_get(o, "keys");

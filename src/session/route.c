@@ -5,6 +5,7 @@
 #include "session/attempt.h"
 #include "session/execution.h"
 #include "session/message.h"
+#include "session/probe.h"
 #include "session/route.h"
 #include "session/session.h"
 #include "session/sweep.h"
@@ -90,6 +91,8 @@ static bool take_confirm(struct attempt *a)
     int64_t now = core_now(s->core);
     enum verdict verdict = a->message.verdict;
     bool proven = verdict == VERDICT_PROVEN && a->message.status == 200;
+    if (verdict != VERDICT_PROVEN)
+        probe_doubt(a, a->message.error.message);
     if (proven) {
         note_completed(a);
         note_staged(a);

@@ -8,6 +8,7 @@
 #include "session/grants.h"
 #include "session/input.h"
 #include "session/message.h"
+#include "session/probe.h"
 #include "session/route.h"
 #include "session/session.h"
 
@@ -17,6 +18,8 @@
 static void retry(struct attempt *a)
 {
     struct session *s = a->session;
+    if (a->message.verdict != VERDICT_PROVEN)
+        probe_doubt(a, a->message.error.message);
     message_reset(&a->message);
     a->retry_at = core_now(s->core) +
                   backoff_ms(s->group->class->backoff_base_ms, ++a->tries, RETRY_CAP_MS);

@@ -8,6 +8,7 @@
 #include "session/attempt.h"
 #include "session/call.h"
 #include "session/cleanup.h"
+#include "session/death.h"
 #include "session/drain.h"
 #include "session/execution.h"
 #include "session/gate.h"
@@ -15,6 +16,7 @@
 #include "session/input.h"
 #include "session/launch.h"
 #include "session/message.h"
+#include "session/probe.h"
 #include "session/route.h"
 #include "session/session.h"
 #include "session/stage.h"
@@ -167,10 +169,17 @@ static void check(struct attempt *a)
         past_start_deadline(a, "the balancer's health check");
 }
 
+/* A container that has served has all that it needs. */
+static bool is_staged(const struct attempt *a)
+{
+    const struct session *s = a->session;
+    return s->ready > 0 && s->replacing == 0;
+}
+
 static void take_route(struct attempt *a)
 {
     if (route_step(a))
-        attempt_go(a, a->session->ready ? ATTEMPT_LIVE : ATTEMPT_STAGING);
+        attempt_go(a, is_staged(a) ? ATTEMPT_LIVE : ATTEMPT_STAGING);
 }
 
 static void live(struct attempt *a)
@@ -179,17 +188,6 @@ static void live(struct attempt *a)
     route_keep(a);
     if (!a->route.confirmed)
         attempt_go(a, ATTEMPT_ROUTING);
-}
-
-static void attempt_died(struct attempt *a)
-{
-    struct session *s = a->session;
-    struct error e;
-    error_set(&e, ERR_DIED, "the container died: %s", a->cause);
-    if (s->ready)
-        session_close(s, error_name(ERR_DIED), &e);
-    else
-        attempt_fail(a, &e);
 }
 
 void attempt_step(struct attempt *a)
@@ -204,8 +202,11 @@ void attempt_step(struct attempt *a)
         [ATTEMPT_LIVE] = live,
         [ATTEMPT_ENDING] = cleanup_step,
         [ATTEMPT_SALVAGING] = cleanup_step};
-    if (a->died && !attempt_is_ending(a) && a->session->state < SESSION_CLOSING)
-        attempt_died(a);
+    bool serves = !attempt_is_ending(a) && a->session->state < SESSION_CLOSING;
+    if (serves)
+        probe_step(a);
+    if (serves && (a->died || a->health.dead))
+        death_take(a);
     if (a->session->state >= SESSION_CLOSING && !attempt_is_ending(a))
         return; /* the session's step ends it */
     if (steps[a->state])
@@ -270,33 +271,34 @@ static void opening(struct session *s)
             session_go(s, SESSION_READY);
         return;
     }
-    if (session_not_before(s, s->launch_at))
-        return;
-    s->attempt = attempt_new(s, ++s->attempts_used);
-    session_span_open(s, "launch", s->attempt->number, false);
-    attempt_dirty(s->attempt);
-    session_dirty(s);
-    s->again = true;
+    attempt_launch(s);
+}
+
+static void lost_container(struct session *s)
+{
+    struct error e;
+    error_set(&e, ERR_INTERNAL, "the session lost its container");
+    session_close(s, "internal", &e);
 }
 
 static void serving(struct session *s)
 {
-    struct attempt *a = s->attempt;
     if (past(s, session_lifetime_end(s), ERR_NONE, "max_lifetime", ""))
         return;
     if (!s->running && s->queued == 0 &&
         past(s, s->used + s->idle_timeout_s * 1000, ERR_NONE, "idle_timeout", ""))
         return;
-    if (!a) {
-        struct error e;
-        error_set(&e, ERR_INTERNAL, "the session lost its container");
-        session_close(s, "internal", &e);
+    if (s->replacing > 0)
+        death_replace_step(s);
+    else if (!s->attempt)
+        lost_container(s);
+    if (s->state >= SESSION_CLOSING)
         return;
-    }
     executions_step(s);
     if (s->state >= SESSION_CLOSING)
         return;
-    bool usable = a->state == ATTEMPT_LIVE && a->route.confirmed;
+    const struct attempt *a = s->attempt;
+    bool usable = a && a->state == ATTEMPT_LIVE && a->route.confirmed;
     session_go(s, !usable ? SESSION_REROUTING : s->running ? SESSION_BUSY : SESSION_READY);
 }
 
@@ -326,8 +328,9 @@ static void session_step(struct session *s)
 static bool attempt_awaits(const struct attempt *a)
 {
     const struct cleanup *c = &a->cleanup;
-    const enum op_state ops[] = {a->launch_op.state, a->add_op.state,  c->remove_op.state,
-                                 c->stop_op.state,   a->message.state, c->message.state};
+    const enum op_state ops[] = {a->launch_op.state,     a->add_op.state,  c->remove_op.state,
+                                 c->stop_op.state,       a->message.state, c->message.state,
+                                 a->health.message.state};
     for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
         if (ops[i] == OP_RUNNING)
             return true;

@@ -235,7 +235,7 @@ static void finish(struct http_exchange *x, struct http_answer *answer)
 
 static void fail(struct http_exchange *x, enum error_code code, bool sent, const char *why)
 {
-    struct http_answer answer = {.sent = sent};
+    struct http_answer answer = {.sent = sent, .refused = code == ERR_CONNECT};
     error_set(&answer.error, code, "%s:%u: %s", x->ip, x->port, why);
     finish(x, &answer);
 }

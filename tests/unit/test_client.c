@@ -305,6 +305,10 @@ static void test_refused(void **state)
     get(b, "http://" PEER_IP ":21001/");
     expect(b, ERR_CONNECT, false);
     expect_line(b->got.answer.error.message, "21001");
+    assert_true(b->got.answer.refused);
+    get(b, "http://nobody.invalid:21001/");
+    expect(b, ERR_CONNECT, false);
+    assert_false(b->got.answer.refused);
 }
 
 /* A listener whose backlog is full: the kernel drops what would open another connection. */
