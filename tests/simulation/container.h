@@ -38,6 +38,8 @@ struct container {
     bool planted; /* not by cleat */
     bool remote; /* an engine of its own time started it: perhaps long after it was asked to */
     bool alive, listening, hung;
+    bool looks_ill;       /* to health checks alone */
+    int64_t heard_ms;     /* when it last heard of its session */
     bool ending;          /* SIGTERM came */
     const char *poses_as; /* user code answers in its place and claims this session id */
     int64_t spawned_ms, ended_ms;
@@ -84,6 +86,7 @@ void container_signal(struct container *, int signo);
 void container_end(struct container *, int exit_status);
 void container_exit_soon(struct container *); /* by itself */
 void container_hang(struct container *, bool hung);
+void container_refuse(struct container *, bool refuses); /* connections */
 unsigned containers_alive(void);
 
 /* A request arrives: it is answered later, or never. */

@@ -268,6 +268,14 @@ void container_signal(struct container *c, int signo)
         c->ending = true;
 }
 
+void container_refuse(struct container *c, bool refuses)
+{
+    if (!c->alive)
+        return;
+    c->listening = !refuses;
+    world_log("container %u %s connections", c->index, refuses ? "refuses" : "takes");
+}
+
 void container_hang(struct container *c, bool hung)
 {
     if (!c->alive || c->hung == hung)
@@ -490,12 +498,14 @@ void container_receive(struct container *c, struct sim_request *r)
         executor_answer_error(c, r, 403, "forbidden", "no valid proof of this session");
         return;
     }
+    if (request_header(r, PROOF_HEADER_SESSION))
+        c->heard_ms = world.now_ms;
     dispatch(c, r);
 }
 
 bool container_health_check(const struct container *c)
 {
-    if (!c->listening || c->hung)
+    if (!c->listening || c->hung || c->looks_ill)
         return false;
     if (c->plain && container_runs(c))
         return false;

@@ -127,6 +127,7 @@ static struct cleat_config *make_config(void)
     set_option(config, "default", "proof", settings.plain ? "none" : "required");
     set_option(config, "default", "direct_path", settings.direct_never ? "never" : "auto");
     set_option(config, "default", "sandbox", "none");
+    set_option(config, "default", "on_death", settings.replace ? "replace" : "fail");
     set_number(config, "start_timeout_s", 60);
     set_number(config, "exec_timeout_s", 60);
     set_number(config, "idle_timeout_s", settings.idle_timeout_s);

@@ -417,6 +417,7 @@ static void executed(void *arg, const struct cleat_error *error, const char *doc
     struct life_execution *mine = &life->execution[step->index];
     if (is_missing(life, error, execute, step))
         return;
+    mine->answered_ms = world.now_ms;
     if (!error) {
         mine->outcome = OUTCOME_RECORD;
         check_record(life, mine, document);
@@ -692,7 +693,7 @@ void lives_check_deaths(void)
         int64_t limit_ms = c->remote ? REMOTE_DEATH_IS_KNOWN_MS : DEATH_IS_KNOWN_MS;
         if (state && world.now_ms - since_ms > limit_ms &&
             (strcmp(state, "READY") == 0 || strcmp(state, "BUSY") == 0 ||
-             strcmp(state, "REROUTING") == 0))
+             (strcmp(state, "REROUTING") == 0 && !life_limits.replaces)))
             world_violate("I5", "%s is %s, %" PRId64 " ms after its container died", life->name,
                           state, world.now_ms - since_ms);
     }

@@ -38,6 +38,7 @@ struct life_execution {
     enum outcome outcome;
     bool said_not_run; /* an error said ran: no, and it was not asked for again */
     unsigned tries;
+    int64_t answered_ms;
     const char *error;
     const struct life_step *step; /* the newest: those before a restart are forgotten */
 };
@@ -76,6 +77,7 @@ void lives_check_end(void); /* what callers were told agrees with what happened 
 struct life_limits {
     int64_t execute_ms, close_ms;
     bool forgetful; /* the journal may be lost: what it alone knew is not asked for */
+    bool replaces; /* a session without a container is given another one */
 };
 extern struct life_limits life_limits;
 

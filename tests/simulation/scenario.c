@@ -21,8 +21,8 @@ void sim_client_begin(void);
 
 struct settings_of_world settings;
 struct scenario_order scenario_order;
-static const struct scenario *const lists[] = {scenarios, cleanup_scenarios, crash_scenarios,
-                                               orphan_scenarios};
+static const struct scenario *const lists[] = {scenarios, cleanup_scenarios, death_scenarios,
+                                               crash_scenarios, orphan_scenarios};
 
 const struct scenario *scenario_next(const struct scenario *s)
 {
@@ -106,6 +106,7 @@ static void build_world(void)
     books_limits.salvage_limit_ms = settings.salvage_limit_s * 1000;
     books_limits.probes_in_flight = 32;
     life_limits.execute_ms = (settings.max_lifetime_s + 300) * 1000;
+    life_limits.replaces = settings.replace;
     life_limits.close_ms = (settings.salvage_limit_s + 1800) * 1000;
     for (unsigned i = 0; i < settings.nodes; i++) {
         struct node *node = haproxy_start(i);

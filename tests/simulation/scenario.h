@@ -17,6 +17,7 @@ struct settings_of_world {
     unsigned max_executions, max_sessions;
     bool random_picks, rehomes_cookies, own_cookies, plain, direct_never, tenants;
     bool closes_at_random, input;
+    bool replace; /* on_death */
     int64_t stagger_ms, linger_ms, cookie_age_s, check_interval_ms;
     int64_t salvage_limit_s, retention_s;
     int64_t crash_every_ms;      /* on average; 0: never */
@@ -43,8 +44,8 @@ struct scenario {
     unsigned repeat;     /* worlds per run of all scenarios, or EACH_POINT */
 };
 
-extern const struct scenario scenarios[], cleanup_scenarios[], crash_scenarios[],
-    orphan_scenarios[];
+extern const struct scenario scenarios[], cleanup_scenarios[], death_scenarios[],
+    crash_scenarios[], orphan_scenarios[];
 const struct scenario *scenario_next(const struct scenario *); /* NULL: the first, or no more */
 const struct scenario *scenario_find(const char *name);
 extern const struct scenario scenario_random;

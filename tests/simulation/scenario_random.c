@@ -82,6 +82,7 @@ static void set_random(struct settings_of_world *s)
         s->engine_restart_ms = world_pick(1, 60000);
     s->closes_at_random = world_chance(5000);
     s->input = world_chance(3000);
+    s->replace = world_chance(3000);
     s->stagger_ms = world_chance(5000) ? 0 : world_pick(0, 20000);
     s->linger_ms = world_pick(0, 20000);
     s->cookie_age_s = world_chance(2000) ? world_pick(5, 60) : 0;
