@@ -19,7 +19,8 @@
 #include "executor/bwrap.h"
 
 enum {
-    ARG_SANDBOX = 2,
+    ARG_PARENT = 2,
+    ARG_SANDBOX,
     ARG_NETWORK,
     ARG_USER,
     ARG_MEMORY,
@@ -41,6 +42,7 @@ char **enter_command(const struct enter_spec *s)
     char **out = mem_array(ARG_PROGRAM + count + 1, sizeof *out);
     out[0] = mem_strdup("/proc/self/exe");
     out[1] = mem_strdup(ENTER_FLAG);
+    out[ARG_PARENT] = mem_printf("%d", (int)getpid());
     out[ARG_SANDBOX] = mem_printf("%d", (int)s->sandbox);
     out[ARG_NETWORK] = mem_printf("%d", (int)s->network);
     out[ARG_USER] = mem_printf("%u", s->user);
@@ -84,6 +86,7 @@ static struct enter_spec read_spec(int argc, char **argv)
         fail(ENTER_FLAG);
     }
     return (struct enter_spec){
+        .parent = (pid_t)number(argv[ARG_PARENT]),
         .sandbox = (enum sandbox)number(argv[ARG_SANDBOX]),
         .network = (enum network)number(argv[ARG_NETWORK]),
         .user = (uid_t)number(argv[ARG_USER]),
@@ -134,13 +137,21 @@ static void set_limits(const struct enter_spec *s)
     limit(RLIMIT_NPROC, s->processes, "process limit");
 }
 
-static void become(uid_t user)
+/* A parent that has ended already sends no signal. */
+static void die_with(pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(ENTER_FAILED);
+}
+
+static void become(uid_t user, pid_t parent)
 {
     bool change = geteuid() == 0 && user != 0;
     if (change && (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 ||
                    setresuid(user, user, user) != 0))
         fail("change of user");
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* after the change, which clears it: prctl(2) */
+    die_with(parent); /* after the change, which clears it: prctl(2) */
 }
 
 /* Moves the prefixed variables to a list of their own and empties environ. */
@@ -184,7 +195,7 @@ static _Noreturn void enter_bwrap(const struct enter_spec *s)
     if (!command)
         fail("memfd");
     setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
-    become(s->user);
+    become(s->user, s->parent);
     set_limits(s); /* last: the limits are the program's, we may need more */
     execvp(command[0], command);
     fail("bwrap");
@@ -196,7 +207,7 @@ static _Noreturn void enter_plain(const struct enter_spec *s)
     if (chdir(s->home) != 0)
         fail(s->home);
     setenv("PATH", search_path(env), 1);
-    become(s->user);
+    become(s->user, s->parent);
     set_limits(s);
     execvpe(s->argv[0], s->argv, env);
     fail(s->argv[0]);

@@ -17,6 +17,7 @@
 #define ENTER_PREFIX "+"
 
 struct enter_spec {
+    pid_t parent; /* of the --enter process, which ends with it; enter_command sets it */
     enum sandbox sandbox;
     enum network network;
     uid_t user;

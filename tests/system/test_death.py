@@ -1,0 +1,93 @@
+"""Containers that die under their sessions, and others that only do not answer, on the runtime `process`."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from cleat_harness import haproxy_class, in_parallel, poll
+from death_help import check_closed, check_replaced, killed_during, make_source, open_session, options
+
+
+@pytest.fixture(params=["direct", "haproxy"])
+def where(request, start):
+    """cleatd's factory with this balancer, and the input's URL."""
+    node = start.haproxy() if request.param == "haproxy" else None
+    source = make_source(start.root)
+
+    def make(**values):
+        chosen = {**(haproxy_class(node) if node else {}), **options(source, **values)}
+        return start.cleatd(classes={"default": chosen})
+    make.url, make.node = f"file://{source}", node
+    return make
+
+
+@pytest.mark.parametrize("policy", ["fail", "replace"])
+def test_killed(where, policy):
+    cleatd = where(on_death=policy)
+    session = open_session(cleatd.api, where.url)
+    with killed_during(cleatd.api, session,
+                       lambda: os.kill(cleatd.pid_of(session), signal.SIGKILL), 10) as third:
+        (check_closed if policy == "fail" else check_replaced)(cleatd.api, session, third)
+    poll(lambda: len(cleatd.leftovers()) == 1, 20, "the end of what the container had started")
+    assert not cleatd.containers_alive() and (where.node is None or where.node.servers() == {})
+    if policy == "replace":
+        assert cleatd.file_of(session, "artifacts/second") == b"y\n"
+
+
+def test_busy_is_not_dead(where):
+    """A stopped container answers nobody for longer than any probe waits. It is the same one that
+    goes on, and what was asked of it meanwhile runs there."""
+    cleatd = where(on_death="replace", dead_after_s=2)
+    api = cleatd.api
+    session = open_session(api, where.url)
+    api.execute(session, "print('before')")
+    cleatd.stop_process(session)
+
+    def doubts():
+        return [l for l in cleatd.log_lines() if "event=container.doubt" in l]
+
+    def run(n):
+        if n == 0:
+            return api.execute(session, "print('asked meanwhile')", timeout_s=60)["stdout"]
+        try:
+            poll(doubts, 90, "a doubt")
+            time.sleep(5)  # longer than dead_after_s: refused for as long it would be dead
+        finally:
+            cleatd.continue_process(session)
+        return None
+    assert in_parallel(run, range(2))[0] == "asked meanwhile\n"
+    now = api.session(session)
+    assert (now["attempt"], now["replacements"], len(cleatd.launches())) == (1, 0, 1), now
+    assert api.execute(session, "print('after')")["total_executions"] == 3
+
+
+def test_killed_while_cleatd_is_down(where):
+    """The session has another container soon after the start."""
+    cleatd = where(on_death="replace")
+    api = cleatd.api
+    session = open_session(api, where.url)
+    api.execute(session, "open('artifacts/first', 'w').write('x')", execution_id="first")
+    cleatd.kill()
+    os.kill(cleatd.pid_of(session), signal.SIGKILL)
+    cleatd.start()
+    poll(lambda: api.session(session)["replacements"] == 1, 60, "another container")
+    assert api.wait(session)["attempt"] == 2
+    record = api.execute(session, "import os; print(os.environ['COLOUR'], len(os.listdir('input')))")
+    assert record["stdout"] == "green 2\n"
+    api.close(session)
+    assert not cleatd.containers_alive()
+
+
+def test_a_row_of_deaths_ends(where):
+    """User code that kills its container each time: after launch_attempts the session is closed."""
+    cleatd = where(on_death="replace", launch_attempts=3, backoff_base_ms=10)
+    api = cleatd.api
+    session = open_session(api, where.url)
+    for _ in range(3):
+        api.wait(session)
+        os.kill(cleatd.pid_of(session), signal.SIGKILL)
+        poll(lambda: api.session(session)["state"] not in ("READY", "BUSY"), 30, "the death to be seen")
+    over = api.wait(session, "closed")
+    assert (over["stop_reason"], len(cleatd.launches())) == ("container_died", 3), over
