@@ -39,7 +39,7 @@ def test_killed(where, policy):
 def test_busy_is_not_dead(where):
     """A stopped container answers nobody for longer than any probe waits. It is the same one that
     goes on, and what was asked of it meanwhile runs there."""
-    cleatd = where(on_death="replace", dead_after_s=2)
+    cleatd = where(on_death="replace", dead_after_s=1)
     api = cleatd.api
     session = open_session(api, where.url)
     api.execute(session, "print('before')")
@@ -53,7 +53,7 @@ def test_busy_is_not_dead(where):
             return api.execute(session, "print('asked meanwhile')", timeout_s=60)["stdout"]
         try:
             poll(doubts, 90, "a doubt")
-            time.sleep(5)  # longer than dead_after_s: refused for as long it would be dead
+            time.sleep(3)  # longer than dead_after_s: refused for as long it would be dead
         finally:
             cleatd.continue_process(session)
         return None
