@@ -92,7 +92,7 @@ static size_t utf8_length(const unsigned char *s)
 }
 
 /* Messages quote what peers said and end up in JSON and in log lines. */
-static void make_printable(char *text)
+void error_make_printable(char *text)
 {
     for (unsigned char *s = (unsigned char *)text; *s;) {
         size_t len = utf8_length(s);
@@ -118,7 +118,7 @@ enum error_code error_set(struct error *e, enum error_code code, const char *fmt
     va_start(args, fmt);
     vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
-    make_printable(message);
+    error_make_printable(message);
     e->code = code;
     e->of_engine = false;
     memcpy(e->message, message, sizeof message);

@@ -58,6 +58,9 @@ bool error_retryable(enum error_code);
  * passes; else otherwise. */
 enum error_code error_of_errno(int number, enum error_code otherwise);
 
+/* Each byte that is a control character or no UTF-8 becomes '?'. */
+void error_make_printable(char *text);
+
 /* Fills *e (when not NULL; of_engine is false) and returns the code. */
 enum error_code error_set(struct error *e, enum error_code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

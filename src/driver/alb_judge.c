@@ -1,5 +1,4 @@
 #include "driver/alb_judge.h"
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 #include "base/mem.h"
 #include "driver/alb_fields.h"
 
+#define NUMBER_MAX 1000000000L
 #define CALM_S 60 /* a machine under load may be silent for so long without being dead */
 #define DRAIN_MIN_S 5
 #define DRAIN_SLOT_S 30 /* so long a slot is empty and taken */
@@ -20,17 +20,12 @@ static void say(const struct alb_judge *j, enum finding_level level, const char 
 static void say(const struct alb_judge *j, enum finding_level level, const char *cure,
                 const char *fmt, ...)
 {
-    char *whole, text[512];
+    char text[512];
     va_list args;
     va_start(args, fmt);
-    if (vasprintf(&whole, fmt, args) < 0)
-        abort();
+    vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    mem_copy_string(text, sizeof(text), whole);
-    for (char *c = text; *c != '\0'; c++) /* one line, whatever the account's settings hold */
-        if (iscntrl((unsigned char)*c))
-            *c = ' ';
-    free(whole);
+    error_make_printable(text);
     char *problem = mem_printf("target group %s: %s", j->name, text);
     j->finding(j->arg, level, problem, cure);
     free(problem);
@@ -80,9 +75,11 @@ static const char *balancer_attribute(const struct alb_judge *j, const char *key
                      "DescribeLoadBalancerAttributesResult/Attributes", key, otherwise);
 }
 
+/* Whatever the API says, such numbers can be multiplied. */
 static long number(const char *text)
 {
-    return strtol(text, NULL, 10);
+    long n = strtol(text, NULL, 10);
+    return n < -NUMBER_MAX ? -NUMBER_MAX : n > NUMBER_MAX ? NUMBER_MAX : n;
 }
 
 static bool is_shared(const struct alb_judge *j)

@@ -31,6 +31,7 @@ static void say(const struct ecs_found *f, enum finding_level level, const char 
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
+    error_make_printable(text);
     f->tell(f->arg, level, text, cure);
 }
 
@@ -225,6 +226,13 @@ char *ecs_subnets_request(const json_t *template)
     return buf_take(&form);
 }
 
+/* A subnet has no more than 65,536. */
+static long long addresses(const char *count)
+{
+    long long n = strtoll(count, NULL, 10);
+    return n < 0 ? 0 : n > 65536 ? 65536 : n;
+}
+
 void ecs_find_subnets(const struct ecs_found *f, const char *text, size_t len)
 {
     struct error e;
@@ -234,7 +242,7 @@ void ecs_find_subnets(const struct ecs_found *f, const char *text, size_t len)
     bool other_vpc = false, other_zone = false;
     for (const struct xml *s = set != NULL ? set->children : NULL; s != NULL; s = s->next) {
         first = first != NULL ? first : s;
-        available += strtoll(xml_text(s, "availableIpAddressCount"), NULL, 10);
+        available += addresses(xml_text(s, "availableIpAddressCount"));
         other_vpc = other_vpc || strcmp(xml_text(s, "vpcId"), xml_text(first, "vpcId")) != 0;
         other_zone = other_zone || strcmp(xml_text(s, "availabilityZone"),
                                           xml_text(first, "availabilityZone")) != 0;
