@@ -5,6 +5,7 @@
 #include <string.h>
 #include "driver/ecs_answer.h"
 #include "driver/ecs_fields.h"
+#include "driver/ecs_findings.h"
 #include "fuzz.h"
 #include "http/json.h"
 
@@ -87,6 +88,33 @@ static void try_list(const char *text, size_t len)
     free(next);
 }
 
+/* ---- findings about an account */
+
+static void on_finding(void *arg, enum finding_level level, const char *problem,
+                       const char *cure)
+{
+    (void)arg;
+    must(level == FINDING_ERROR || level == FINDING_WARNING);
+    must(*problem && *cure && fuzz_is_printable(problem) && fuzz_is_printable(cure));
+}
+
+static void try_findings(const char *text, size_t len)
+{
+    struct class class = {.ecs_container = (char[]){CONTAINER},
+                          .ecs_cluster = (char[]){"main"},
+                          .artifacts = (char[]){"s3://bucket/a"},
+                          .s3_role = (char[]){""},
+                          .port = 8080};
+    json_t *template = json_loads("{\"taskDefinition\":\"a\",\"networkConfiguration\":{"
+                                  "\"awsvpcConfiguration\":{\"subnets\":[\"s-1\"]}}}",
+                                  0, NULL);
+    struct ecs_found found = {.class = &class, .template = template, .tell = on_finding};
+    ecs_find_cluster(&found, text, len);
+    ecs_find_definition(&found, text, len);
+    ecs_find_subnets(&found, text, len);
+    json_decref(template);
+}
+
 /* ---- templates */
 
 static const char *text_of(const json_t *o, const char *key)
@@ -162,12 +190,12 @@ static void try_template(const char *text, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const readers[])(const char *, size_t) = {try_tasks, try_run, try_list,
-                                                            try_template};
+    static void (*const readers[])(const char *, size_t) = {try_list, try_template,
+                                                            try_findings, try_tasks, try_run};
     struct fuzz f = {data, size};
     size_t len;
     told = 0;
-    unsigned choice = fuzz_number(&f, 4);
+    unsigned choice = fuzz_number(&f, 5);
     char *text = fuzz_bytes(&f, &len);
     readers[choice](text, len);
     free(text);
