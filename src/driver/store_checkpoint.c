@@ -14,12 +14,13 @@
 #define LARGE_PAGES 16000 /* finished although that holds up a commit */
 #define HUGE_PAGES 64000  /* worth telling an operator */
 #define CATCH_UP_PASSES 2
-#define FRAME_BYTES 4120 /* a page of the default size in the log (sqlite.org/fileformat2) */
+#define FRAME_HEAD 24 /* bytes before each page of the log (sqlite.org/fileformat2) */
 #define RETRY_S 1
 #define RETRY_MAX_S 30
 
 struct checkpoint {
     sqlite3 *db; /* the thread's */
+    int page_size;
     pthread_t thread;
     pthread_mutex_t writing; /* held by a commit, or while a large log is finished */
     pthread_mutex_t lock;    /* of what follows */
@@ -149,6 +150,14 @@ static void init_locks(struct checkpoint *c)
     pthread_condattr_destroy(&steady);
 }
 
+static int take_number(void *number, int columns, char **values, char **names)
+{
+    (void)columns;
+    (void)names;
+    *(int *)number = atoi(values[0]);
+    return 0;
+}
+
 struct checkpoint *checkpoint_start(const char *path, struct error *e)
 {
     struct checkpoint *c = mem_alloc(sizeof *c);
@@ -157,7 +166,8 @@ struct checkpoint *checkpoint_start(const char *path, struct error *e)
     init_locks(c);
     /* synchronous=NORMAL flushes the log before it is copied and the database after it */
     bool ok = sqlite3_open_v2(path, &c->db, flags, NULL) == SQLITE_OK &&
-              sqlite3_exec(c->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL) == SQLITE_OK;
+              sqlite3_exec(c->db, "PRAGMA synchronous=NORMAL; PRAGMA page_size", take_number,
+                           &c->page_size, NULL) == SQLITE_OK;
     if (ok)
         rc = start_thread(c);
     if (ok && rc == 0)
@@ -205,6 +215,6 @@ void checkpoint_get(struct checkpoint *c, struct checkpoint_state *out)
 {
     pthread_mutex_lock(&c->lock);
     *out = c->state;
-    out->bytes = (int64_t)c->pages * FRAME_BYTES;
+    out->bytes = (int64_t)c->pages * (c->page_size + FRAME_HEAD);
     pthread_mutex_unlock(&c->lock);
 }

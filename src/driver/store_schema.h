@@ -14,6 +14,9 @@ bool schema_check(sqlite3 *, const char *path, struct error *);
 bool schema_make(sqlite3 *, const char *path, struct error *);
 const char *schema_table(enum store_kind);
 
+/* Of a database that is made: a session's row, over 1 KB, is in one page then. SQLite keeps no
+ * more than a quarter of a page of it together (sqlite.org/fileformat2, index b-trees). */
+#define SCHEMA_PAGE_SIZE "PRAGMA page_size=8192"
 bool schema_damaged(const char *path, const char *why, struct error *); /* returns false */
 
 /* For all of the store: *e gets the path and SQLite's message. Returns false. */

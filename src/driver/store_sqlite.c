@@ -102,7 +102,8 @@ static bool open_database(struct store *s, enum store_durability durability, str
         return fail_sqlite(s, e);
     sqlite3_busy_timeout(s->db, OPEN_BUSY_MS);
     bool ok =
-        schema_check(s->db, s->file.path, e) && run(s, "PRAGMA journal_mode=WAL", e) &&
+        schema_check(s->db, s->file.path, e) && run(s, SCHEMA_PAGE_SIZE, e) &&
+        run(s, "PRAGMA journal_mode=WAL", e) &&
         run(s,
             durability == STORE_FULL ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
             e) &&

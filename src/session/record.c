@@ -261,6 +261,7 @@ static bool fill_from_row(struct session *s, const json_t *o, enum session_state
     mem_copy_string(s->stop_reason, sizeof(s->stop_reason), reason ? reason : "");
     adopted_from_row(s, json_object_get(o, "adopted"));
     spans_from_row(s, json_object_get(o, "spans"));
+    session_spans_fit(s);
     return numbers_from_row(s, o);
 }
 

@@ -197,6 +197,14 @@ void session_span_close(struct session *s, const char *name, unsigned attempt,
     }
 }
 
+void session_spans_fit(struct session *s)
+{
+    if (s->span_count == 0)
+        return;
+    s->spans = mem_grow(s->spans, s->span_count * sizeof(*s->spans));
+    s->span_capacity = s->span_count;
+}
+
 void session_span_drop(struct session *s, unsigned attempt)
 {
     size_t kept = 0;
@@ -265,6 +273,7 @@ void session_go(struct session *s, enum session_state to)
         s->closed = now;
         s->counted = true;
         forget_env(s);
+        session_spans_fit(s);
         s->core->closed++;
         give_back_place(s);
     }

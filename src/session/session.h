@@ -42,6 +42,7 @@ void session_span_add(struct session *, const struct span *);
 void session_span_open(struct session *, const char *name, unsigned attempt, bool cleanup);
 void session_span_close(struct session *, const char *name, unsigned attempt,
                         const char *result);
+void session_spans_fit(struct session *);                   /* no room for more is kept */
 void session_span_drop(struct session *, unsigned attempt); /* all of that attempt's */
 
 #endif

@@ -392,14 +392,14 @@ static int outgrow_the_database(void)
 {
     struct stat st;
     struct store *s = open_ok();
-    put_large(s, 0, 80);
+    put_large(s, 0, 160);
     store_sqlite.close(s);
     signal(SIGXFSZ, SIG_IGN);
     if (stat(path, &st) != 0)
         return 1;
     limit_files((rlim_t)st.st_size);
     s = open_ok();
-    put_large(s, 1000, 60);
+    put_large(s, 1000, 100);
     if (!wait_for_trouble(s, true))
         return 2;
     uint64_t before = status_of(s).checkpoints;

@@ -107,6 +107,8 @@ static void what_is_no_database_is_refused(void **state)
 
 /* ---- damage */
 
+#define PAGE 8192
+
 static char *read_database(size_t *size)
 {
     FILE *f = fopen(path, "rb");
@@ -155,14 +157,14 @@ static void a_damaged_file_is_refused_and_left_alone(void **state)
     size_t size;
     make_rows();
     char *whole = read_database(&size);
-    assert_true(size > 5 * 4096);
+    assert_true(size > 5 * PAGE);
     refuses_damage(whole, size / 2);
-    refuses_damage(whole, size - 4096);
+    refuses_damage(whole, size - PAGE);
     refuses_damage(whole, 100);
     char *flipped = mem_alloc(size);
-    for (size_t page = 1; page < size / 4096; page++) {
+    for (size_t page = 1; page < size / PAGE; page++) {
         memcpy(flipped, whole, size);
-        memset(flipped + page * 4096, 0xff, 64);
+        memset(flipped + page * PAGE, 0xff, 64);
         refuses_damage(flipped, size);
     }
     write_database(whole, size);
