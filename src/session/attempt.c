@@ -116,6 +116,30 @@ bool attempt_touch_durable(struct attempt *a)
     return a->touch_durable;
 }
 
+/* A plain container that executed something had its input before. */
+static void learn_staged(struct attempt *a, const json_t *info)
+{
+    a->claimed = a->claimed || json_is_true(json_object_get(info, "claimed"));
+    if (a->session->group->class->proof == PROOF_NONE)
+        a->synced =
+            a->synced || json_integer_value(json_object_get(info, "executions_completed")) > 0;
+    else
+        a->synced = a->synced || json_is_true(json_object_get(info, "synced"));
+}
+
+void attempt_learn(struct attempt *a, const json_t *info)
+{
+    static const char *const marks[] = {"busy", "claimed", "synced"};
+    bool used = json_integer_value(json_object_get(info, "executions_completed")) > 0;
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+        used = used || json_is_true(json_object_get(info, marks[i]));
+    a->told = true;
+    if (used)
+        attempt_touch(a);
+    if (a->session->adopted)
+        learn_staged(a, info);
+}
+
 bool attempt_durable(const struct attempt *a)
 {
     return !a->dirty && a->commit <= a->session->core->commit_durable;

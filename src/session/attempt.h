@@ -19,6 +19,10 @@ void attempt_quiet(struct attempt *); /* whatever is asked on its behalf is canc
 /* A wrong container answered; where: during which request. */
 void attempt_misrouted(struct attempt *, const char *where);
 
+/* What its container says of itself, proven. An older journal that was restored knows less of
+ * what was done there. */
+void attempt_learn(struct attempt *, const json_t *info);
+
 void attempt_dirty(struct attempt *);         /* its row goes into the turn's commit */
 void attempt_touch(struct attempt *);         /* before something is run or staged in it */
 bool attempt_touch_durable(struct attempt *); /* that it was touched */

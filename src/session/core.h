@@ -134,6 +134,7 @@ struct cleanup {
     struct message message; /* complete, its progress, or the plain contract's health */
     bool polling;           /* complete was accepted, or may have been: ask what became of it */
     bool asks_health;       /* message is the question of a plain container's health */
+    bool doubtful;          /* a restored journal may not know that there are artifacts */
     int64_t upload_deadline, upload_retry_at, salvage_until, progress;
     unsigned upload_tries, deregister_tries, stop_tries;
     int64_t deregister_retry_at, stop_retry_at, stop_deadline, drain_deadline;
@@ -187,6 +188,7 @@ struct attempt {
     bool direct; /* proven on its own address */
     bool touch_durable;
     bool touched; /* something was executed or staged: there may be artifacts */
+    bool told;    /* in this life its container told what it has */
     struct pool *pool;
     struct route route;
     int64_t contact;   /* last answer to a request that named the session */

@@ -218,9 +218,34 @@ static void compare_target(struct found_table *table, struct group *g, const str
         enter(table, &seen, all, NULL);
 }
 
+static struct attempt *find_at(struct cleat *core, const char *ip, uint16_t port)
+{
+    struct session *s;
+    struct attempt *a;
+    TAILQ_FOREACH (s, &core->sessions, entry)
+        TAILQ_FOREACH (a, &s->attempts, entry)
+            if (a->launched && !attempt_has_ended(a) && is_at(&a->container, ip, port))
+                return a;
+    return NULL;
+}
+
+/* A row may be older than its target: of a journal that was restored. */
+static void note_registered(struct group *g, const struct listed_target *t)
+{
+    struct attempt *a = is_nameless(g->core, t->id) ? find_at(g->core, t->ip, t->port)
+                                                    : core_find_attempt(g->core, t->id);
+    if (!a || !a->recovered || a->registered || a->session->group != g ||
+        a->cleanup.deregister != STEP_PENDING)
+        return;
+    a->registered = true;
+    attempt_dirty(a);
+}
+
 void found_compare(struct found_table *table, struct group *g, const struct listed *all)
 {
     struct found *f, *next;
+    for (size_t i = 0; i < all->target_count; i++)
+        note_registered(g, &all->targets[i]);
     for (size_t i = 0; i < all->container_count; i++)
         compare_container(table, g, all, &all->containers[i]);
     HASH_ITER (hh, table->by_name, f, next)

@@ -92,7 +92,7 @@ static bool needs_target(const struct attempt *a)
     const struct group *g = a->session->group;
     const struct balancer_node *nodes;
     bool plain = g->class->proof == PROOF_NONE; /* its balancer's word says when to ask it */
-    return *a->container.ip && !a->registered &&
+    return a->orphan && *a->container.ip && !a->registered &&
            (plain || g->balancer_ops->nodes(g->balancer, 0, &nodes) > 0);
 }
 
@@ -121,6 +121,8 @@ static void take_answer(struct attempt *a)
 {
     const struct message *m = &a->message;
     a->direct = m->verdict == VERDICT_PROVEN && m->status == 200;
+    if (a->direct)
+        attempt_learn(a, m->body);
     if (m->verdict == VERDICT_MISROUTE)
         attempt_misrouted(a, "close");
     message_reset(&a->message);
@@ -163,7 +165,7 @@ static bool has_route(struct attempt *a)
 
 bool orphan_has_path(struct attempt *a)
 {
-    if (a->direct)
+    if (a->direct && !a->cleanup.doubtful)
         return true;
     if (!may_be_asked(a) || a->unreachable >= ASK_TRIES)
         return has_route(a);

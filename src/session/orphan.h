@@ -14,8 +14,9 @@ bool orphan_read_key(const struct cleat *, const char *key, char session[ID_SIZE
  * lists a target for it. */
 struct attempt *orphan_begin(struct group *, const char *session, const char *tenant,
                              unsigned number, const struct container *, bool has_target);
-/* Of its cleanup: true when a path to its container is proven. Its own address comes first,
- * then the balancer, which gets a target for it where there is none. */
+/* Of its cleanup, or one whose use is in doubt: true when a path to its container is proven.
+ * Its own address comes first, then the balancer, which gets a target for it where there is
+ * none. */
 bool orphan_has_path(struct attempt *);
 
 #endif

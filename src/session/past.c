@@ -64,10 +64,13 @@ void past_note(struct cleat *core, const char *session)
         mem_copy_string(p->newest, sizeof(p->newest), session);
 }
 
-/* Made after the newest session that the journal held at the start, and before this life. */
+/* Made after the newest session that the journal held at the start, and before this life.
+ * Within a millisecond ids have no order. */
 static bool is_of_a_lost_life(const struct cleat *core, const char *session)
 {
-    return strcmp(session, core->past.loaded) > 0 && id_time_ms(session) < core->started;
+    const char *newest = core->past.loaded;
+    int64_t made = id_time_ms(session);
+    return (!*newest || made >= id_time_ms(newest)) && made < core->started;
 }
 
 const char *past_silence(const struct cleat *core, const char *session)

@@ -69,20 +69,6 @@ static void note_sandbox(struct attempt *a)
                                : "the container alone encloses user code"));
 }
 
-/* Of an adopted session only its container knows what it was handed. A plain one that executed
- * something had its input before. */
-static void note_staged(struct attempt *a)
-{
-    const json_t *body = a->message.body;
-    if (!a->session->adopted)
-        return;
-    a->claimed = a->claimed || json_is_true(json_object_get(body, "claimed"));
-    if (a->session->group->class->proof == PROOF_NONE)
-        a->synced = a->synced || a->completed > 0;
-    else
-        a->synced = a->synced || json_is_true(json_object_get(body, "synced"));
-}
-
 /* Takes the confirm's answer. True: it is our container. */
 static bool take_confirm(struct attempt *a)
 {
@@ -95,7 +81,7 @@ static bool take_confirm(struct attempt *a)
         probe_doubt(a, a->message.error.message);
     if (proven) {
         note_completed(a);
-        note_staged(a);
+        attempt_learn(a, a->message.body);
         note_sandbox(a);
     }
     message_reset(&a->message);

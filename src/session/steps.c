@@ -64,6 +64,7 @@ static void take_start_answer(struct attempt *a)
     bool unreachable = m->verdict == VERDICT_FAILED && m->error.code == ERR_TIMEOUT && !m->sent;
     if (m->verdict == VERDICT_PROVEN && m->status == 200) {
         a->direct = true;
+        attempt_learn(a, m->body);
         attempt_go(a, ATTEMPT_REGISTERING);
         return;
     }

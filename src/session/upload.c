@@ -16,6 +16,7 @@
 
 #define POLL_MS 100
 #define LOST_POLL_MS 1000
+#define DOUBT_MS 10000
 #define RETRY_CAP_MS 60000
 #define COMPLETE_TIMEOUT_MS 15000
 #define MAX_ANSWER 65536
@@ -201,6 +202,31 @@ static bool has_no_store(const struct class *class)
     return class->proof == PROOF_REQUIRED && !*class->artifacts;
 }
 
+/* Of an earlier life, by a row that may be older than what was done since. */
+static bool is_doubtful(const struct attempt *a)
+{
+    return a->recovered && !a->touched && !a->told && !a->died;
+}
+
+/* What its container says counts; it has little time, for it is rare that there is something.
+ */
+static void settle_doubt(struct attempt *a)
+{
+    struct cleanup *c = &a->cleanup;
+    struct session *s = a->session;
+    int64_t now = core_now(s->core);
+    orphan_has_path(a);
+    if (a->touched) {
+        c->doubtful = false;
+        c->upload_deadline = now + upload_patience(a);
+    } else if (a->told || a->died || now >= c->upload_deadline) {
+        c->doubtful = false;
+        end_upload(a, STEP_SKIPPED, NULL);
+    } else {
+        session_at(s, c->upload_deadline);
+    }
+}
+
 void upload_step(struct attempt *a)
 {
     struct cleanup *c = &a->cleanup;
@@ -208,13 +234,18 @@ void upload_step(struct attempt *a)
     if (cleanup_is_over(c->upload))
         return;
     if (c->upload == STEP_PENDING) {
-        if (!a->launched || !a->touched || has_no_store(s->group->class)) {
+        c->doubtful = is_doubtful(a);
+        if (!a->launched || !(a->touched || c->doubtful) || has_no_store(s->group->class)) {
             end_upload(a, STEP_SKIPPED, NULL);
             return;
         }
         cleanup_begin(a, &c->upload, "upload");
-        c->upload_deadline = core_now(s->core) + upload_patience(a);
+        c->upload_deadline = core_now(s->core) + (c->doubtful ? DOUBT_MS : upload_patience(a));
     }
+    if (c->doubtful)
+        settle_doubt(a);
+    if (c->doubtful || cleanup_is_over(c->upload))
+        return;
     if (c->message.state == OP_DONE)
         take_upload_answer(a);
     if (!cleanup_is_over(c->upload) && a->died)

@@ -648,5 +648,7 @@ const struct scenario scenarios[] = {
      begin_drained_lives, judge_drain, 20},
     {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
     {"lost", "the journal is lost", set_lost, begin_lost, judge_lost, 40},
+    {"restored", "an older state of the journal is restored", set_restored, begin_lost,
+     judge_lost, 40},
     {NULL, NULL, NULL, NULL, NULL, 0},
 };

@@ -12,6 +12,7 @@ import pytest
 from cleat_harness import BUILD, SOURCE, ApiError, in_parallel, poll
 from docker_harness import (Podman, docker_class, dockerd, gone, user_status,  # noqa: F401
                             without_docker)
+from test_lost_journal import lose
 
 pytestmark = without_docker
 
@@ -300,4 +301,11 @@ def test_two_owners_on_one_engine(start, dockerd):
     assert south.api.status()["orphans"]["found"] == 0
     north.api.close_all()
     south.api.close_all()
+    gone(dockerd)
+
+
+def test_lost_journal(start, dockerd):
+    """Ten containers without a row bring their sessions back."""
+    cleatd = start.cleatd(classes={"default": docker_class(dockerd)})
+    lose(cleatd, lambda _: {c["Labels"]["cleat.session"]: c["Id"] for c in dockerd.running()}, start.root)
     gone(dockerd)

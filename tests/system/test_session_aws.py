@@ -150,12 +150,14 @@ def test_no_room_is_no_failure(start, account):
 
 def test_a_task_without_a_row_is_closed(start, account):
     aws = account()
-    cleatd = coordinator(start, aws, {"default": aws.class_options(balancer="direct")})
+    cleatd = coordinator(start, aws, {"default": aws.class_options(balancer="direct", salvage_limit_s=1)},
+                         reap_grace_s=1)
     s = cleatd.api.ready()["session_id"]
     cleatd.kill()
     stray = aws.task_of(s)
+    before = f"{int(s[:13].replace('-', ''), 16) - 1:012x}"  # a millisecond: the journal can speak for it
     mine = {e["name"]: e["value"] for e in stray.params["overrides"]["containerOverrides"][0]["environment"]}
-    mine |= {"SESSION_ID": "01890a5d-ac96-774b-bcce-b302099a8057", "CLEAT_SECRET": "ab" * 32}
+    mine |= {"SESSION_ID": f"{before[:8]}-{before[8:]}-774b-bcce-b302099a8057", "CLEAT_SECRET": "ab" * 32}
     aws.client("ecs").run_task(
         cluster="agents", taskDefinition="executor", launchType="FARGATE", startedBy="cleat",
         networkConfiguration={"awsvpcConfiguration": {"subnets": ["subnet-a1"]}},
