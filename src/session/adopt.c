@@ -84,7 +84,7 @@ static void take(struct session *s, unsigned number, const struct container *c)
 {
     struct group *g = s->group;
     struct attempt *a = attempt_new(s, number), *before = s->attempt;
-    a->recovered = a->launched = a->registered = a->touched = true;
+    a->recovered = a->adopted = a->launched = a->registered = a->touched = true;
     a->container = *c;
     mem_copy_string(a->container.key, sizeof(a->container.key), a->key);
     s->attempt = a;

@@ -253,9 +253,7 @@ void attempt_fail(struct attempt *a, const struct error *e)
         lacked_room(a, e);
     else
         s->failures++;
-    bool irreplaceable = s->adopted; /* what was done in its container is in no other */
-    if (irreplaceable || !may_work_again ||
-        s->failures >= (unsigned)g->class->launch_attempts) {
+    if (a->adopted || !may_work_again || s->failures >= (unsigned)g->class->launch_attempts) {
         session_close(s, error_name(e->code), e);
         return;
     }

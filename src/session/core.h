@@ -172,6 +172,7 @@ struct attempt {
     uint64_t commit; /* the commit that holds its newest row */
 
     bool recovered;     /* of an earlier life of the coordinator */
+    bool adopted;       /* by its container's label: what was done there is in no other */
     bool orphan;        /* its container was found without an owner and is being closed */
     bool has_place;     /* kept for it by the balancer */
     bool owed_place;    /* it had one in an earlier life, or was about to */

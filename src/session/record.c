@@ -131,6 +131,8 @@ char *attempt_row(const struct attempt *a)
     json_object_set_new(o, "registered", json_boolean(a->registered));
     json_object_set_new(o, "direct", json_boolean(a->direct));
     json_object_set_new(o, "touched", json_boolean(a->touched));
+    if (a->adopted)
+        json_object_set_new(o, "adopted", json_true());
     if (a->orphan)
         json_object_set_new(o, "orphan", json_true());
     json_object_set_new(o, "upload", json_integer(a->cleanup.upload));
@@ -339,6 +341,7 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
         a->registered = json_is_true(json_object_get(o, "registered"));
         a->direct = json_is_true(json_object_get(o, "direct"));
         a->touched = a->touch_durable = json_is_true(json_object_get(o, "touched"));
+        a->adopted = json_is_true(json_object_get(o, "adopted"));
         a->orphan = json_is_true(json_object_get(o, "orphan"));
         a->noting = json_is_true(json_object_get(o, "noting"));
         once_from_row(a, json_object_get(o, "sent"));

@@ -44,7 +44,7 @@ void op_done(struct op *op, const struct error *e)
 static bool past_start_deadline(struct attempt *a, const char *waiting_for)
 {
     struct session *s = a->session;
-    if (s->adopted) /* it did start; its session's own deadline holds */
+    if (a->adopted) /* it did start; its session's own deadline holds */
         return false;
     if (a->start_deadline == 0)
         a->start_deadline = core_now(s->core) + s->group->class->start_timeout_s * 1000;

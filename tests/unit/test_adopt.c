@@ -138,12 +138,16 @@ static void a_session_is_made_again(void **state)
     assert_false(attempt_durable(a)); /* nothing is done with it before it is */
     assert_int_equal(adopted, 1);
     assert_ptr_equal(core_find_request(w->core, "acme", "r-1"), s);
-    char *row = session_row(s);
+    char *row = session_row(s), *attempt = attempt_row(a);
     session_free(s);
     s = session_from_row(w->core, row, &e);
     free(row);
     assert_non_null(s);
     assert_true(s->adopted && s->env_lost);
+    struct attempt *again = attempt_from_row(w->core, attempt, &e);
+    free(attempt);
+    assert_non_null(again);
+    assert_true(again->adopted && again->touched && again->launched);
 }
 
 static void its_lifetime_counts_from_its_creation(void **state)
