@@ -108,7 +108,7 @@ def test_a_confirmation_that_did_not_reach_the_disk(start):
     lock.execute("BEGIN IMMEDIATE")
     cleatd.continue_process(s)
     poll(lambda: [l for l in cleatd.log_lines() if "event=cleanup.step" in l and "step=upload" in l], 30, "the upload")
-    poll(lambda: [l for l in cleatd.log_lines() if "event=journal.failed" in l], 30, "a commit that fails")
+    poll(lambda: [l for l in cleatd.log_lines() if "event=journal.failing" in l], 30, "a commit that fails")
     assert list(haproxy.servers()) == [f"cleat.{s}.1"], "not deregistered before that is durable"
     cleatd.kill()
     lock.close()
