@@ -6,7 +6,7 @@ from aws_harness import BUCKET, Aws
 from death_help import check_closed, check_replaced, killed_during, open_session, options
 
 
-@pytest.mark.parametrize("balancer, policy", [("direct", "replace"), ("alb", "fail"), ("alb", "replace")])
+@pytest.mark.parametrize("balancer, policy", [("direct", "fail"), ("alb", "replace")])
 def test_killed(start, balancer, policy):
     aws = start.add(Aws(start.root / "aws", clean=True).start())
     for name in ("a.txt", "b.txt"):
