@@ -119,6 +119,7 @@ static void created(void *arg, const struct http_answer *answer)
     if (answer->status == 201) {
         start(b);
     } else if (answer->status == 409) {
+        b->left = true;
         look(b);
     } else if (answer->status == 404 && !b->pulled) {
         pull(b);
@@ -171,6 +172,10 @@ static void judge(struct docker_box *b, const struct docker_view *v)
     if (strcmp(v->key, b->container.id) != 0) {
         error_set(&e, ERR_PERMANENT, "somebody else's container is named %s", b->container.id);
         refuse(b, &e);
+    } else if (v->status == DOCKER_CREATED && b->left) {
+        b->left = false;
+        b->phase = DOCKER_CLEARING;
+        docker_clear(b);
     } else if (v->status == DOCKER_CREATED && ++b->rounds < ROUNDS) {
         start(b);
     } else if (v->status == DOCKER_ENDED || b->died) {
