@@ -171,7 +171,8 @@ static void take_settling(struct execution *e)
                  completed > a->completed;
     if (ended) {
         a->completed = completed;
-        e->ran = RAN_YES;
+        if (!a->recovered) /* else it may be one that was under way before our restart */
+            e->ran = RAN_YES;
         message_reset(&e->message);
         finish(e, &e->last, NULL);
         return;
