@@ -8,6 +8,7 @@
 #include "cleat.h"
 #include "loop/child.h"
 #include "session/call.h"
+#include "session/clock.h"
 #include "session/config.h"
 #include "session/drain.h"
 #include "session/drivers.h"
@@ -265,8 +266,7 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     core->config = config;
     core->settings = &config->settings;
     core->loop = loop_new(base);
-    core->clock_offset = loop_wall_ms(core->loop) - loop_now_ms(core->loop);
-    core->started = core_now(core);
+    clock_start(core);
     core->client = http_client_new(core->loop);
     const char *region = core->settings->aws_region;
     core->aws = aws_new(core->loop, core->client, *region ? region : NULL, NULL);

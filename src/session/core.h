@@ -390,8 +390,8 @@ struct cleat {
     struct cleat_config *config;
     struct settings *settings;
     uint8_t master[PROOF_SECRET_SIZE];
-    int64_t
-        clock_offset; /* core time = monotonic time + this: steady, and close to Unix time */
+    int64_t clock_offset; /* core time = monotonic time + this: steady, and close to Unix time;
+                              kept over restarts (clock.h) */
     int64_t started;
 
     struct group *groups;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "session/attempt.h"
 #include "session/call.h"
+#include "session/clock.h"
 #include "session/drain.h"
 #include "session/journal.h"
 #include "session/notes.h"
@@ -266,8 +267,10 @@ bool journal_load(struct cleat *core, struct error *e)
         core->store_ops->load(core->store, STORE_META, load_note, &l, e);
     if (e->code == ERR_NONE)
         *e = l.first;
-    if (e->code == ERR_NONE)
-        past_load(core, e);
+    if (e->code != ERR_NONE)
+        return false;
+    clock_load(core);
+    past_load(core, e);
     return e->code == ERR_NONE;
 }
 
