@@ -6,6 +6,8 @@
 
 struct container;
 
+#define FILES_BOOT_ID "/proc/sys/kernel/random/boot_id" /* one machine's, or each its own */
+
 void files_begin(void);
 void files_put(const char *path, const char *text);
 const char *files_get(const char *path); /* NULL: absent */

@@ -48,6 +48,8 @@ static void report_failure(const struct run *run, const struct scenario *scenari
                 order->crash_again ? " --crash-again" : "");
     if (order->fail_commit)
         fprintf(stderr, " --fail-commit %" PRIu64, order->fail_commit);
+    if (order->full_commit)
+        fprintf(stderr, " --full-commit %" PRIu64, order->full_commit);
     fprintf(stderr, "\n");
 }
 
@@ -90,6 +92,11 @@ static bool run_each_point(struct run *run, const struct scenario *scenario, uin
         fine = run_one(run, scenario, seed);
     }
     run->order.fail_commit = 0;
+    for (uint64_t n = 1; n <= commits && fine; n++) {
+        run->order.full_commit = n;
+        fine = run_one(run, scenario, seed);
+    }
+    run->order.full_commit = 0;
     run->crash_points += points + pairs;
     printf("  %" PRIu64 " crash points, %" PRIu64 " pairs, %" PRIu64 " refused commits\n",
            points, pairs, commits);
@@ -151,7 +158,8 @@ static int usage(const char *problem, const char *what)
     fprintf(stderr,
             "simulation: %s %s\n"
             "usage: simulation [--seed N] [--lives M] [--scenario NAME] [--log FILE]\n"
-            "                  [--crash-at POINT [--crash-again]] [--fail-commit N]\n"
+            "                  [--crash-at POINT [--crash-again]] [--fail-commit N] "
+            "[--full-commit N]\n"
             "                  [--keep-going] [--self-test] [--sabotage NAME]\n",
             problem, what);
     for (const struct scenario *s = scenario_next(NULL); s; s = scenario_next(s))
@@ -219,6 +227,7 @@ int main(int argc, char **argv)
                                             {"crash-at", required_argument, NULL, 'p'},
                                             {"crash-again", no_argument, NULL, 'a'},
                                             {"fail-commit", required_argument, NULL, 'f'},
+                                            {"full-commit", required_argument, NULL, 'u'},
                                             {NULL, 0, NULL, 0}};
     struct run run = {.seed = 1, .lives_wanted = 10000};
     int option;
@@ -238,6 +247,8 @@ int main(int argc, char **argv)
         if (option == 'p' && !read_number(optarg, &run.order.crash_at))
             return usage("not a number:", optarg);
         if (option == 'f' && !read_number(optarg, &run.order.fail_commit))
+            return usage("not a number:", optarg);
+        if (option == 'u' && !read_number(optarg, &run.order.full_commit))
             return usage("not a number:", optarg);
         if (option == 'a')
             run.order.crash_again = true;

@@ -13,6 +13,7 @@
 #define LIVES_END_MS (INT64_C(6) * 3600 * 1000)
 #define SETTLE_MS (INT64_C(3600) * 1000)
 #define STEP_MS 1000
+#define CREATE_TIMEOUT_S 600 /* the default */
 #define TASK                                                                                   \
     "{\"taskDefinition\":\"executor\",\"launchType\":\"FARGATE\",\"networkConfiguration\":{"   \
     "\"awsvpcConfiguration\":{\"subnets\":[\"subnet-1\"]}}}"
@@ -21,8 +22,16 @@ void sim_client_begin(void);
 
 struct settings_of_world settings;
 struct scenario_order scenario_order;
-static const struct scenario *const lists[] = {scenarios, cleanup_scenarios, death_scenarios,
-                                               crash_scenarios, orphan_scenarios};
+/* clang-format off */
+static const struct scenario *const lists[] = {
+    scenarios,
+    cleanup_scenarios,
+    crash_scenarios,
+    death_scenarios,
+    disk_scenarios,
+    orphan_scenarios,
+};
+/* clang-format on */
 
 const struct scenario *scenario_next(const struct scenario *s)
 {
@@ -105,7 +114,8 @@ static void build_world(void)
     container_habits.plain = settings.plain;
     books_limits.salvage_limit_ms = settings.salvage_limit_s * 1000;
     books_limits.probes_in_flight = 32;
-    life_limits.execute_ms = (settings.max_lifetime_s + 300) * 1000;
+    /* A crash may undo that it was ready. */
+    life_limits.execute_ms = (CREATE_TIMEOUT_S + settings.max_lifetime_s + 300) * 1000;
     life_limits.replaces = settings.replace;
     life_limits.close_ms = (settings.salvage_limit_s + 1800) * 1000;
     for (unsigned i = 0; i < settings.nodes; i++) {
@@ -122,6 +132,7 @@ static void build_world(void)
     if (settings.ecs || settings.groups)
         aws_listen();
     files_put("/simulated/ecs-task.json", TASK);
+    files_put(FILES_BOOT_ID, "boot-0\n");
     for (unsigned i = 0; i < settings.groups; i++) {
         struct node *node = alb_add_group(i, settings.slots);
         node->random_picks = settings.random_picks;
@@ -208,6 +219,7 @@ void scenario_run(const struct scenario *scenario, uint64_t seed,
     world.sabotage = order->sabotage;
     world.crash_point = order->crash_at;
     store_habits.fails_at = order->fail_commit;
+    store_habits.full_at = order->full_commit;
     world_log("scenario %s seed %" PRIu64, scenario->name, seed);
     set_defaults();
     scenario->set(&settings);

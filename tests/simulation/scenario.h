@@ -32,8 +32,8 @@ struct settings_of_world {
     struct faults faults;
 };
 
-/* One world, and it again with a crash at each of its points, with two crashes for some, and
- * with each of its commits refused. */
+/* One world, and it again with a crash at each of its points, with two crashes for some,
+ * with each of its commits refused, and with a disk that is full from each of them on. */
 #define EACH_POINT 0x7fffffffu
 
 struct scenario {
@@ -44,8 +44,12 @@ struct scenario {
     unsigned repeat;     /* worlds per run of all scenarios, or EACH_POINT */
 };
 
-extern const struct scenario scenarios[], cleanup_scenarios[], death_scenarios[],
-    crash_scenarios[], orphan_scenarios[];
+extern const struct scenario scenarios[];
+extern const struct scenario cleanup_scenarios[];
+extern const struct scenario crash_scenarios[];
+extern const struct scenario death_scenarios[];
+extern const struct scenario disk_scenarios[];
+extern const struct scenario orphan_scenarios[];
 const struct scenario *scenario_next(const struct scenario *); /* NULL: the first, or no more */
 const struct scenario *scenario_find(const char *name);
 extern const struct scenario scenario_random;
@@ -65,6 +69,7 @@ struct scenario_order {
     uint64_t crash_at;    /* the n-th point; 0: none */
     bool crash_again;     /* at one of the points after the restart */
     uint64_t fail_commit; /* the n-th, alone; 0: none */
+    uint64_t full_commit; /* the n-th and all that follow for a while; 0: none */
 };
 extern struct scenario_order scenario_order;
 

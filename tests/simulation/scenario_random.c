@@ -4,6 +4,7 @@
 #include "scenario.h"
 #include "service.h"
 #include "sim_aws.h"
+#include "sim_store.h"
 
 /* ---- plans ---- */
 
@@ -47,10 +48,10 @@ static void draw_faults(struct faults *f)
                                  &f->ask_late,       &f->ask_truncated, &f->ask_nonsense,
                                  &f->spawn_fails,    &f->spawn_dies,    &f->spawn_never_listens,
                                  &f->spawn_slow,     &f->spawn_hangs,   &f->spawn_dies_later,
-                                 &f->commit_fails,   &f->commit_crash,  &f->file_fails,
-                                 &f->remove_fails,   &f->stage_fails,   &f->stage_dies,
-                                 &f->stage_slow,     &f->sync_fails,    &f->sync_short,
-                                 &f->sync_slow};
+                                 &f->commit_fails,   &f->commit_crash,  &f->point_crash,
+                                 &f->file_fails,     &f->remove_fails,  &f->stage_fails,
+                                 &f->stage_dies,     &f->stage_slow,    &f->sync_fails,
+                                 &f->sync_short,     &f->sync_slow};
     f->until_ms = world_pick(5000, 120000);
     for (size_t i = 0; i < sizeof chances / sizeof *chances; i++)
         if (world_chance(4000))
@@ -102,6 +103,12 @@ static void set_random(struct settings_of_world *s)
     }
     if (world_chance(7500))
         draw_faults(&s->faults);
+    if (world_chance(1000)) {
+        store_habits.full_from_ms = world_pick(0, 20000);
+        store_habits.full_until_ms = store_habits.full_from_ms + world_pick(100, 90000);
+    }
+    if (world_chance(1000))
+        s->clock_jump_every_ms = world_pick(100, 20000);
     if (world_chance(2000))
         container_habits.posing = 3000;
     if (world_chance(1000))

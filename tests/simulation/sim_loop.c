@@ -84,8 +84,7 @@ struct event_base *loop_base(struct loop *loop)
 
 int64_t loop_now_ms(const struct loop *loop)
 {
-    (void)loop;
-    return world.now_ms;
+    return world.now_ms - loop->instance->booted_ms;
 }
 
 int64_t loop_wall_ms(const struct loop *loop)

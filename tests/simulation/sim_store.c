@@ -9,6 +9,8 @@
 #include "sim_store.h"
 #include "world.h"
 
+#define FULL_MS 20000
+
 struct row {
     const char *key, *text;
     UT_hash_handle hh;
@@ -105,7 +107,12 @@ static void apply(struct commit *commit)
 
 static bool fails(const struct commit *commit)
 {
-    const struct store_habits *h = &store_habits;
+    struct store_habits *h = &store_habits;
+    if (h->full_at && commit->number >= h->full_at) {
+        h->full_from_ms = world.now_ms;
+        h->full_until_ms = world.now_ms + FULL_MS;
+        h->full_at = 0;
+    }
     return world_fault(world.faults.commit_fails) || commit->number == h->fails_at ||
            (world.now_ms >= h->full_from_ms && world.now_ms < h->full_until_ms);
 }

@@ -7,6 +7,7 @@
 void sim_store_begin(void);
 struct store_habits {
     uint64_t crash_at_commit;            /* the n-th: before or after it is durable; 0: none */
+    uint64_t full_at;                    /* from this one on no more succeeds for a while */
     uint64_t fails_at;                   /* this one alone is refused; 0: none */
     int64_t full_from_ms, full_until_ms; /* every one is */
     unsigned load_fails;                 /* how many times the next loads fail */

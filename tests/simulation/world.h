@@ -73,6 +73,7 @@ struct instance {
     unsigned life;         /* which start of any instance this is */
     int64_t since_ms;      /* of that start */
     int64_t wall_shift_ms; /* how wrong its machine's wall clock is */
+    int64_t booted_ms;     /* its machine's monotonic clock counts from there */
     struct disk *disk;
     struct instance *next;
 };
