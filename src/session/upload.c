@@ -263,8 +263,9 @@ void upload_step(struct attempt *a)
         return;
     if (session_not_before(s, c->upload_retry_at))
         return;
+    bool unproven = a->orphan || s->adopted; /* closed before anything led to it, perhaps */
     bool has_way =
-        a->orphan ? orphan_has_path(a) : a->direct || asks_own_address(a) || route_step(a);
+        unproven ? orphan_has_path(a) : a->direct || asks_own_address(a) || route_step(a);
     if (has_way && grants_valid(a))
         send_upload(a);
     else if (a->state == ATTEMPT_SALVAGING && !session_not_before(s, c->salvage_until))

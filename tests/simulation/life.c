@@ -425,7 +425,7 @@ static void executed(void *arg, const struct cleat_error *error, const char *doc
         note_failure(life, mine, error);
         mine->outcome = OUTCOME_ERROR;
         if (mine->id && error->retryable && life->plan.execution[step->index].retries &&
-            mine->tries < 4 && life->phase == LIFE_READY) {
+            (mine->tries < 4 || is(error, "store_failed")) && life->phase == LIFE_READY) {
             mine->outcome = OUTCOME_OPEN;
             mine->said_not_run = false;
             world_at(world_pick(10, 3000), execute, step);
