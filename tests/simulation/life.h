@@ -67,7 +67,7 @@ struct life *life_new(const struct plan *); /* of me, born at plan.born_ms */
 void lives_forget_calls(void);              /* the coordinator is gone: nobody calls back */
 /* The journal has lost it: nobody asks for it any more, and what is left of it is to go. */
 void life_abandon(struct life *);
-void lives_resume(void);                    /* a new one is there */
+void lives_resume(void); /* a new one is there */
 bool lives_all_closed(void);
 /* A container's death is noticed in time by a coordinator (me) that is up since then. */
 void lives_check_deaths(void);
@@ -77,7 +77,7 @@ void lives_check_end(void); /* what callers were told agrees with what happened 
 struct life_limits {
     int64_t execute_ms, close_ms;
     bool forgetful; /* the journal may be lost: what it alone knew is not asked for */
-    bool replaces; /* a session without a container is given another one */
+    bool replaces;  /* a session without a container is given another one */
 };
 extern struct life_limits life_limits;
 

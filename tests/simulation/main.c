@@ -1,10 +1,10 @@
 /* simulation: the whole core and its drivers in virtual time, against a world that keeps its
  * own books.
  *
- * Without --scenario: every named scenario, then random ones until --lives (10,000) were led.
- * World i of a scenario has seed N + i; a failing one is repeated with the seed and the
- * scenario that are printed. --self-test shows that the checks can fail and that a seed repeats
- * itself. */
+ * Without --scenario: every named scenario, then --lives (10,000) random ones; with --named
+ * only the former. --flat: the process may not grow after a tenth of the lives. World i of a
+ * scenario has seed N + i; a failing one is repeated with the seed and the scenario that are
+ * printed. --self-test shows that the checks can fail and that a seed repeats itself. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/mem.h"
+#include "growth.h"
 #include "scenario.h"
 #include "self_test.h"
 #include "sim_aws.h"
@@ -25,7 +26,7 @@ struct run {
     uint64_t seed, lives_wanted;
     const struct scenario *only;
     struct scenario_order order;
-    bool keep_going;
+    bool keep_going, named, flat;
     uint64_t lives, worlds, passed, failed, turns, crashes, crash_points;
     struct scenario_result last;
     int64_t virtual_ms;
@@ -127,10 +128,17 @@ static bool run_named(struct run *run)
 
 static bool run_many(struct run *run, const struct scenario *scenario)
 {
-    for (uint64_t seed = run->seed; run->lives < run->lives_wanted; seed++)
+    const uint64_t before = run->lives, wanted = run->lives_wanted;
+    bool warm = false;
+    for (uint64_t seed = run->seed; run->lives - before < wanted; seed++) {
         if (!run_one(run, scenario, seed))
             return false;
-    return true;
+        if (run->flat && !warm && run->lives - before >= wanted / 10) {
+            warm = true;
+            growth_begin();
+        }
+    }
+    return !run->flat || growth_is_flat();
 }
 
 static void print_summary(const struct run *run, double seconds)
@@ -155,13 +163,14 @@ static double seconds_now(void)
 
 static int usage(const char *problem, const char *what)
 {
-    fprintf(stderr,
-            "simulation: %s %s\n"
-            "usage: simulation [--seed N] [--lives M] [--scenario NAME] [--log FILE]\n"
-            "                  [--crash-at POINT [--crash-again]] [--fail-commit N] "
-            "[--full-commit N]\n"
-            "                  [--keep-going] [--self-test] [--sabotage NAME]\n",
-            problem, what);
+    fprintf(
+        stderr,
+        "simulation: %s %s\n"
+        "usage: simulation [--seed N] [--lives M] [--scenario NAME] [--log FILE]\n"
+        "                  [--crash-at POINT [--crash-again]] [--fail-commit N] "
+        "[--full-commit N]\n"
+        "                  [--named] [--flat] [--keep-going] [--self-test] [--sabotage NAME]\n",
+        problem, what);
     for (const struct scenario *s = scenario_next(NULL); s; s = scenario_next(s))
         fprintf(stderr, "  %-14s %s\n", s->name, s->help);
     return 2;
@@ -178,8 +187,9 @@ static bool read_number(const char *text, uint64_t *out)
 static int run_all(struct run *run)
 {
     double start = seconds_now();
-    bool ok = run->only ? run_many(run, run->only)
-                        : run_named(run) && run_many(run, &scenario_random);
+    bool ok = run->only    ? run_many(run, run->only)
+              : run->named ? run_named(run)
+                           : run_named(run) && run_many(run, &scenario_random);
     print_summary(run, seconds_now() - start);
     if (run->order.log_file && fclose(run->order.log_file) != 0) {
         perror("simulation: log");
@@ -224,6 +234,8 @@ int main(int argc, char **argv)
                                             {"sabotage", required_argument, NULL, 'x'},
                                             {"self-test", no_argument, NULL, 't'},
                                             {"keep-going", no_argument, NULL, 'k'},
+                                            {"named", no_argument, NULL, 'e'},
+                                            {"flat", no_argument, NULL, 'm'},
                                             {"crash-at", required_argument, NULL, 'p'},
                                             {"crash-again", no_argument, NULL, 'a'},
                                             {"fail-commit", required_argument, NULL, 'f'},
@@ -252,6 +264,10 @@ int main(int argc, char **argv)
             return usage("not a number:", optarg);
         if (option == 'a')
             run.order.crash_again = true;
+        if (option == 'e')
+            run.named = true;
+        if (option == 'm')
+            run.flat = true;
         if (option == 'k')
             run.keep_going = true;
         if (option == 't')

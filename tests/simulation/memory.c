@@ -9,6 +9,7 @@
 #include "world.h"
 
 #define PIECE_SIZE ((size_t)1 << 20)
+#define SPARE_PIECES 8
 #define UNIT 16
 #define SIZES 64 /* freed blocks below UNIT * SIZES are used again */
 
@@ -86,9 +87,13 @@ void world_free(const void *data)
 void world_free_all(void)
 {
     struct piece *piece;
+    size_t kept = 0;
+    for (piece = spare; piece; piece = piece->next)
+        kept++;
     while ((piece = pieces)) {
         pieces = piece->next;
-        if (piece->size > PIECE_SIZE) {
+        if (piece->size > PIECE_SIZE || ++kept > SPARE_PIECES) {
+            ASAN_UNPOISON_MEMORY_REGION(piece->data, piece->size);
             free(piece);
             continue;
         }
