@@ -351,6 +351,13 @@ void books_container_stopped(struct container *c, int signo)
                       c->index, c->session, closing_for_ms(c, facts));
 }
 
+void books_acts_on(const char *key)
+{
+    size_t len = strlen(world.me->owner);
+    if (strncmp(key, world.me->owner, len) != 0 || key[len] != '.')
+        world_violate("OWNER", "%s touches %s", world.me->owner, key);
+}
+
 static void check_addresses(void)
 {
     for (const struct container *a = containers; a; a = a->next)

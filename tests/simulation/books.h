@@ -28,6 +28,8 @@ void books_answer(const struct sim_request *, const char *session, const struct 
 
 void books_container_starts(const struct container *); /* before it is in the list */
 void books_container_stopped(struct container *, int signo);
+/* cleat changes a container or a target: it must be its own. key: OWNER.SESSION.ATTEMPT */
+void books_acts_on(const char *key);
 void books_target_added(const struct server *);
 void books_execution_starts(const struct container *, const struct execution *);
 void books_file_read(const char *path);

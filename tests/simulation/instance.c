@@ -138,7 +138,9 @@ static struct cleat_config *make_config(void)
         set_option(config, "default", "gather_ms", settings.gather_ms);
     if (settings.gather_max_ms)
         set_option(config, "default", "gather_max_ms", settings.gather_max_ms);
-    if (settings.address_range)
+    if (world.me->address_range)
+        set_option(config, "default", "address_range", world.me->address_range);
+    else if (settings.address_range)
         set_option(config, "default", "address_range", settings.address_range);
     set_option(config, "default", "input_sources",
                settings.input ? world_printf("*=%s{tenant}", stage_sources()) : "");

@@ -30,6 +30,7 @@ static const struct scenario *const lists[] = {
     death_scenarios,
     disk_scenarios,
     orphan_scenarios,
+    two_scenarios,
 };
 /* clang-format on */
 

@@ -50,6 +50,7 @@ extern const struct scenario crash_scenarios[];
 extern const struct scenario death_scenarios[];
 extern const struct scenario disk_scenarios[];
 extern const struct scenario orphan_scenarios[];
+extern const struct scenario two_scenarios[];
 const struct scenario *scenario_next(const struct scenario *); /* NULL: the first, or no more */
 const struct scenario *scenario_find(const char *name);
 extern const struct scenario scenario_random;

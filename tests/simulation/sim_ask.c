@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/mem.h"
+#include "books.h"
 #include "haproxy.h"
 #include "trap.h"
 #include "world.h"
@@ -229,6 +230,7 @@ static void act(struct node *node, enum verb verb, const char *command, struct b
         return;
     }
     world_log("node %u: %s", node->index, command);
+    books_acts_on(name);
     if (verb == DELETE) {
         delete_server(s, out);
         return;

@@ -322,6 +322,7 @@ void child_kill(struct child *child, int signo, bool whole_group)
     if (!child->watch->exited)
         return;
     struct container *c = child->watch->container;
+    books_acts_on(c->key);
     books_container_stopped(c, signo);
     if (signo == SIGTERM && trap_strike(MOMENT_STOP) == MISHAP_LATE)
         container_hang(c, true);

@@ -44,6 +44,7 @@ struct listener {
 
 struct event {
     int64_t wall_s;
+    const char *owner;
     const char *line;
 };
 
@@ -93,6 +94,12 @@ static void refuse(struct sim_request *r, int status, const char *message)
 
 /* ---- events ---- */
 
+/* Its filter names an owner: "cleat.owner=NAME", percent-encoded. */
+static bool asks_for(const struct sim_request *r, const char *owner)
+{
+    return strstr(r->path, world_printf("cleat.owner%%3D%s%%22", owner)) != NULL;
+}
+
 static void tell(const struct box *b, const char *action)
 {
     json_t *o = json_pack("{s:s, s:s, s:{s:s, s:{s:s, s:s, s:s, s:o}}}", "Type", "container",
@@ -101,11 +108,13 @@ static void tell(const struct box *b, const char *action)
                           "exitCode", json_sprintf("%d", b->exit_code));
     char *text = json_dumps(o, JSON_COMPACT);
     struct event *e = &events[event_count++ % EVENTS];
-    *e = (struct event){(WORLD_EPOCH_MS + world.now_ms) / 1000, world_printf("%s\n", text)};
+    *e = (struct event){(WORLD_EPOCH_MS + world.now_ms) / 1000, b->owner,
+                        world_printf("%s\n", text)};
     free(text);
     json_decref(o);
     for (struct listener *l = listeners; l; l = l->next)
-        if (service_is_heard(l->request) && !world_fault(docker_habits.event_lost))
+        if (asks_for(l->request, b->owner) && service_is_heard(l->request) &&
+            !world_fault(docker_habits.event_lost))
             service_stream(l->request, e->line);
 }
 
@@ -120,7 +129,7 @@ static void listen_to_events(struct sim_request *r)
     service_stream(r, "");
     unsigned first = event_count > EVENTS ? event_count - EVENTS : 0;
     for (unsigned i = first; i < event_count; i++)
-        if (events[i % EVENTS].wall_s >= from_s)
+        if (events[i % EVENTS].wall_s >= from_s && asks_for(r, events[i % EVENTS].owner))
             service_stream(r, events[i % EVENTS].line);
 }
 
@@ -315,7 +324,7 @@ static void list(struct sim_request *r)
 {
     json_t *all = json_array();
     for (const struct box *b = boxes; b; b = b->next) {
-        if (b->removed)
+        if (b->removed || !asks_for(r, b->owner))
             continue;
         json_t *ports = json_array();
         if (b->state == BOX_RUNNING)
@@ -376,19 +385,28 @@ static struct box *find_named(const char *rest)
     return find(name);
 }
 
+static void change(struct sim_request *r, const char *what, struct box *b)
+{
+    books_acts_on(b->name);
+    if (strcmp(r->method, "DELETE") == 0)
+        delete (b, r);
+    else if (rest_of(what, "/start"))
+        start(b, r);
+    else if (rest_of(what, "/stop"))
+        stop(b, r);
+    else
+        world_violate("SIM", "the engine does not know %s %s", r->method, r->path);
+}
+
 static void of_container(struct sim_request *r, const char *rest, struct box *b)
 {
     const char *what = rest + strcspn(rest, "/?");
     if (!b || b->removed)
         refuse(r, 404, "No such container");
-    else if (strcmp(r->method, "DELETE") == 0)
-        delete (b, r);
-    else if (rest_of(what, "/start"))
-        start(b, r);
+    else if (strcmp(r->method, "GET") != 0)
+        change(r, what, b);
     else if (rest_of(what, "/json"))
         inspect(b, r);
-    else if (rest_of(what, "/stop"))
-        stop(b, r);
     else if (rest_of(what, "/logs"))
         service_answer(r, 200, "");
     else

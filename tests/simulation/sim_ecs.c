@@ -429,6 +429,7 @@ static void stop(struct sim_request *r, const json_t *request)
         aws_refuse(r, "InvalidParameterException", "The referenced task was not found.");
         return;
     }
+    books_acts_on(world_printf("%s.%s.%s", t->started_by, t->session, t->attempt));
     if (t->container)
         books_container_stopped(t->container, SIGTERM);
     stop_task(t, "UserInitiated", "Task stopped by user");

@@ -67,7 +67,7 @@ enum sabotage {
  * are two in some worlds, each with a crash of its own. */
 struct instance {
     unsigned index;
-    const char *owner, *state_dir;
+    const char *owner, *state_dir, *address_range; /* NULL: the default */
     struct cleat *cleat;   /* NULL while it is down */
     struct loop *loop;     /* NULL while it is down */
     unsigned life;         /* which start of any instance this is */
