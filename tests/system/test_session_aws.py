@@ -150,8 +150,8 @@ def test_no_room_is_no_failure(start, account):
 
 def test_a_task_without_a_row_is_closed(start, account):
     aws = account()
-    cleatd = coordinator(start, aws, {"default": aws.class_options(balancer="direct", salvage_limit_s=1)},
-                         reap_grace_s=1)
+    cleatd = coordinator(start, aws, {"default": aws.class_options(
+        balancer="direct", upload_timeout_s=2, salvage_limit_s=1)}, reap_grace_s=1)  # it proves nothing
     s = cleatd.api.ready()["session_id"]
     cleatd.kill()
     stray = aws.task_of(s)
