@@ -9,6 +9,7 @@
 #include <event2/event.h>
 #include "base/mem.h"
 #include "cleat.h"
+#include "core_help.h"
 #include "http/json.h"
 #include "session/adopt.h"
 #include "session/attempt.h"
@@ -36,27 +37,12 @@ static void fake_adopt(struct runtime *r, const struct container *c)
     adopted++;
 }
 
-static void drop_line(void *arg, int level, const char *line)
-{
-    (void)arg;
-    (void)level;
-    (void)line;
-}
-
 static int setup(void **state)
 {
+    static const char *const options[][3] = {{"other", "sandbox", "none"}, {0}};
     struct world *w = mem_alloc(sizeof(*w));
-    char why[256] = "";
-    cleat_set_log(drop_line, NULL, 0);
-    strcpy(w->dir, "/tmp/cleat-test-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
-    struct cleat_config *config = cleat_config_new();
-    assert_true(cleat_config_set(config, NULL, "state_dir", w->dir, why, sizeof(why)));
-    assert_true(cleat_config_set(config, "other", "sandbox", "none", why, sizeof(why)));
     w->base = event_base_new();
-    w->core = cleat_new(w->base, config, why, sizeof(why));
-    if (!w->core)
-        fail_msg("%s", why);
+    w->core = core_help_open(w->base, w->dir, options);
     w->group = core_find_group(w->core, "default");
     w->other = core_find_group(w->core, "other");
     runtime = *w->group->runtime_ops;
@@ -71,11 +57,7 @@ static int teardown(void **state)
 {
     struct world *w = *state;
     w->group->runtime_ops = w->other->runtime_ops;
-    cleat_free(w->core);
-    event_base_free(w->base);
-    char *command = mem_printf("rm -rf '%s'", w->dir);
-    int rc = system(command);
-    free(command);
+    int rc = core_help_close(w->core, w->base, w->dir);
     free(w);
     return rc;
 }

@@ -9,6 +9,7 @@
 #include <event2/event.h>
 #include "base/mem.h"
 #include "cleat.h"
+#include "core_help.h"
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/launch.h"
@@ -117,30 +118,15 @@ static void fake_unreserve(struct balancer *b, const char *id)
 static struct runtime_ops runtime;
 static struct balancer_ops balancer;
 
-static void drop_line(void *arg, int level, const char *line)
-{
-    (void)arg;
-    (void)level;
-    (void)line;
-}
-
 static int setup(void **state)
 {
+    static const char *const options[][3] = {
+        {"default", "backoff_base_ms", "2"}, {"default", "launch_attempts", "2"}, {0}};
     struct world *w = mem_alloc(sizeof(*w));
-    char why[256] = "";
-    cleat_set_log(drop_line, NULL, 0);
     memset(&drivers, 0, sizeof(drivers));
     drivers.has_place = true;
-    strcpy(w->dir, "/tmp/cleat-test-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
-    struct cleat_config *config = cleat_config_new();
-    assert_true(cleat_config_set(config, NULL, "state_dir", w->dir, why, sizeof(why)));
-    assert_true(cleat_config_set(config, "default", "backoff_base_ms", "2", why, sizeof(why)));
-    assert_true(cleat_config_set(config, "default", "launch_attempts", "2", why, sizeof(why)));
     base = w->base = event_base_new();
-    w->core = cleat_new(w->base, config, why, sizeof(why));
-    if (!w->core)
-        fail_msg("%s", why);
+    w->core = core_help_open(w->base, w->dir, options);
     w->group = &w->core->groups[0];
     w->real_runtime = w->group->runtime_ops;
     w->real_balancer = w->group->balancer_ops;
@@ -163,11 +149,7 @@ static int teardown(void **state)
     struct world *w = *state;
     w->group->runtime_ops = w->real_runtime;
     w->group->balancer_ops = w->real_balancer;
-    cleat_free(w->core);
-    event_base_free(w->base);
-    char *command = mem_printf("rm -rf '%s'", w->dir);
-    int rc = system(command);
-    free(command);
+    int rc = core_help_close(w->core, w->base, w->dir);
     free(w);
     return rc;
 }

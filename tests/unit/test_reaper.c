@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cleat.h"
+#include "core_help.h"
 #include "session/attempt.h"
 #include "session/found.h"
 #include "session/journal.h"
@@ -31,29 +32,15 @@ struct world {
     char dir[64], cause[FOUND_CAUSE_SIZE];
 };
 
-static void drop_line(void *arg, int level, const char *line)
-{
-    (void)arg;
-    (void)level;
-    (void)line;
-}
-
 static int setup(void **state)
 {
+    static const char *const options[][3] = {{NULL, "executor", "/bin/false"},
+                                             {NULL, "retention_s", "1"},
+                                             {"b", "proof", "required"},
+                                             {0}};
     struct world *w = mem_alloc(sizeof(*w));
-    char why[256] = "";
-    cleat_set_log(drop_line, NULL, 0);
-    strcpy(w->dir, "/tmp/cleat-test-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
-    struct cleat_config *config = cleat_config_new();
-    assert_true(cleat_config_set(config, NULL, "state_dir", w->dir, why, sizeof(why)));
-    assert_true(cleat_config_set(config, NULL, "executor", "/bin/false", why, sizeof(why)));
-    assert_true(cleat_config_set(config, NULL, "retention_s", "1", why, sizeof(why)));
-    assert_true(cleat_config_set(config, "b", "proof", "required", why, sizeof(why)));
     w->base = event_base_new();
-    w->core = cleat_new(w->base, config, why, sizeof(why));
-    if (!w->core)
-        fail_msg("%s", why);
+    w->core = core_help_open(w->base, w->dir, options);
     w->core->listing = 0;
     w->core->past.created = 0;
     strcpy(w->core->past.loaded, "018bcfe5-6900-7000-8000-000000000000");
@@ -67,11 +54,7 @@ static int teardown(void **state)
 {
     struct world *w = *state;
     found_clear(&w->table);
-    cleat_free(w->core);
-    event_base_free(w->base);
-    char *command = mem_printf("rm -rf '%s'", w->dir);
-    int rc = system(command);
-    free(command);
+    int rc = core_help_close(w->core, w->base, w->dir);
     free(w);
     return rc;
 }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cleat.h"
+#include "core_help.h"
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/config.h"
@@ -23,45 +24,22 @@ struct world {
     char dir[64];
 };
 
-static void drop_line(void *arg, int level, const char *line)
-{
-    (void)arg;
-    (void)level;
-    (void)line;
-}
-
-static void share_target_group(struct cleat_config *c, const char *class)
-{
-    static const char *const options[][2] = {{"balancer", "haproxy"},
-                                             {"haproxy_sockets", "/nonexistent/haproxy"},
-                                             {"haproxy_urls", "http://127.0.0.1:1"},
-                                             {"haproxy_backend", "b"}};
-    char why[256];
-    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-        assert_true(cleat_config_set(c, class, options[i][0], options[i][1], why, sizeof(why)));
-}
-
 static int setup(void **state)
 {
+#define SHARED(class, backend)                                                                 \
+    {class, "balancer", "haproxy"}, {class, "haproxy_sockets", "/nonexistent/haproxy"},        \
+        {class, "haproxy_urls", "http://127.0.0.1:1"},                                         \
+    {                                                                                          \
+        class, "haproxy_backend", backend                                                      \
+    }
+    static const char *const options[][3] = {
+        {NULL, "executor", "/bin/false"},  {"plain", "proof", "none"},
+        {"none", "proof", "required"},     SHARED("shared", "b"),
+        SHARED("shared-plain", "b"),       SHARED("apart", "c"),
+        {"shared-plain", "proof", "none"}, {0}};
     struct world *w = mem_alloc(sizeof(*w));
-    char why[256] = "";
-    cleat_set_log(drop_line, NULL, 0);
-    strcpy(w->dir, "/tmp/cleat-test-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
-    struct cleat_config *config = cleat_config_new();
-    assert_true(cleat_config_set(config, NULL, "state_dir", w->dir, why, sizeof(why)));
-    assert_true(cleat_config_set(config, NULL, "executor", "/bin/false", why, sizeof(why)));
-    assert_true(cleat_config_set(config, "plain", "proof", "none", why, sizeof(why)));
-    assert_true(cleat_config_set(config, "none", "proof", "required", why, sizeof(why)));
-    share_target_group(config, "shared");
-    share_target_group(config, "shared-plain");
-    share_target_group(config, "apart");
-    assert_true(cleat_config_set(config, "shared-plain", "proof", "none", why, sizeof(why)));
-    assert_true(cleat_config_set(config, "apart", "haproxy_backend", "c", why, sizeof(why)));
     w->base = event_base_new();
-    w->core = cleat_new(w->base, config, why, sizeof(why));
-    if (!w->core)
-        fail_msg("%s", why);
+    w->core = core_help_open(w->base, w->dir, options);
     *state = w;
     return 0;
 }
@@ -69,11 +47,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct world *w = *state;
-    cleat_free(w->core);
-    event_base_free(w->base);
-    char *command = mem_printf("rm -rf '%s'", w->dir);
-    int rc = system(command);
-    free(command);
+    int rc = core_help_close(w->core, w->base, w->dir);
     free(w);
     return rc;
 }
