@@ -1,4 +1,4 @@
-/* What is said to ECS, what its answers mean, and what is found in an account. */
+/* What is said to ECS, and what its answers mean. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,13 +10,10 @@
 #include "base/mem.h"
 #include "driver/ecs_answer.h"
 #include "driver/ecs_fields.h"
-#include "driver/ecs_findings.h"
 #include "driver_help.h"
+#include "ecs_class.h"
 #include "http/json.h"
 
-#define NETWORK                                                                                \
-    "\"networkConfiguration\":{\"awsvpcConfiguration\":{\"subnets\":[\"subnet-1\"]}}"
-#define MINIMAL "{\"taskDefinition\":\"agent:3\"," NETWORK "}"
 #define SECRET "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static const struct launch what = {.key = "o.s.2",
@@ -27,31 +24,7 @@ static const struct launch what = {.key = "o.s.2",
                                    .idle_timeout_s = 5,
                                    .lifetime_s = 6};
 
-static int open_class(void **state)
-{
-    struct class *c = class_new();
-    class_set(c, "runtime", "ecs");
-    class_set(c, "ecs_container", "main");
-    *state = c;
-    return 0;
-}
-
-static int close_class(void **state)
-{
-    class_free(*state);
-    return 0;
-}
-
 /* ---- the template ---- */
-
-static json_t *template_of(const struct class *c, const char *text)
-{
-    struct error e = {0};
-    json_t *t = ecs_read_template(text, strlen(text), c, &e);
-    if (t == NULL)
-        fail_msg("%s", e.message);
-    return t;
-}
 
 static void check_refused(const struct class *c, const char *text, const char *word)
 {
@@ -124,7 +97,7 @@ static void too_many_tags(void **state)
     free(text);
     json_array_remove(tags, 0);
     text = js_text(t);
-    json_decref(template_of(*state, text));
+    json_decref(ecs_template_of(*state, text));
     free(text);
     json_decref(t);
 }
@@ -134,7 +107,7 @@ static void too_many_tags(void **state)
 static json_t *request_of(const struct class *c, const char *template, const char *region)
 {
     struct error e = {0};
-    json_t *t = template_of(c, template);
+    json_t *t = ecs_template_of(c, template);
     char *text = ecs_run_request(t, c, &what, region, &e);
     if (text == NULL)
         fail_msg("%s", e.message);
@@ -240,18 +213,6 @@ static void plain_containers(void **state)
     json_decref(o);
 }
 
-static json_t *template_with_value(size_t len)
-{
-    char *value = mem_alloc(len + 1);
-    memset(value, 'x', len);
-    json_t *t = json_loads(MINIMAL, 0, NULL);
-    json_object_set_new(t, "overrides",
-                        json_pack("{s:[{s:s, s:[{s:s, s:s}]}]}", "containerOverrides", "name",
-                                  "main", "environment", "name", "BIG", "value", value));
-    free(value);
-    return t;
-}
-
 static size_t overrides_size(const struct class *c, const json_t *t)
 {
     struct error e = {0};
@@ -271,18 +232,18 @@ static size_t overrides_size(const struct class *c, const json_t *t)
 static void overrides_limit(void **state)
 {
     struct error e = {0};
-    json_t *t = template_with_value(0);
+    json_t *t = ecs_template_of_size(0);
     size_t rest = overrides_size(*state, t);
     json_decref(t);
-    t = template_with_value(8192 - rest);
+    t = ecs_template_of_size(8192 - rest);
     assert_int_equal(overrides_size(*state, t), 8192);
     json_decref(t);
-    t = template_with_value(8192 - rest + 7);
+    t = ecs_template_of_size(8192 - rest + 7);
     assert_null(ecs_run_request(t, *state, &what, "", &e));
     assert_int_equal(e.code, ERR_TOO_LARGE);
     assert_non_null(strstr(e.message, "7 more than the 8192"));
     json_decref(t);
-    t = template_with_value(8192 - rest - 1);
+    t = ecs_template_of_size(8192 - rest - 1);
     json_t *v = json_array_get(json_object_get(ecs_override_of(t, "main"), "environment"), 0);
     char *longer = mem_printf("%s\xc3\xa9", at(v, "value"));
     json_object_set_new(v, "value", json_string(longer));
@@ -295,7 +256,7 @@ static void launches_that_cannot_be(void **state)
 {
     struct error e = {0};
     struct launch l = what;
-    json_t *t = template_of(*state, MINIMAL);
+    json_t *t = ecs_template_of(*state, MINIMAL);
     l.owner = "a.b";
     assert_null(ecs_run_request(t, *state, &l, "", &e));
     assert_int_equal(e.code, ERR_PERMANENT);
@@ -450,7 +411,7 @@ static void label_there_and_back(void **state)
     l.label = label;
     for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
         struct error e = {0};
-        json_t *t = template_of(*state, MINIMAL), *tag, *turned = json_array();
+        json_t *t = ecs_template_of(*state, MINIMAL), *tag, *turned = json_array();
         size_t k;
         copy_label(label, lengths[i]);
         char *text = ecs_run_request(t, *state, &l, "", &e);
@@ -676,148 +637,7 @@ static void lists(void **state)
     assert_int_equal(n, 2);
 }
 
-/* ---- findings ---- */
-
-struct findings {
-    int errors, warnings;
-    char text[2048];
-};
-
-static void find(void *arg, enum finding_level level, const char *problem, const char *cure)
-{
-    struct findings *f = arg;
-    size_t used = strlen(f->text);
-    f->errors += level == FINDING_ERROR;
-    f->warnings += level == FINDING_WARNING;
-    assert_true(*problem && *cure);
-    snprintf(f->text + used, sizeof(f->text) - used, "%s\n", problem);
-}
-
-typedef void find_fn(const struct ecs_found *, const char *text, size_t len);
-
-static void check_found(const struct class *c, const char *template, find_fn *fn,
-                        const char *answer, int errors, int warnings, const char *words)
-{
-    struct findings f = {0};
-    json_t *t = template_of(c, template);
-    fn(&(struct ecs_found){.class = c, .template = t, .tell = find, .arg = &f}, answer,
-       strlen(answer));
-    if (f.errors != errors || f.warnings != warnings || strstr(f.text, words) == NULL)
-        fail_msg("%s\n%d errors, %d warnings: %s", answer, f.errors, f.warnings, f.text);
-    json_decref(t);
-}
-
-static void clusters(void **state)
-{
-#define CLUSTER(status)                                                                        \
-    "{\"clusters\":[{\"status\":\"" status "\",\"capacityProviders\":["                        \
-    "\"FARGATE\"]}]}"
-    const char *spot = "{\"taskDefinition\":\"a\",\"capacityProviderStrategy\":["
-                       "{\"capacityProvider\":\"FARGATE_SPOT\"}]," NETWORK "}";
-    check_found(*state, MINIMAL, ecs_find_cluster, CLUSTER("ACTIVE"), 0, 0, "");
-    check_found(*state, MINIMAL, ecs_find_cluster, CLUSTER("INACTIVE"), 1, 0, "INACTIVE");
-    check_found(*state, spot, ecs_find_cluster, CLUSTER("ACTIVE"), 1, 0, "FARGATE_SPOT");
-    check_found(*state, MINIMAL, ecs_find_cluster,
-                "{\"clusters\":[],\"failures\":[{\"reason\":\"MISSING\"}]}", 1, 0,
-                "cluster default does not exist");
-#undef CLUSTER
-}
-
-#define DEFINITION(members, container)                                                         \
-    "{\"taskDefinition\":{\"status\":\"ACTIVE\",\"requiresCompatibilities\":[\"FARGATE\"]"     \
-    "," members ",\"containerDefinitions\":[{\"name\":\"main\"," container "}]}}"
-#define VPC "\"networkMode\":\"awsvpc\""
-#define PORT "\"portMappings\":[{\"containerPort\":8080}]"
-
-static void definitions(void **state)
-{
-    struct class *c = *state;
-    find_fn *fn = ecs_find_definition;
-    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT), 0, 0, "");
-    check_found(c, MINIMAL, fn, DEFINITION("\"networkMode\":\"bridge\"", PORT), 1, 0,
-                "address");
-    check_found(c, MINIMAL, fn, DEFINITION(VPC, "\"portMappings\":[]"), 0, 1, "port 8080");
-    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT ",\"essential\":false"), 1, 0,
-                "not essential");
-    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT ",\"readonlyRootFilesystem\":true"), 0, 1,
-                "workspace");
-    check_found(c, MINIMAL, fn,
-                DEFINITION(VPC, PORT ",\"environment\":[{\"name\":\"CLEAT_SECRET\"}]"), 1, 0,
-                "CLEAT_SECRET");
-    check_found(c, MINIMAL, fn, "{\"taskDefinition\":{" VPC ",\"status\":\"INACTIVE\"}}", 2, 0,
-                "INACTIVE");
-    class_set(c, "sandbox", "bwrap");
-    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT), 1, 0, "bwrap");
-    class_set(c, "sandbox", "none");
-    class_set(c, "ecs_container", "other");
-    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT), 1, 0, "no container other");
-}
-
-static void uploads_of_a_definition(void **state)
-{
-    struct class *c = *state;
-    find_fn *fn = ecs_find_definition;
-    class_set(c, "artifacts", "s3://box/x");
-    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT ",\"stopTimeout\":120"), 1, 0,
-                "credentials for s3://box/x");
-    check_found(c, MINIMAL, fn, DEFINITION(VPC ",\"taskRoleArn\":\"r\"", PORT), 0, 1, "30 s");
-    check_found(c, MINIMAL, fn,
-                DEFINITION(VPC ",\"taskRoleArn\":\"r\"", PORT ",\"stopTimeout\":60"), 0, 1,
-                "60 s");
-    check_found(c,
-                "{\"taskDefinition\":\"a\",\"overrides\":{\"taskRoleArn\":\"r\"}," NETWORK "}",
-                fn, DEFINITION(VPC, PORT ",\"stopTimeout\":120"), 0, 0, "");
-    class_set(c, "s3_role", "arn:aws:iam::1:role/r");
-    check_found(c, MINIMAL, fn, DEFINITION(VPC, PORT ",\"stopTimeout\":120"), 0, 0, "");
-}
-
-#define SUBNET(zone, vpc, free)                                                                \
-    "<item><availabilityZone>" zone "</availabilityZone><vpcId>" vpc                           \
-    "</vpcId><availableIpAddressCount>" free "</availableIpAddressCount></item>"
-#define SUBNETS(items)                                                                         \
-    "<DescribeSubnetsResponse><subnetSet>" items "</subnetSet></DescribeSubnetsResponse>"
-
-static void subnets(void **state)
-{
-    find_fn *fn = ecs_find_subnets;
-    struct class *c = *state;
-    check_found(c, MINIMAL, fn, SUBNETS(SUBNET("a", "v", "200") SUBNET("b", "v", "3")), 0, 0,
-                "");
-    check_found(c, MINIMAL, fn, SUBNETS(SUBNET("a", "v", "200")), 0, 1, "zone a");
-    check_found(c, MINIMAL, fn, SUBNETS(SUBNET("a", "v", "2") SUBNET("b", "v", "3")), 0, 1,
-                "5 free addresses");
-    check_found(c, MINIMAL, fn, SUBNETS(SUBNET("a", "v", "0") SUBNET("b", "v", "0")), 1, 0,
-                "0 free");
-    check_found(c, MINIMAL, fn, SUBNETS(SUBNET("a", "v", "99") SUBNET("b", "w", "99")), 1, 0,
-                "several VPCs");
-    check_found(c, MINIMAL, fn, SUBNETS(""), 1, 0, "none of the subnets");
-    json_t *t = json_loads("{\"networkConfiguration\":{\"awsvpcConfiguration\":{\"subnets\":["
-                           "\"s-1\",\"a b\"]}}}",
-                           0, NULL);
-    char *form = ecs_subnets_request(t);
-    assert_string_equal(form, "SubnetId.1=s-1&SubnetId.2=a%20b");
-    free(form);
-    json_decref(t);
-}
-
-static void the_request_itself(void **state)
-{
-    struct findings f = {0};
-    json_t *t = template_with_value(8000);
-    struct ecs_found found = {.class = *state, .template = t, .tell = find, .arg = &f};
-    ecs_find_request(&found, "o", "");
-    assert_int_equal(f.errors, 1);
-    assert_non_null(strstr(f.text, "8192"));
-    json_decref(t);
-    t = template_with_value(10);
-    f = (struct findings){0};
-    found.template = t;
-    ecs_find_request(&found, "o", "");
-    assert_int_equal(f.errors + f.warnings, 0);
-    json_decref(t);
-}
-
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_class, close_class)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, ecs_class_open, ecs_class_close)
 
 int main(void)
 {
@@ -842,11 +662,6 @@ int main(void)
         TEST(launches_answered),
         TEST(conflicts),
         TEST(lists),
-        TEST(clusters),
-        TEST(definitions),
-        TEST(uploads_of_a_definition),
-        TEST(subnets),
-        TEST(the_request_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
