@@ -102,6 +102,8 @@ static void deregister(struct attempt *a)
         take_removed(a);
         return;
     }
+    if (!a->registered && a->orphan && !cleanup_is_over(c->upload))
+        return; /* its upload may need a target first */
     if (!a->registered) {
         launch_forget_place(a);
         cleanup_end(a, &c->deregister, "deregister", STEP_SKIPPED);

@@ -349,6 +349,48 @@ static void begin_orphans_planted(void)
     world_at(1500000, end_strangers, NULL);
 }
 
+/* ---- one without a target, which is reached through the balancer alone ---- */
+
+static struct container *busy;
+
+static void wake_busy(void *arg)
+{
+    container_hang(arg, false);
+}
+
+static void look_for_its_target(void *arg)
+{
+    for (struct node *node = busy->alive ? NULL : nodes; node; node = node->next) {
+        const struct server *s = haproxy_find(node, busy->key);
+        if (s && !s->maint)
+            world_violate("I5", "the target of %s outlived its container", busy->key);
+    }
+    world_at(LOOK_MS, look_for_its_target, arg);
+}
+
+static void plant_busy(void *arg)
+{
+    (void)arg;
+    busy = container_plant("cleat", life_number(0)->session, 7, ADDRESS "2:8080", false);
+    container_hang(busy, true);
+    world_at(450000, wake_busy, busy); /* it was asked in vain on its own address */
+    world_at(LOOK_MS, look_for_its_target, NULL);
+}
+
+static void set_orphans_busy(struct settings_of_world *s)
+{
+    memset(&orphans, 0, sizeof orphans);
+    s->nodes = (unsigned)world_pick(1, 2);
+    s->max_lifetime_s = 7200;
+}
+
+static void begin_orphans_busy(void)
+{
+    add_lives(1, 0, 5000);
+    add_lives(1, 1000, 900000);
+    world_at(60000, plant_busy, NULL);
+}
+
 /* ---- two for one ---- */
 
 static void plant_twin(void *arg)
@@ -417,6 +459,8 @@ const struct scenario orphan_scenarios[] = {
      judge_orphans, 2},
     {"orphans-planted", "late containers of sessions that are over, and others' containers",
      set_orphans_planted, begin_orphans_planted, judge_orphans, 4},
+    {"orphans-busy", "one that has no target and does not answer for a while", set_orphans_busy,
+     begin_orphans_busy, judge_orphans, 2},
     {"orphans-twin", "the engine started two for one attempt", set_orphans_twin,
      begin_orphans_twin, judge_orphans, 6},
     {NULL, NULL, NULL, NULL, NULL, 0}};
