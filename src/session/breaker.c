@@ -13,9 +13,12 @@ enum breaker_state breaker_state(const struct breaker *b, int64_t now)
 
 bool breaker_admits(struct breaker *b, int64_t now, bool *trial)
 {
-    *trial = b->open && !b->trying && now >= b->retry_at;
-    if (*trial)
+    bool awaited = b->trying && now < b->trial_until;
+    *trial = b->open && !awaited && now >= b->retry_at;
+    if (*trial) {
         b->trying = true;
+        b->trial_until = now + BREAKER_TRIAL_MS;
+    }
     return !b->open || *trial;
 }
 

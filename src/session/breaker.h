@@ -11,6 +11,7 @@
 #define BREAKER_FAILURES 5 /* in a row, until it opens */
 #define BREAKER_PAUSE_MS (30 * 1000)
 #define BREAKER_PAUSE_MAX_MS (5 * 60 * 1000)
+#define BREAKER_TRIAL_MS (5 * 60 * 1000) /* a trial that takes longer holds nobody up */
 
 enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN, BREAKER_STATES };
 extern const char *const breaker_state_names[BREAKER_STATES];
@@ -19,6 +20,7 @@ struct breaker {
     bool open, trying;
     unsigned failures; /* in a row */
     int64_t pause_ms, retry_at;
+    int64_t trial_until; /* while trying: then another one tries as well */
     struct error error; /* the newest failure */
 };
 

@@ -125,6 +125,28 @@ static void exactly_one_tries(void **state)
     assert_false(trial);
 }
 
+/* A stop is done only when its container is gone, which may be never. */
+static void a_trial_without_end_holds_nobody_up(void **state)
+{
+    struct error e = of_engine();
+    bool first, second;
+    (void)state;
+    engine_fails(BREAKER_FAILURES);
+    now += BREAKER_PAUSE_MS;
+    assert_true(breaker_admits(&b, now, &first));
+    now += BREAKER_TRIAL_MS - 1;
+    assert_false(admits());
+    now++;
+    assert_true(breaker_admits(&b, now, &second));
+    assert_true(second);
+    assert_false(admits());
+    breaker_done(&b, now, second, NULL);
+    assert_int_equal(breaker_state(&b, now), BREAKER_CLOSED);
+    breaker_done(&b, now, first, &e);
+    assert_int_equal(breaker_state(&b, now), BREAKER_CLOSED);
+    assert_int_equal(b.failures, 1);
+}
+
 static void pauses_double_to_five_minutes(void **state)
 {
     static const int64_t pauses[] = {MIN_MS / 2, MIN_MS,     2 * MIN_MS,
@@ -171,6 +193,7 @@ int main(void)
         cmocka_unit_test_setup(an_answer_about_one_thing_is_no_failure, setup),
         cmocka_unit_test_setup(what_was_cancelled_shows_nothing, setup),
         cmocka_unit_test_setup(exactly_one_tries, setup),
+        cmocka_unit_test_setup(a_trial_without_end_holds_nobody_up, setup),
         cmocka_unit_test_setup(pauses_double_to_five_minutes, setup),
         cmocka_unit_test_setup(late_ends, setup),
     };
