@@ -61,7 +61,7 @@ void found_drop_others(struct found_table *table, const struct found *f)
     for (size_t i = 0; i < core->group_count; i++) {
         struct found *other =
             find(table, &core->groups[i], f->is_target, f->key, f->container.id);
-        if (other && other != f)
+        if (other && other != f && !other->removing)
             found_drop(table, other);
     }
 }

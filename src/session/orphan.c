@@ -110,6 +110,7 @@ struct attempt *orphan_begin(struct group *g, const char *session, const char *t
     /* Nobody ever sent anything to one that is there beside its attempt's own, nor to one that
      * has no address yet. */
     a->touched = !surplus && *c->ip;
+    session_dirty(s); /* its row as well: the commit that forgets it may be under way */
     attempt_go(a, ATTEMPT_ENDING);
     g->runtime_ops->adopt(g->runtime, c);
     return a;

@@ -76,10 +76,14 @@ static struct found *next_adoptable(const struct reaper *r, uint64_t listing)
 
 static void adopt(struct reaper *r, struct found *f, uint64_t listing)
 {
+    struct cleat *core = f->group->core;
     f->tried = listing;
-    if (!label_adopt(f->group, f->key, &f->container, f->label, &f->refusal))
+    struct session *s = label_adopt(f->group, f->key, &f->container, f->label, &f->refusal);
+    if (!s)
         return;
-    past_doubt(f->group->core, f->session);
+    if (core->drain.closed) /* too late to be told with the others */
+        session_close(s, "drained", NULL);
+    past_doubt(core, f->session);
     r->adopted++;
     found_drop_others(&r->found, f);
     found_drop(&r->found, f);
