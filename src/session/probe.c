@@ -172,4 +172,6 @@ void probe_step(struct attempt *a)
         ask(a);
     else
         take_no_answer(a, false);
+    if (h->message.state != OP_RUNNING)
+        session_at(a->session, h->probe_at);
 }
