@@ -69,7 +69,7 @@ def assert_no_complaints(cleatd, victims=()):
 
 
 def test_cleatd_is_killed(start):
-    haproxy, other = start.haproxy(), start.haproxy("haproxy-2")
+    haproxy, other = start.haproxy().keep(), start.haproxy("haproxy-2").keep()
     inputs = source(start.root)
     common = {"command": [slow_executor(start.root)], "backoff_base_ms": 50, "input_sources": [f"*=file://{inputs}"]}
     cleatd = start.add(Watched(start.root / "cleatd", max_sessions=14, classes={

@@ -11,7 +11,7 @@ from cleat_harness import haproxy_class, poll
 from crowd import Crowd
 from docker_harness import docker_class, dockerd, without_docker  # noqa: F401
 from strikes import WORDS, Watched, draw_moments, state, strike_again_and_again
-from test_kill import Processes, artifact_of, assert_no_complaints, assert_nothing_happened_twice
+from test_kill import Processes, artifact_of, assert_no_complaints, assert_nothing_happened_twice, source
 from test_kill_aws import CALLS, Tasks, artifact_of as object_of, assert_one_task_per_attempt
 
 STRIKES = int(os.environ.get("CLEAT_KILLS", "6"))
@@ -34,7 +34,7 @@ def report(cleatd, crowd, what, hits):
 
 def test_executors_are_killed(start):
     """Before its session was ready another container takes its place; afterwards the session ends."""
-    haproxy, other = start.haproxy(), start.haproxy("haproxy-2")
+    haproxy, other = start.haproxy().keep(), start.haproxy("haproxy-2").keep()
     cleatd = daemon(start, classes={
         "default": haproxy_class(haproxy, backoff_base_ms=20),
         "far": haproxy_class(other, direct_path="never", backoff_base_ms=20), "direct": {"backoff_base_ms": 20}})
@@ -58,6 +58,42 @@ def test_executors_are_killed(start):
     assert_nothing_happened_twice(cleatd)
     assert_no_complaints(cleatd, victims)
     report(cleatd, crowd, "executors killed", hits)
+
+
+def test_executors_are_killed_and_replaced(start):
+    """And cleatd itself, while it replaces them: every session goes on, with one container at a time."""
+    haproxy = start.haproxy().keep()
+    inputs = source(start.root)
+    cleatd = start.add(Watched(start.root / "cleatd", max_sessions=7, classes={"default": haproxy_class(
+        haproxy, backoff_base_ms=20, on_death="replace", input_sources=[f"*=file://{inputs}"])}))
+    cleatd.start()
+    crowd = Crowd(cleatd.api, Processes(cleatd), start.shared, SEED, clients=10, input=f"file://{inputs}",
+                  replaced=True)
+    victims = set()
+
+    def kill_both(line):
+        """The container of the line's session, and cleatd a moment later."""
+        session = dict(WORDS.findall(line)).get("session")
+        for container in [l for l in cleatd.containers_alive() if l.session == session]:
+            victims.add(session)
+            os.kill(container.pid, signal.SIGKILL)
+        threading.Event().wait(delays.uniform(0, 0.3))
+        cleatd.process.kill()
+
+    def start_again():
+        cleatd.process.wait()
+        cleatd.check_journal()
+        cleatd.start()
+    delays = random.Random(SEED)
+    first = [state("session", "READY"), state("session", "BUSY")] * 2
+    hits = strike_again_and_again(cleatd, crowd, moments(first=first), kill_both, start_again)
+    poll(lambda: not cleatd.containers_alive(), 30, "the end of all containers")
+    assert haproxy.servers() == {}
+    crowd.verify(artifact_of(cleatd), victims)
+    assert_nothing_happened_twice(cleatd)
+    assert_no_complaints(cleatd, victims)
+    assert not [l for l in crowd.lives if l.error]
+    report(cleatd, crowd, f"executors of {len(victims)} sessions and cleatd killed", hits)
 
 
 def test_haproxy_is_killed(start):
