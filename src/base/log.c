@@ -13,7 +13,7 @@ static void *sink_arg;
 
 const char *log_level_name(enum log_level level)
 {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
+    static const char *const names[] = {"error", "warning", "info", "debug"};
     return names[level];
 }
 

@@ -46,8 +46,9 @@ static void read_answer(struct call *c, const struct http_answer *a)
         return;
     }
     if (a->error.code == ERR_CONNECT) {
-        char *text =
-            mem_printf("cannot reach cleatd on %s: %s", c->cli->socket, a->error.message);
+        char *text = mem_printf("cannot reach cleatd on %s; does it run there? (--socket and "
+                                "CLEAT_SOCKET name another socket)",
+                                c->cli->socket);
         keep_failure(c, EXIT_UNREACHABLE, text, NULL);
         free(text);
         return;

@@ -115,6 +115,20 @@ static int wait_until_empty(struct call *call, struct cli *cli, const struct opt
     return EXIT_FINE;
 }
 
+/* An end of one drain leaves the others. */
+static void tell_rest(const json_t *document, const struct options *o)
+{
+    const char *name;
+    const json_t *member;
+    if (o->tenant && json_is_true(json_object_get(document, "all")))
+        fputs("cleat: drain: all are still drained; cleat drain --end ends that\n", stderr);
+    json_object_foreach (json_object_get(document, "tenants"), name, member)
+        fprintf(stderr,
+                "cleat: drain: tenant %s is still drained; cleat drain --end --tenant %s ends "
+                "that\n",
+                name, name);
+}
+
 int cmd_drain(struct cli *cli, int argc, char **argv)
 {
     struct options o = {0};
@@ -131,7 +145,9 @@ int cmd_drain(struct cli *cli, int argc, char **argv)
         status = wait_until_empty(&call, cli, &o);
     if (status == EXIT_FINE && cli->json)
         call_print(&call);
-    else if (status == EXIT_FINE && !o.end && !o.no_wait)
+    else if (status == EXIT_FINE && o.end)
+        tell_rest(call.document, &o);
+    else if (status == EXIT_FINE && !o.no_wait)
         puts("drained");
     call_clear(&call);
     return status;

@@ -118,6 +118,7 @@ static void explain(const json_t *record)
 {
     const json_t *code = json_object_get(record, "exit_code");
     const json_t *signal = json_object_get(record, "signal");
+    const char *error = json_string_value(json_object_get(record, "error"));
     fputs("cleat: execution failed", stderr);
     if (json_is_true(json_object_get(record, "timed_out")))
         fputs(": its time was up", stderr);
@@ -127,6 +128,8 @@ static void explain(const json_t *record)
         fprintf(stderr, ": killed by signal %d", (int)json_integer_value(signal));
     else if (json_is_integer(code))
         fprintf(stderr, ": exit code %d", (int)json_integer_value(code));
+    else if (error && *error)
+        fprintf(stderr, ": %s", error);
     fputc('\n', stderr);
 }
 

@@ -72,11 +72,15 @@ static void show(const json_t *document, const struct options *o)
 {
     const json_t *list = json_object_get(document, "orphans");
     int64_t closed = count(list, "close"), held = count(list, "hold");
-    if (json_array_size(list) > 0)
+    size_t all = json_array_size(list);
+    if (all > 0)
         show_orphans(list);
-    printf("%zu orphans, %" PRId64 " %s, %" PRId64 " held%s\n", json_array_size(list), closed,
-           o->dry_run ? "would be closed" : "are being closed", held,
-           held > 0 ? " until you say --adopt" : "");
+    printf("%zu orphan%s, %" PRId64 " %s, %" PRId64 " held%s\n", all, all == 1 ? "" : "s",
+           closed,
+           o->dry_run    ? "would be closed"
+           : closed == 1 ? "is being closed"
+                         : "are being closed",
+           held, held > 0 ? " until you say --adopt" : "");
 }
 
 /* What was not asked may hold more. */

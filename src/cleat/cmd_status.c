@@ -18,32 +18,77 @@ static int no_arguments(int argc, char **argv)
     return optind < argc ? usage_error("%s takes no arguments", argv[0]) : EXIT_FINE;
 }
 
-/* Nested members become one name with dots: "classes.default.balancer.name". */
-static void flatten(struct table *t, const char *prefix, const json_t *value)
+static bool is_breaker(const json_t *o)
+{
+    return member_text(o, "state") && json_object_get(o, "retry_in_ms");
+}
+
+/* In one line, and seen when it is not closed. */
+static void show_breaker(struct table *t, const char *name, const json_t *b)
+{
+    const char *state = member_text(b, "state"), *error = member_text(b, "error");
+    int64_t failures = member_number(b, "failures"), wait = member_number(b, "retry_in_ms");
+    struct buf text = {0};
+    buf_puts(&text, state);
+    if (failures > 0)
+        buf_printf(&text, ", %" PRId64 " failure%s in a row", failures,
+                   failures == 1 ? "" : "s");
+    if (wait > 0)
+        buf_printf(&text, ", tried again in %" PRId64 " s", (wait + 999) / 1000);
+    if (error)
+        buf_printf(&text, ": %s", error);
+    table_cell(t, DIM, name);
+    table_cell(t,
+               strcmp(state, "closed") != 0 ? RED
+               : failures > 0               ? YELLOW
+                                            : PLAIN,
+               text.data);
+    buf_free(&text);
+}
+
+static void show_value(struct table *t, const char *name, const json_t *value)
+{
+    char *text = json_is_null(value)     ? NULL
+                 : json_is_string(value) ? mem_strdup(json_string_value(value))
+                                         : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    table_cell(t, DIM, name);
+    table_cell(t, PLAIN, text);
+    free(text);
+}
+
+static void flatten(struct table *t, char *name, const json_t *value);
+
+static void flatten_object(struct table *t, const char *prefix, const json_t *object)
 {
     const char *key;
     json_t *member;
-    json_object_foreach ((json_t *)value, key, member) {
-        char *name = mem_printf("%s%s%s", prefix, *prefix ? "." : "", key);
-        if (json_is_object(member)) {
-            flatten(t, name, member);
-        } else {
-            char *text = json_is_string(member)
-                             ? mem_strdup(json_string_value(member))
-                             : json_dumps(member, JSON_ENCODE_ANY | JSON_COMPACT);
-            table_cell(t, DIM, name);
-            table_cell(t, PLAIN, text);
-            free(text);
-        }
-        free(name);
+    json_object_foreach ((json_t *)object, key, member) {
+        flatten(t, mem_printf("%s%s%s", prefix, *prefix ? "." : "", key), member);
     }
+}
+
+/* Nested members become one name with dots: "classes.default.balancer.name"; things in a list
+ * are numbered. Takes name. */
+static void flatten(struct table *t, char *name, const json_t *value)
+{
+    if (json_is_object(value) && is_breaker(value)) {
+        show_breaker(t, name, value);
+    } else if (json_is_object(value)) {
+        flatten_object(t, name, value);
+    } else if (json_is_object(json_array_get(value, 0))) {
+        for (size_t i = 0; i < json_array_size(value); i++)
+            flatten(t, mem_printf("%s.%zu", name, i + 1), json_array_get(value, i));
+    } else {
+        show_value(t, name, value);
+    }
+    free(name);
 }
 
 static void show_status(const json_t *document)
 {
     static const char *const headings[] = {"COUNTER", "VALUE"};
     struct table *t = table_new(2, headings);
-    flatten(t, "", document);
+    flatten_object(t, "", document);
     table_print(t, stdout);
     table_free(t);
 }

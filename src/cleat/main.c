@@ -19,7 +19,7 @@
 static const struct command commands[] = {
     {"create",
      "[--class C] [--request-id R] [--tenant T] [--user U] [--env K=V]… [--input URL]\n"
-     "    [--count N] [--wait]",
+     "    [--count N] [--wait] [--timeout S]",
      "open sessions and print their ids", cmd_create},
     {"exec", "[--timeout S] [--bash] ID CODE | - | -- ARGV…", "run code in a session",
      cmd_exec},
@@ -48,6 +48,11 @@ int usage_error(const char *fmt, ...)
     return EXIT_USAGE;
 }
 
+static void print_command(FILE *to, const struct command *c)
+{
+    fprintf(to, "  cleat %s %s\n      %s\n", c->name, c->arguments, c->help);
+}
+
 bool read_number(const char *option, const char *text, int64_t min, int64_t max, int64_t *out)
 {
     char *end;
@@ -64,8 +69,7 @@ static void print_usage(FILE *to)
 {
     fputs("usage: cleat [--socket PATH] [--json] COMMAND …\n", to);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(to, "  cleat %s %s\n      %s\n", commands[i].name, commands[i].arguments,
-                commands[i].help);
+        print_command(to, &commands[i]);
     fputs("cleat(1) says more.\n", to);
 }
 
@@ -104,9 +108,16 @@ static int run(const struct command *command, const char *socket, bool json, int
 
 static int run_named(const char *name, const char *socket, bool json, int argc, char **argv)
 {
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(commands[i].name, name) == 0)
-            return run(&commands[i], socket, json, argc, argv);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, name) != 0)
+            continue;
+        if (argc == 2 && strcmp(argv[1], "--help") == 0)
+            return print_command(stdout, &commands[i]), EXIT_FINE;
+        int status = run(&commands[i], socket, json, argc, argv);
+        if (status == EXIT_USAGE)
+            fputs("cleat --help and cleat(1) say more\n", stderr);
+        return status;
+    }
     return usage_error("no command \"%s\"; cleat --help lists all", name);
 }
 

@@ -221,7 +221,11 @@ static void post_drain(struct exchange *x)
 
 static void delete_drain(struct exchange *x)
 {
-    x->call = cleat_undrain(x->cleat, server_query(x->request, "tenant"), on_document, x);
+    const char *tenant = server_query(x->request, "tenant");
+    if (strchr(server_target(x->request), '?') && (!tenant || !*tenant))
+        exchange_refuse(x, ERR_INVALID, 0, "the query is tenant=NAME, or there is none");
+    else
+        x->call = cleat_undrain(x->cleat, tenant, on_document, x);
 }
 
 static void get_drain(struct exchange *x)

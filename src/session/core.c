@@ -170,7 +170,8 @@ static bool open_master_key(struct cleat *core, struct error *e)
         text[len] = '\0';
         fine = hex_decode(core->master, sizeof(core->master), text);
         if (!fine)
-            error_set(e, ERR_CONFIG, "%s: not a key of 64 hexadecimal digits", path);
+            error_set(e, ERR_CONFIG,
+                      "%s: not a key of 64 hexadecimal digits; restore it from a backup", path);
         mem_wipe(text, len);
         free(text);
     } else if (file_exists(path)) {
@@ -178,7 +179,10 @@ static bool open_master_key(struct cleat *core, struct error *e)
         error_set(e, ERR_CONFIG, "%s: cannot be read", path);
     } else if (journal_has_sessions(core, e)) {
         fine = false; /* their containers know only the old key */
-        error_set(e, ERR_CONFIG, "%s: missing, but the journal holds sessions", path);
+        error_set(e, ERR_CONFIG,
+                  "%s: missing, but the journal holds sessions; put it back, or move the "
+                  "journal away as well (cleatd(8), Lost journal)",
+                  path);
     } else {
         char hex[2 * PROOF_SECRET_SIZE + 2];
         loop_random(core->loop, core->master, sizeof(core->master));

@@ -10,6 +10,7 @@
 #include "session/attempt.h"
 #include "session/config.h"
 #include "session/document.h"
+#include "session/drain.h"
 #include "session/gate.h"
 #include "session/reaper.h"
 #include "session/route.h"
@@ -306,6 +307,7 @@ char *cleat_status(struct cleat *core)
                                   (json_int_t)loop.longest_turn_us));
     json_object_set_new(o, "journal", journal_status(core));
     json_object_set_new(o, "orphans", reaper_status(core));
+    json_object_set_new(o, "drain", drain_status(core));
     json_object_set_new(o, "misroutes", number(n->misroutes));
     json_object_set_new(o, "launches", number(n->launches));
     json_object_set_new(o, "launch_failures", number(n->launch_failures));

@@ -121,7 +121,7 @@ static json_t *count_sessions(const struct cleat *core, const char *tenant)
     return json_pack("{s:i, s:i}", "sessions", open, "queued", queued);
 }
 
-char *drain_document(const struct cleat *core)
+json_t *drain_status(const struct cleat *core)
 {
     const char *name;
     json_t *member, *tenants = json_object();
@@ -130,6 +130,12 @@ char *drain_document(const struct cleat *core)
         json_object_set_new(tenants, name, count_sessions(core, name));
     json_object_set_new(o, "all", json_boolean(core->drain.all || core->drain.closed));
     json_object_set_new(o, "tenants", tenants);
+    return o;
+}
+
+char *drain_document(const struct cleat *core)
+{
+    json_t *o = drain_status(core);
     char *text = js_text(o);
     json_decref(o);
     return text;

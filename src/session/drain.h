@@ -10,7 +10,8 @@ void drain_free(struct cleat *);
 /* Whether new sessions of this tenant are refused; e says so. */
 bool drain_covers(const struct cleat *, const char *tenant, struct error *e);
 void drain_consider(struct cleat *);        /* a session has ended or become durable */
-char *drain_document(const struct cleat *); /* free() */
+json_t *drain_status(const struct cleat *); /* a new reference */
+char *drain_document(const struct cleat *); /* the same as text; free() */
 
 /* In effect at once; durable once drain_durable says so. tenant NULL: all. now: open sessions
  * are closed, too. */

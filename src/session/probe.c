@@ -72,7 +72,7 @@ static void declare_dead(struct attempt *a)
     snprintf(a->cause, sizeof(a->cause), "connections to %s:%u were refused for %lld s",
              a->container.ip, (unsigned)a->container.port,
              (long long)s->group->class->dead_after_s);
-    log_warn("container.dead", KV("session", s->id), KI("attempt", a->number),
+    log_warn("container.died", KV("session", s->id), KI("attempt", a->number),
              KV("cause", a->cause));
     s->again = true;
 }

@@ -57,6 +57,12 @@ def test_wrong_command_lines_are_usage_errors_and_ask_nobody(fake, arguments):
     assert fake.requests == []
 
 
+def test_a_command_says_how_it_is_used(fake):
+    assert "cleat drain [--now]" in run(fake, "drain", "--help").stdout
+    assert "cleat --help" in run(fake, "drain", "--nonsense", status=2).stderr
+    assert fake.requests == []
+
+
 def test_help_and_version(fake):
     assert "usage: cleat" in run(fake, "--help").stdout
     assert re.fullmatch(r"cleat \d+\.\d+\.\d+\n", run(fake, "--version").stdout)
@@ -69,6 +75,7 @@ def test_unreachable_is_5(tmp_path, arguments):
     result = cleat(tmp_path / "nobody.sock", *arguments)
     assert result.returncode == 5
     assert "cannot reach cleatd" in result.stderr and "nobody.sock" in result.stderr
+    assert "does it run there?" in result.stderr
 
 
 @pytest.mark.parametrize("status, code, retryable, exit_code", [
@@ -199,7 +206,8 @@ def test_exec_streams_and_forms(fake):
 
 @pytest.mark.parametrize("members, word", [
     ({"exit_code": 3}, "exit code 3"), ({"exit_code": None, "signal": 9}, "signal 9"),
-    ({"timed_out": True}, "time was up"), ({"cancelled": True}, "cancelled")])
+    ({"timed_out": True}, "time was up"), ({"cancelled": True}, "cancelled"),
+    ({"exit_code": None, "error": "could not start: no space"}, "could not start: no space")])
 def test_exec_that_failed_is_1(fake, members, word):
     fake.answers[EXECUTE] = (200, record(status="failed", stdout="before\n", **members))
     result = run(fake, "exec", session_id(1), "x", status=1)
@@ -250,8 +258,14 @@ def test_show_has_phases_and_cleanup(fake):
 
 def test_status_and_isolation(fake):
     fake.answers["GET /v1/status"] = (200, {"version": "1", "sessions": {"READY": 3}, "classes": {
-        "default": {"runtime": {"name": "process", "list": [1, "x"]}}}})
+        "default": {"runtime": {"name": "process", "list": [1, "x"], "things": [{"a": 7}, {"a": 8}], "none": None},
+                    "breakers": {
+            "launch": {"state": "open", "failures": 5, "retry_in_ms": 29500, "error": "no engine"},
+            "stop": {"state": "closed", "failures": 0, "retry_in_ms": 0, "error": None}}}}})
     text = run(fake, "status").stdout
+    assert re.search(r"breakers\.launch +open, 5 failures in a row, tried again in 30 s: no engine\n", text)
+    assert re.search(r"breakers\.stop +closed\n", text)
+    assert re.search(r"runtime\.things\.2\.a +8\n", text) and re.search(r"runtime\.none +-\n", text)
     assert re.search(r"sessions\.READY +3\n", text) and re.search(r"default\.runtime\.name +process\n", text)
     row = {"session_id": session_id(1), "state": "READY", "container": "c", "address": "127.64.0.1:8080",
            "connections": [f"127.0.0.1:{n}" for n in range(5)], "connections_total": 5, "probes": 1,

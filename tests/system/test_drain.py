@@ -149,6 +149,21 @@ def test_a_drain_that_takes_too_long_leaves_the_rest(start):
 # ---- SIGHUP
 
 
+def test_what_is_drained_is_told(start):
+    cleatd = start.cleatd()
+    assert cli(cleatd, "drain", "--no-wait").returncode == 0
+    assert cli(cleatd, "drain", "--no-wait", "--tenant", "a").returncode == 0
+    assert cleatd.api.status()["drain"] == {"all": True, "sessions": 0, "queued": 0,
+                                            "tenants": {"a": {"sessions": 0, "queued": 0}}}
+    for query in ("tenent=a", "tenant="):  # a slip of the pen does not end the drain of all
+        assert cleatd.api.raw("DELETE", f"/v1/drain?{query}")[0] == 400
+    assert cleatd.api.status()["drain"]["all"]
+    ended = cli(cleatd, "drain", "--end")
+    assert ended.returncode == 0 and "tenant a is still drained" in ended.stderr
+    assert cli(cleatd, "drain", "--end", "--tenant", "a").stderr == ""
+    assert cleatd.api.status()["drain"] == {"all": False, "sessions": 0, "queued": 0, "tenants": {}}
+
+
 def reload(cleatd, event="reload.done", **changes):
     """Writes the changes into the file; a key with a dot is that of a class."""
     before = len(log_has(cleatd, f"event={event}"))

@@ -187,7 +187,7 @@ static void log_quotes_what_needs_it(void **state)
     log_info("session.state", KV("session", "01"), KV("to", "READY"), KI("ms", -12));
     assert_string_equal(logged, "level=info event=session.state session=01 to=READY ms=-12");
     log_warn("x");
-    assert_string_equal(logged, "level=warn event=x");
+    assert_string_equal(logged, "level=warning event=x");
     const char *none = NULL;
     log_error("x", KV("a", "b c"), KV("d", "\"\\\n\x01\x7f"), KV("e", "f=g"), KV("h", none));
     assert_string_equal(logged, "level=error event=x a=\"b c\" d=\"\\\"\\\\\\n\\x01\\x7f\" "

@@ -490,7 +490,7 @@ static void long_turns_are_counted_and_logged(void **state)
     assert_true(after.turns > before.turns);
     assert_true(after.long_turns > before.long_turns);
     assert_true(after.longest_turn_us >= 59000);
-    assert_non_null(strstr(logged, "level=warn event=loop.long_turn ms="));
+    assert_non_null(strstr(logged, "level=warning event=loop.long_turn ms="));
     log_set_sink(NULL, NULL);
 }
 
