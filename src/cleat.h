@@ -25,7 +25,7 @@ struct cleat_config;
 struct cleat_call; /* one call under way */
 
 struct cleat_error {
-    const char *code;    /* stable: "misroute", "request_id_closed", … (cleatd(8), ERRORS) */
+    const char *code;    /* stable: "misroute", "request_id_closed", … (cleatd(8), API ERRORS) */
     const char *message; /* for a person */
     int http_status;     /* what cleatd answers */
     bool retryable;      /* the same request may succeed later */
@@ -155,7 +155,8 @@ char *cleat_sessions(struct cleat *, const char *tenant);
 char *cleat_route(struct cleat *, const char *tenant, const char *session);
 char *cleat_status(struct cleat *);
 char *cleat_isolation(struct cleat *, const char *tenant);
-/* Whether the journal is loaded and every driver answers; why as one line, free(). */
+/* Whether the journal can be written, every driver answers and no drain of all is on; why as one
+ * line, free(). */
 bool cleat_ready(struct cleat *, char **why);
 
 #ifdef __cplusplus
