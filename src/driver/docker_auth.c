@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/error.h"
 #include "base/mem.h"
 #include "http/json.h"
 #include "loop/child.h"
@@ -131,6 +132,7 @@ void docker_auth_read(const char *text, const char *registry, struct docker_auth
                  "a login for %.60s may be with docker-credential-%.30s, which cleatd does not "
                  "run: it reads auths alone",
                  registry, helper);
+    error_make_printable(auth->hint);
     json_decref(o);
 }
 
