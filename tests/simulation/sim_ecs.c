@@ -354,7 +354,7 @@ static void run_task(struct sim_request *r, const json_t *request)
 {
     const char *token = text_of(request, "clientToken");
     for (struct ecs_task *t = tasks; t; t = t->next) {
-        if (strcmp(t->token, token) != 0 || world.sabotage == SABOTAGE_FORGOTTEN_TOKEN)
+        if (!*token || strcmp(t->token, token) != 0 || world.sabotage == SABOTAGE_FORGOTTEN_TOKEN)
             continue;
         if (ecs_habits.forgets_bytes) /* as if a parameter had changed in between */
             conflict(r, t);
@@ -370,7 +370,7 @@ static void run_task(struct sim_request *r, const json_t *request)
         return;
     }
     struct ecs_task *t = new_task(r, request);
-    if (!t->session || !t->attempt || !t->secret || !*t->token || !*t->started_by) {
+    if (!t->session || !t->attempt || !t->secret || !*t->started_by) {
         world_violate("SIM", "a task without identity: %s", r->body);
         return;
     }
