@@ -15,6 +15,7 @@
 #define ASK_CONNECT_TIMEOUT_MS 1000
 #define ASK_TIMEOUT_MS 2000
 #define MAX_ANSWER 65536
+#define NUMBER_MAX (UINT16_MAX / 2) /* of an attempt that a name tells: others may follow it */
 
 bool orphan_read_key(const struct cleat *core, const char *key, char session[ID_SIZE],
                      unsigned *number)
@@ -28,7 +29,7 @@ bool orphan_read_key(const struct cleat *core, const char *key, char session[ID_
     size_t len = strspn(digits, "0123456789");
     unsigned long n = strtoul(digits, NULL, 10);
     if (digits[-1] != '.' || len == 0 || len > 5 || digits[len] || *digits == '0' ||
-        n > UINT16_MAX || !id_valid(session))
+        n > NUMBER_MAX || !id_valid(session))
         return false;
     *number = (unsigned)n;
     return true;

@@ -314,6 +314,43 @@ static void cookies_from_row(struct attempt *a, const json_t *o)
     a->route.node = (size_t)json_integer_value(json_object_get(o, "node"));
 }
 
+static struct attempt *fill_attempt(struct session *s, unsigned number,
+                                    enum attempt_state state, const json_t *o)
+{
+    json_int_t upload = json_integer_value(json_object_get(o, "upload"));
+    struct attempt *a = attempt_new(s, number);
+    if (state > ATTEMPT_CHECKING)
+        s->group->arriving--;
+    a->state = state;
+    a->since = json_integer_value(json_object_get(o, "since"));
+    a->recovered = true;
+    if (s->ready > 0 && s->replacing == 0 && state <= ATTEMPT_LIVE)
+        a->lived = a->since;
+    container_from_row(a, json_object_get(o, "container"));
+    const char *prepared = json_string_value(json_object_get(o, "prepared"));
+    a->prepared = prepared ? mem_strdup(prepared) : NULL;
+    a->registered = json_is_true(json_object_get(o, "registered"));
+    a->direct = json_is_true(json_object_get(o, "direct"));
+    a->touched = a->touch_durable = json_is_true(json_object_get(o, "touched"));
+    a->adopted = json_is_true(json_object_get(o, "adopted"));
+    a->orphan = json_is_true(json_object_get(o, "orphan"));
+    a->noting = json_is_true(json_object_get(o, "noting"));
+    once_from_row(a, json_object_get(o, "sent"));
+    if (upload >= STEP_OK && upload <= STEP_LOST)
+        a->cleanup.upload = (enum step_result)upload;
+    const json_t *keys = json_object_get(o, "keys");
+    a->grants.expires = json_integer_value(json_array_get(keys, 0));
+    a->grants.renew_at = json_integer_value(json_array_get(keys, 1));
+    cookies_from_row(a, json_object_get(o, "cookies"));
+    return a;
+}
+
+/* A closed session needs its class no more, but for what is still being closed of it. */
+static bool lacks_class(const struct session *s, int state)
+{
+    return state != ATTEMPT_ENDED && strcmp(s->class_name, s->group->class->name) != 0;
+}
+
 struct attempt *attempt_from_row(struct cleat *core, const char *row, struct error *e)
 {
     struct attempt *a = NULL;
@@ -321,37 +358,16 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
     const char *id = json_string_value(json_object_get(o, "session"));
     struct session *s = id ? core_find(core, id) : NULL;
     json_int_t number = json_integer_value(json_object_get(o, "number"));
-    json_int_t upload = json_integer_value(json_object_get(o, "upload"));
     int state = find_name(attempt_state_names, ATTEMPT_STATES,
                           json_string_value(json_object_get(o, "state")));
-    if (!s || number < 1 || number > UINT16_MAX || state < 0) {
+    if (!s || number < 1 || number > UINT16_MAX || state < 0)
         error_set(e, ERR_STORE, "the row is damaged");
-    } else {
-        a = attempt_new(s, (unsigned)number);
-        if (state > ATTEMPT_CHECKING)
-            s->group->arriving--;
-        a->state = (enum attempt_state)state;
-        a->since = json_integer_value(json_object_get(o, "since"));
-        a->recovered = true;
-        if (s->ready > 0 && s->replacing == 0 && state <= ATTEMPT_LIVE)
-            a->lived = a->since;
-        container_from_row(a, json_object_get(o, "container"));
-        const char *prepared = json_string_value(json_object_get(o, "prepared"));
-        a->prepared = prepared ? mem_strdup(prepared) : NULL;
-        a->registered = json_is_true(json_object_get(o, "registered"));
-        a->direct = json_is_true(json_object_get(o, "direct"));
-        a->touched = a->touch_durable = json_is_true(json_object_get(o, "touched"));
-        a->adopted = json_is_true(json_object_get(o, "adopted"));
-        a->orphan = json_is_true(json_object_get(o, "orphan"));
-        a->noting = json_is_true(json_object_get(o, "noting"));
-        once_from_row(a, json_object_get(o, "sent"));
-        if (upload >= STEP_OK && upload <= STEP_LOST)
-            a->cleanup.upload = (enum step_result)upload;
-        const json_t *keys = json_object_get(o, "keys");
-        a->grants.expires = json_integer_value(json_array_get(keys, 0));
-        a->grants.renew_at = json_integer_value(json_array_get(keys, 1));
-        cookies_from_row(a, json_object_get(o, "cookies"));
-    }
+    else if (lacks_class(s, state))
+        error_set(e, ERR_CONFIG,
+                  "class %s is not configured, and a container of it is still being closed",
+                  s->class_name);
+    else
+        a = fill_attempt(s, (unsigned)number, (enum attempt_state)state, o);
     json_decref(o);
     return a;
 }

@@ -192,7 +192,7 @@ def test_client_that_goes_away_changes_nothing(x):
 
 def test_cancel(each):
     ident = each.start("import time\nprint('in', flush=True)\ntime.sleep(600)")
-    each.wait_output(ident, "in")
+    each.wait_output(ident, "in\n")
     waits = in_thread(lambda: each.execute(
         "import time\nprint('in', flush=True)\ntime.sleep(600)", execution_id=ident))
     cancelled = each.post("/executions/%s/cancel" % ident)

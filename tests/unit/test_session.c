@@ -389,6 +389,27 @@ static void an_unreadable_master_key_is_not_replaced(void **state)
     free(key);
 }
 
+/* What is still being closed of it needs the class's engine, not another's. */
+static void a_class_that_is_needed_is_missed(void **state)
+{
+    struct world *w = *state;
+    struct error e = {0};
+    assert_non_null(session_from_row(
+        w->core,
+        "{\"id\":\"" AN_ID "\",\"request_id\":\"r\",\"state\":\"CLOSED\",\"parameters\":"
+        "\"{\\\"class\\\":\\\"gone\\\",\\\"tenant\\\":\\\"t\\\"}\",\"created\":1,"
+        "\"opened\":1,\"ready\":1,\"closing\":1,\"closed\":1,\"used\":1,\"launch_at\":1,"
+        "\"attempts\":2,\"failures\":0,\"executed\":0,\"executions_failed\":0,\"probes\":0,"
+        "\"misroutes\":0,\"spans\":[]}",
+        &e));
+    assert_non_null(attempt_from_row(
+        w->core, "{\"session\":\"" AN_ID "\",\"number\":1,\"state\":\"ENDED\"}", &e));
+    assert_null(attempt_from_row(
+        w->core, "{\"session\":\"" AN_ID "\",\"number\":2,\"state\":\"ENDING\"}", &e));
+    assert_int_equal(e.code, ERR_CONFIG);
+    assert_non_null(strstr(e.message, "class gone is not configured"));
+}
+
 static void damaged_rows_are_refused(void **state)
 {
     static const char *const bad[] = {
@@ -552,6 +573,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_lost_master_key_is_not_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(an_unreadable_master_key_is_not_replaced, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_class_that_is_needed_is_missed, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_rows_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(launch_keys_lead_to_their_attempt, setup, teardown),
         cmocka_unit_test(configurations_are_checked_as_a_whole),
