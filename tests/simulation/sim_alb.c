@@ -200,7 +200,9 @@ static void check_holder(const struct group *g, const struct server *s)
     const struct container *c = container_at(s->ip, s->port);
     if (c && c->planted)
         return;
-    char *route = c && coordinator ? cleat_route(coordinator, NULL, c->session) : NULL;
+    /* The route is the newest attempt's. */
+    bool newest = c && container_of_session(c->session) == c;
+    char *route = newest && coordinator ? cleat_route(coordinator, NULL, c->session) : NULL;
     if (route && !c->stop_asked && leads_through(g, route))
         world_violate("I3", "the target of %s is deregistered while its route leads there",
                       c->session);
