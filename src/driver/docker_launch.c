@@ -11,6 +11,9 @@
 #include "http/json.h"
 #include "loop/child.h"
 
+/* Not at once: a removal that the engine gets to late must not meet a container that our next
+ * life took over, because the journal did not say yet that its launch had failed. */
+#define CLEAR_AFTER_MS 2000
 #define CLEAR_BASE_MS 1000
 #define CLEAR_CAP_MS 60000
 #define CLEAR_MISSING 4 /* times that what an unanswered create may make was not there */
@@ -38,7 +41,7 @@ void docker_launch_failed(struct docker_box *b, const struct error *e)
 {
     b->phase = DOCKER_CLEARING;
     b->tries = b->missing = 0;
-    docker_clear(b);
+    timer_arm(&b->retry, CLEAR_AFTER_MS);
     docker_box_answer(b, e);
 }
 
@@ -173,9 +176,9 @@ static void judge(struct docker_box *b, const struct docker_view *v)
         error_set(&e, ERR_PERMANENT, "somebody else's container is named %s", b->container.id);
         refuse(b, &e);
     } else if (v->status == DOCKER_CREATED && b->left) {
-        b->left = false;
-        b->phase = DOCKER_CLEARING;
-        docker_clear(b);
+        error_set(&e, ERR_LAUNCH, "container %s was made earlier and never started",
+                  b->container.id);
+        docker_launch_failed(b, &e);
     } else if (v->status == DOCKER_CREATED && ++b->rounds < ROUNDS) {
         start(b);
     } else if (v->status == DOCKER_ENDED || b->died) {
@@ -256,11 +259,13 @@ static void join(struct docker_box *b, const struct launch *l, runtime_launched_
     } else if (b->phase == DOCKER_LIVE) {
         docker_box_wait(b, done, arg);
         docker_address_check(b);
-    } else if (b->phase == DOCKER_LAUNCHING || b->phase == DOCKER_CLEARING) {
-        b->rt->hits += b->body != NULL;
+    } else if (b->phase == DOCKER_LAUNCHING) {
+        b->rt->hits++;
         docker_box_wait(b, done, arg);
-        if (b->body == NULL) /* the launch begins once the name is free */
-            b->body = make_body(b->rt, l);
+    } else if (b->phase == DOCKER_CLEARING) {
+        /* never under a name that is being removed: the engine may do it once more, later */
+        error_set(&e, ERR_LAUNCH, "what was left of container %s is being removed", l->key);
+        later_launched(&b->rt->later, done, arg, &e, NULL);
     } else {
         error_set(&e, ERR_DIED, "container %s has ended or is being stopped", l->key);
         later_launched(&b->rt->later, done, arg, &e, NULL);
@@ -299,11 +304,6 @@ static void cleared(void *arg, const struct http_answer *answer)
     b->call = NULL;
     if (answer->status != 204 && answer->status != 404) {
         clear_again(b);
-    } else if (b->body != NULL) {
-        b->phase = DOCKER_LAUNCHING;
-        b->rounds = 0;
-        b->died = b->pulled = b->out_of_memory = false;
-        create(b);
     } else if (answer->status == 404 && b->unanswered && ++b->missing <= CLEAR_MISSING) {
         clear_again(b);
     } else {
