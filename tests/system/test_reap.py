@@ -132,9 +132,9 @@ def test_what_the_command_line_shows(start):
 
     shown = run("--dry-run")
     assert shown.returncode == 0 and "no row of the journal knows its session" in shown.stdout
-    assert "1 orphans, 1 would be closed, 0 held" in shown.stdout
+    assert "1 orphan, 1 would be closed, 0 held" in shown.stdout
     assert run("ID").returncode == run("--nonsense").returncode == 2
     assert alive(cleatd.pid_of(lost))
-    assert "1 are being closed" in run().stdout
+    assert "1 is being closed" in run().stdout
     assert cleatd.closed_orphan(lost)["state"] == "CLOSED"
     cleatd.api.close(kept)
