@@ -42,7 +42,7 @@ struct docker_box {
     unsigned rounds;
     bool pulled, waits_for_image;
     bool unanswered; /* a create: it may have its effect later */
-    bool left; /* by a life before, which may have asked the engine to remove it */
+    bool unstarted; /* made by a life before, which may have asked the engine to start it */
     bool died, out_of_memory;
     char cause[64];
     /* Wall clock. Its cached address is what the engine was asked for at confirmed_ms; it holds

@@ -122,7 +122,7 @@ static void created(void *arg, const struct http_answer *answer)
     if (answer->status == 201) {
         start(b);
     } else if (answer->status == 409) {
-        b->left = true;
+        b->unstarted = true;
         look(b);
     } else if (answer->status == 404 && !b->pulled) {
         pull(b);
@@ -175,7 +175,7 @@ static void judge(struct docker_box *b, const struct docker_view *v)
     if (strcmp(v->key, b->container.id) != 0) {
         error_set(&e, ERR_PERMANENT, "somebody else's container is named %s", b->container.id);
         refuse(b, &e);
-    } else if (v->status == DOCKER_CREATED && b->left) {
+    } else if (v->status == DOCKER_CREATED && b->unstarted) {
         error_set(&e, ERR_LAUNCH, "container %s was made earlier and never started",
                   b->container.id);
         docker_launch_failed(b, &e);
@@ -302,7 +302,10 @@ static void cleared(void *arg, const struct http_answer *answer)
 {
     struct docker_box *b = arg;
     b->call = NULL;
-    if (answer->status != 204 && answer->status != 404) {
+    bool runs = b->unstarted && answer->status == 409;
+    if (runs) {
+        docker_box_forget(b); /* started after all: the next listing shows it */
+    } else if (answer->status != 204 && answer->status != 404) {
         clear_again(b);
     } else if (answer->status == 404 && b->unanswered && ++b->missing <= CLEAR_MISSING) {
         clear_again(b);
@@ -313,8 +316,11 @@ static void cleared(void *arg, const struct http_answer *answer)
 
 void docker_clear(struct docker_box *b)
 {
-    b->call = docker_about(b->rt, "DELETE", b->container.id, "?force=1&v=1",
-                           docker_work_ms(b->rt), cleared, b);
+    /* Without force the engine refuses to remove what runs (Docker Engine API, ContainerDelete,
+     * 409): a start whose asker has died may still be under way. */
+    b->call =
+        docker_about(b->rt, "DELETE", b->container.id, b->unstarted ? "?v=1" : "?force=1&v=1",
+                     docker_work_ms(b->rt), cleared, b);
 }
 
 void docker_launch_again(void *box)

@@ -33,8 +33,11 @@ static void check_unseen(struct runtime *rt)
 static void drop_unstarted(struct runtime *rt, const struct docker_view *v)
 {
     int64_t age_ms = loop_wall_ms(rt->env.loop) - v->created_s * 1000;
-    if (docker_box_find(rt, v->key) == NULL && age_ms > UNSTARTED_ASKS * docker_ask_ms(rt))
-        docker_clear(docker_box_new(rt, v->key, DOCKER_CLEARING));
+    if (docker_box_find(rt, v->key) != NULL || age_ms <= UNSTARTED_ASKS * docker_ask_ms(rt))
+        return;
+    struct docker_box *b = docker_box_new(rt, v->key, DOCKER_CLEARING);
+    b->unstarted = true;
+    docker_clear(b);
 }
 
 static void list_one(void *arg, const struct docker_view *v)

@@ -195,6 +195,10 @@ static void delete (struct box *b, struct sim_request *r)
         refuse(r, 409, "removal of container is already in progress");
         return;
     }
+    if (b->state == BOX_RUNNING && !strstr(r->path, "force=1")) {
+        refuse(r, 409, "cannot remove a running container");
+        return;
+    }
     if (b->state == BOX_RUNNING) {
         wait_for_end(b, r, true);
         books_container_stopped(b->container, SIGKILL);
