@@ -11,6 +11,7 @@
 #include "trap.h"
 
 #define LIVES_END_MS (INT64_C(6) * 3600 * 1000)
+#define QUIET_STEPS 10
 #define SETTLE_MS (INT64_C(3600) * 1000)
 #define STEP_MS 1000
 #define CREATE_TIMEOUT_S 600 /* the default */
@@ -179,19 +180,19 @@ static bool anything_left(void)
     return containers_alive() > 0 || haproxy_targets() > 0 || ecs_left() > 0 || alb_left() > 0;
 }
 
-/* Checks after a grace: drivers may be in the middle of telling. */
+/* It is over when for a while nothing is left: drivers may be in the middle of telling, and an
+ * engine may get to an old request late. */
 static void run_to_the_end(void)
 {
     while (!lives_all_closed() && world.now_ms < LIVES_END_MS)
         if (!step_until(world.now_ms + STEP_MS))
             return;
     int64_t end_ms = world.now_ms + SETTLE_MS;
-    while ((anything_left() || !calls_all_answered()) && world.now_ms < end_ms)
+    for (int quiet = 0; quiet < QUIET_STEPS && world.now_ms < end_ms;) {
         if (!step_until(world.now_ms + STEP_MS))
             return;
-    for (int i = 0; i < 10; i++)
-        if (!step_until(world.now_ms + STEP_MS))
-            return;
+        quiet = anything_left() || !calls_all_answered() ? 0 : quiet + 1;
+    }
     while (!all_up())
         if (!step_until(world.now_ms + STEP_MS))
             return;
