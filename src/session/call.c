@@ -6,11 +6,9 @@
 #include "cleat.h"
 #include "http/json.h"
 #include "session/call.h"
-#include "session/config.h"
 #include "session/document.h"
 #include "session/drain.h"
 #include "session/execution.h"
-#include "session/input.h"
 #include "session/listing.h"
 #include "session/reaper.h"
 #include "session/request.h"
@@ -119,12 +117,20 @@ void call_finish(struct cleat_call *call, const struct error *e, const char *ran
     task_wake(&call->task);
 }
 
-static struct cleat_call *refuse(struct cleat *core, const struct error *e, bool admitted,
-                                 const char *ran, cleat_done_fn *done, void *arg)
+struct cleat_call *call_refuse(struct cleat *core, const struct error *e, bool admitted,
+                               const char *ran, cleat_done_fn *done, void *arg)
 {
     struct cleat_call *call = call_new(core, NULL, CALL_READY, done, arg);
     call_finish(call, e, ran, NULL);
     call->admitted = admitted;
+    return call;
+}
+
+struct cleat_call *call_created(struct session *s, bool created, cleat_done_fn *done, void *arg)
+{
+    struct cleat_call *call = call_new(s->core, s, CALL_CREATE, done, arg);
+    call->created = created;
+    session_wake(s);
     return call;
 }
 
@@ -218,140 +224,6 @@ void cleat_call_cancel(struct cleat_call *call)
     call_free(call);
 }
 
-/* ---- create ---- */
-
-static struct session *make_session(struct cleat *core, const struct create_request *r)
-{
-    uint8_t random[10];
-    char id[ID_SIZE];
-    loop_random(core->loop, random, sizeof(random));
-    id_make(id, core_now(core), random);
-    struct group *g = core_find_group(core, r->class_name);
-    struct session *s = session_new(core, g, id, r->tenant, r->request_id ? r->request_id : id);
-    session_fill(s, r);
-    s->created = core_now(core);
-    session_enqueue(s);
-    session_dirty(s);
-    log_info("session.new", KV("session", s->id), KV("tenant", s->context.tenant),
-             KV("request_id", s->request_id), KV("class", g->class->name));
-    return s;
-}
-
-static bool has_target_group(const struct group *g, const char *name)
-{
-    size_t count = *name ? g->balancer_ops->groups(g->balancer) : 0;
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(g->balancer_ops->group_name(g->balancer, i), name) == 0)
-            return true;
-    return false;
-}
-
-/* Two classes on one target group count as one; a slot is a target group for one container. */
-static bool are_together(const struct group *a, const struct group *b)
-{
-    if (a == b)
-        return a->class->balancer != BALANCER_ALB || a->class->alb_mode != ALB_SLOT;
-    for (size_t i = 0; i < a->balancer_ops->groups(a->balancer); i++)
-        if (has_target_group(b, a->balancer_ops->group_name(a->balancer, i)))
-            return true;
-    return false;
-}
-
-static bool has_plain_class(const struct cleat *core)
-{
-    for (size_t i = 0; i < core->group_count; i++)
-        if (core->groups[i].class->proof == PROOF_NONE)
-            return true;
-    return false;
-}
-
-/* Containers that cannot prove who they are share a target group only within one tenant (I9),
- * also with containers that can: a request that was led astray would reach them. */
-static enum error_code check_tenant(const struct cleat *core, const struct create_request *r,
-                                    struct error *e)
-{
-    const struct group *g = core_find_group(core, r->class_name);
-    bool plain = g->class->proof == PROOF_NONE;
-    const struct session *s;
-    if (!has_plain_class(core)) /* closed sessions may be very many */
-        return ERR_NONE;
-    TAILQ_FOREACH (s, &core->sessions, entry) {
-        if (session_is_over(s) || strcmp(s->context.tenant, r->tenant) == 0)
-            continue;
-        if ((plain || s->group->class->proof == PROOF_NONE) && are_together(g, s->group))
-            return error_set(e, ERR_FORBIDDEN,
-                             "class %s: containers that cannot prove who they are share a "
-                             "target group only within one tenant, and another tenant has "
-                             "sessions there",
-                             r->class_name);
-    }
-    return ERR_NONE;
-}
-
-static enum error_code check_input(const struct cleat *core, const struct create_request *r,
-                                   struct error *e)
-{
-    const struct class *class = config_class(core->config, r->class_name);
-    return r->input ? input_allow(class, r->tenant, r->input, e) : ERR_NONE;
-}
-
-/* Whether another session can be taken. */
-static enum error_code check_room(struct cleat *core, const char *tenant, struct error *e)
-{
-    if (drain_covers(core, tenant, e))
-        return e->code;
-    if (core->store_failing)
-        return error_set(e, ERR_STORE, "the journal cannot be written: %s",
-                         core->outage.error.message);
-    if (core->closed >= (uint64_t)core->settings->max_closed)
-        return error_set(e, ERR_FULL, "max_closed closed sessions are remembered");
-    bool place = core->admitted + core->queued < (uint64_t)core->settings->max_sessions;
-    if (!place && core->queued >= (uint64_t)core->settings->max_queued)
-        return error_set(e, ERR_FULL, "max_sessions run and max_queued wait");
-    return ERR_NONE;
-}
-
-/* The environment of an adopted session is not known. */
-static bool asks_the_same(const struct session *s, const struct create_request *r)
-{
-    char *without = s->env_lost ? request_without_env(r->parameters) : NULL;
-    bool same = strcmp(s->parameters, without ? without : r->parameters) == 0;
-    free(without);
-    return same;
-}
-
-struct cleat_call *cleat_create(struct cleat *core, const char *tenant, const char *request,
-                                size_t len, cleat_done_fn *done, void *arg)
-{
-    struct create_request r;
-    struct error e = {0};
-    struct cleat_call *call;
-    struct session *s = NULL;
-    if (!create_request_parse(core->config, tenant, request, len, &r, &e))
-        return refuse(core, &e, false, NULL, done, arg);
-    if (r.request_id)
-        s = core_find_request(core, r.tenant, r.request_id);
-    if (s && s->state >= SESSION_CLOSING)
-        error_set(&e, ERR_BLOCKED, "this request id had a session that was closed");
-    else if (s && !asks_the_same(s, &r))
-        error_set(&e, ERR_CONFLICT, "this request id has a session with other parameters");
-    else if (!s && check_input(core, &r, &e) == ERR_NONE &&
-             check_tenant(core, &r, &e) == ERR_NONE)
-        check_room(core, r.tenant, &e);
-    if (e.code != ERR_NONE) {
-        call = refuse(core, &e, s != NULL, NULL, done, arg);
-    } else {
-        bool created = !s;
-        if (!s)
-            s = make_session(core, &r);
-        call = call_new(core, s, CALL_CREATE, done, arg);
-        call->created = created;
-        session_wake(s);
-    }
-    create_request_release(&r);
-    return call;
-}
-
 /* ---- the others ---- */
 
 static struct session *find(struct cleat *core, const char *tenant, const char *id,
@@ -370,7 +242,7 @@ struct cleat_call *cleat_wait(struct cleat *core, const char *tenant, const char
     struct error e = {0};
     struct session *s = find(core, tenant, id, &e);
     if (!s)
-        return refuse(core, &e, false, NULL, done, arg);
+        return call_refuse(core, &e, false, NULL, done, arg);
     struct cleat_call *call = call_new(core, s, closed ? CALL_CLOSED : CALL_READY, done, arg);
     timer_arm(&call->timer, timeout_ms);
     session_wake(s);
@@ -385,13 +257,13 @@ struct cleat_call *cleat_execute(struct cleat *core, const char *tenant, const c
     int64_t timeout_s, output_limit;
     struct session *s = find(core, tenant, id, &e);
     if (!s)
-        return refuse(core, &e, false, "no", done, arg);
+        return call_refuse(core, &e, false, "no", done, arg);
     json_t *body = execute_request_parse(s, request, len, &timeout_s, &output_limit, &e);
     if (body && s->state >= SESSION_CLOSING)
         error_set(&e, ERR_CLOSED, "the session is closing or closed");
     if (e.code != ERR_NONE) {
         json_decref(body);
-        return refuse(core, &e, true, "no", done, arg);
+        return call_refuse(core, &e, true, "no", done, arg);
     }
     bool named = json_object_get(body, "execution_id") != NULL;
     if (!named) {
@@ -416,7 +288,7 @@ struct cleat_call *cleat_close(struct cleat *core, const char *tenant, const cha
     struct error e = {0};
     struct session *s = find(core, tenant, id, &e);
     if (!s)
-        return refuse(core, &e, false, NULL, done, arg);
+        return call_refuse(core, &e, false, NULL, done, arg);
     struct cleat_call *call = call_new(core, s, CALL_CLOSE, done, arg);
     session_close(s, "deleted", NULL);
     session_wake(s);
@@ -431,7 +303,7 @@ struct cleat_call *cleat_keepalive(struct cleat *core, const char *tenant, const
     if (s && s->state >= SESSION_CLOSING)
         error_set(&e, ERR_CLOSED, "the session is closing or closed");
     if (e.code != ERR_NONE)
-        return refuse(core, &e, s != NULL, NULL, done, arg);
+        return call_refuse(core, &e, s != NULL, NULL, done, arg);
     s->used = core_now(core);
     struct cleat_call *call = call_new(core, s, CALL_READY, done, arg);
     call_finish(call, NULL, NULL, document_of(call));

@@ -2,6 +2,7 @@
 #ifndef CLEAT_SESSION_CALL_H
 #define CLEAT_SESSION_CALL_H
 
+#include "cleat.h"
 #include "session/core.h"
 
 void calls_answer(struct session *);                     /* every call whose condition holds */
@@ -13,5 +14,11 @@ void calls_forget_answers(struct cleat *); /* of answers that were not delivered
 void calls_answer_reaped(struct cleat *);  /* those that wait for listings */
 /* e NULL: document (owned) is the answer. ran: of an execution, else NULL. */
 void call_finish(struct cleat_call *, const struct error *e, const char *ran, char *document);
+
+/* The call of a create that found or made the session; answered when the journal holds it. */
+struct cleat_call *call_created(struct session *, bool created, cleat_done_fn *, void *arg);
+/* A call that is answered with an error. admitted: there is a session for what it asked. */
+struct cleat_call *call_refuse(struct cleat *, const struct error *, bool admitted,
+                               const char *ran, cleat_done_fn *, void *arg);
 
 #endif
