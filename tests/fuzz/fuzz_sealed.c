@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include "base/base64url.h"
+#include "base/base64.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "cleat.h"

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/backoff.h"
+#include "base/base64.h"
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/id.h"
@@ -434,6 +435,34 @@ static void options_describe_their_range(void **state)
     }
 }
 
+/* The vectors of RFC 4648, section 10. */
+static void base64_is_that_of_the_rfc(void **state)
+{
+    static const char *const plain[] = {"", "f", "fo", "foo", "foob", "fooba", "foobar"};
+    static const char *const text[] = {"",         "Zg==",     "Zm8=",    "Zm9v",
+                                       "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
+    static const char *const bad[] = {"Zg",   "Zg=",  "Z===",     "====", "Zh==",
+                                      "Zm9=", "Zm-_", "Zg==Zg==", "=",    "Zm9v\n"};
+    char *out;
+    size_t len;
+    (void)state;
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+        char *encoded = base64_encode(plain[i], strlen(plain[i]));
+        assert_string_equal(encoded, text[i]);
+        free(encoded);
+        assert_true(base64_decode(text[i], &out, &len));
+        assert_int_equal(len, strlen(plain[i]));
+        assert_string_equal(out, plain[i]);
+        free(out);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(base64_decode(bad[i], &out, &len));
+    assert_true(base64_decode("AP+/", &out, &len));
+    assert_int_equal(len, 3);
+    assert_memory_equal(out, "\0\xff\xbf", 3);
+    free(out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -456,6 +485,7 @@ int main(void)
                                         free_sample),
         cmocka_unit_test_setup_teardown(options_take_what_is_allowed, make_sample, free_sample),
         cmocka_unit_test_setup_teardown(options_say_what_is_allowed, make_sample, free_sample),
+        cmocka_unit_test(base64_is_that_of_the_rfc),
         cmocka_unit_test_setup_teardown(options_describe_their_range, make_sample, free_sample),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
