@@ -99,6 +99,9 @@ void cleat_free(struct cleat *);
 /* tenant: NULL is the operator, who sees all; else another tenant's sessions do not exist
  * (404). */
 
+/* Whether there is such a session for that tenant. */
+bool cleat_sees(const struct cleat *, const char *tenant, const char *session);
+
 /* request: {"request_id","tenant","user","thread","run","parent","class","env":{…},
  *           "create_timeout_s","idle_timeout_s","max_lifetime_s","exec_timeout_s","input"}.
  * Done when the session is committed, not when it is ready. The document is the session.

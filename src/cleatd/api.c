@@ -7,10 +7,9 @@
 #include <strings.h>
 #include "base/buf.h"
 #include "base/mem.h"
+#include "cleatd/api_operator.h"
+#include "cleatd/api_sessions.h"
 #include "cleatd/exchange.h"
-
-#define WAIT_DEFAULT_S 300
-#define WAIT_MAX_S 3600
 
 struct api {
     struct loop *loop;
@@ -19,269 +18,31 @@ struct api {
     struct exchange_list exchanges;
 };
 
-/* Whoever can write to the socket. */
-#define OPERATOR NULL
-
-/* ---- the query ---- */
-
-static bool read_timeout(const char *text, int64_t *ms)
-{
-    size_t digits = strspn(text, "0123456789");
-    if (digits == 0 || digits > 4 || text[digits])
-        return false;
-    int64_t s = strtol(text, NULL, 10);
-    *ms = s * 1000;
-    return s >= 1 && s <= WAIT_MAX_S;
-}
-
-/* allowed: "ready", "closed" or both; NULL: the route never waits. False: the exchange is
- * refused. */
-static bool read_wait(struct exchange *x, bool ready, bool closed)
-{
-    const char *wait = server_query(x->request, "wait");
-    const char *timeout = server_query(x->request, "timeout_s");
-    x->wait_ms = WAIT_DEFAULT_S * 1000;
-    if (wait && ready && strcmp(wait, "ready") == 0)
-        x->wait = WAIT_READY;
-    else if (wait && closed && strcmp(wait, "closed") == 0)
-        x->wait = WAIT_CLOSED;
-    else if (wait) {
-        exchange_refuse(x, ERR_INVALID, 0,
-                        ready && closed ? "wait is ready or closed"
-                        : ready         ? "wait is ready"
-                                        : "wait is closed");
-        return false;
-    }
-    if (timeout && !wait) {
-        exchange_refuse(x, ERR_INVALID, 0, "timeout_s needs wait");
-        return false;
-    }
-    if (timeout && !read_timeout(timeout, &x->wait_ms)) {
-        exchange_refuse(x, ERR_INVALID, 0, "timeout_s is a whole number within 1..3600");
-        return false;
-    }
-    return true;
-}
-
-/* ---- what a call of libcleat ends in ---- */
-
-static void on_document(void *arg, const struct cleat_error *error, const char *document)
-{
-    struct exchange *x = arg;
-    x->call = NULL;
-    if (error)
-        exchange_fail(x, error);
-    else
-        exchange_answer(x, x->status, document);
-}
-
-/* A session after a wait does not say whether this request made it; we know. */
-static void on_ready(void *arg, const struct cleat_error *error, const char *document)
-{
-    struct exchange *x = arg;
-    x->call = NULL;
-    if (error) {
-        exchange_fail(x, error);
-        return;
-    }
-    json_t *session = json_loads(document, JSON_REJECT_DUPLICATES, NULL);
-    if (session)
-        json_object_set_new(session, "created", json_boolean(x->created));
-    char *text = session ? json_dumps(session, JSON_COMPACT) : NULL;
-    json_decref(session);
-    exchange_answer(x, x->status, text ? text : document);
-    free(text);
-}
-
-static void start_wait(struct exchange *x, cleat_done_fn *done)
-{
-    x->call =
-        cleat_wait(x->cleat, OPERATOR, x->session, x->wait == WAIT_CLOSED, x->wait_ms, done, x);
-}
-
-static void on_created(void *arg, const struct cleat_error *error, const char *document)
-{
-    struct exchange *x = arg;
-    x->call = NULL;
-    if (error) {
-        exchange_fail(x, error);
-        return;
-    }
-    json_t *session = json_loads(document, 0, NULL);
-    const char *id = json_string_value(json_object_get(session, "session_id"));
-    x->created = json_is_true(json_object_get(session, "created"));
-    x->status = x->created ? 201 : 200;
-    mem_copy_string(x->session, sizeof x->session, id ? id : "");
-    json_decref(session);
-    if (x->wait == WAIT_NONE)
-        exchange_answer(x, x->status, document);
-    else
-        start_wait(x, on_ready);
-}
-
-static void on_closing(void *arg, const struct cleat_error *error, const char *document)
-{
-    struct exchange *x = arg;
-    if (error || x->wait == WAIT_NONE) {
-        on_document(x, error, document);
-        return;
-    }
-    x->status = 200;
-    start_wait(x, on_document);
-}
-
-/* ---- routes ---- */
-
-static void post_sessions(struct exchange *x)
-{
-    size_t len;
-    const char *body = server_body(x->request, &len);
-    x->creates = true;
-    if (read_wait(x, true, false))
-        x->call =
-            cleat_create(x->cleat, OPERATOR, len ? body : "{}", len ? len : 2, on_created, x);
-}
-
-static void get_sessions(struct exchange *x)
-{
-    exchange_answer_owned(x, cleat_sessions(x->cleat, OPERATOR));
-}
-
-static void get_session(struct exchange *x)
-{
-    if (!read_wait(x, true, true))
-        return;
-    if (x->wait == WAIT_NONE)
-        exchange_answer_owned(x, cleat_session(x->cleat, OPERATOR, x->session));
-    else
-        start_wait(x, on_document);
-}
-
-static void delete_session(struct exchange *x)
-{
-    x->status = 202;
-    if (read_wait(x, false, true))
-        x->call = cleat_close(x->cleat, OPERATOR, x->session, on_closing, x);
-}
-
-static void post_execute(struct exchange *x)
-{
-    size_t len;
-    const char *body = server_body(x->request, &len);
-    x->call =
-        cleat_execute(x->cleat, OPERATOR, x->session, len ? body : "", len, on_document, x);
-}
-
-static void post_keepalive(struct exchange *x)
-{
-    x->call = cleat_keepalive(x->cleat, OPERATOR, x->session, on_document, x);
-}
-
-static void post_reap(struct exchange *x)
-{
-    size_t len;
-    const char *body = server_body(x->request, &len);
-    x->call = cleat_reap(x->cleat, len ? body : "{}", len ? len : 2, on_document, x);
-}
-
-static void get_route(struct exchange *x)
-{
-    exchange_answer_owned(x, cleat_route(x->cleat, OPERATOR, x->session));
-}
-
-/* ---- drain ---- */
-
-/* False: the exchange is refused. tenant is borrowed from *body, which may be NULL. */
-static bool read_drain(struct exchange *x, json_t **body, const char **tenant, bool *now)
-{
-    size_t len;
-    const char *text = server_body(x->request, &len);
-    *body = len ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : json_object();
-    const json_t *name = json_object_get(*body, "tenant"),
-                 *at_once = json_object_get(*body, "now");
-    *tenant = json_string_value(name);
-    *now = json_is_true(at_once);
-    bool fine = json_is_object(*body) && (!name || (*tenant && **tenant)) &&
-                (!at_once || json_is_boolean(at_once)) &&
-                json_object_size(*body) == (size_t)(name != NULL) + (size_t)(at_once != NULL);
-    if (!fine)
-        exchange_refuse(x, ERR_INVALID, 0, "a drain is {\"tenant\": NAME, \"now\": BOOLEAN}");
-    return fine;
-}
-
-static void post_drain(struct exchange *x)
-{
-    json_t *body;
-    const char *tenant;
-    bool now;
-    if (read_drain(x, &body, &tenant, &now))
-        x->call = cleat_drain(x->cleat, tenant, now, on_document, x);
-    json_decref(body);
-}
-
-static void delete_drain(struct exchange *x)
-{
-    const char *tenant = server_query(x->request, "tenant");
-    if (strchr(server_target(x->request), '?') && (!tenant || !*tenant))
-        exchange_refuse(x, ERR_INVALID, 0, "the query is tenant=NAME, or there is none");
-    else
-        x->call = cleat_undrain(x->cleat, tenant, on_document, x);
-}
-
-static void get_drain(struct exchange *x)
-{
-    exchange_answer_owned(x, cleat_draining(x->cleat));
-}
-
-static void get_status(struct exchange *x)
-{
-    exchange_answer_owned(x, cleat_status(x->cleat));
-}
-
-static void get_isolation(struct exchange *x)
-{
-    exchange_answer_owned(x, cleat_isolation(x->cleat, OPERATOR));
-}
-
-static void get_healthz(struct exchange *x)
-{
-    exchange_answer(x, 200, "{\"status\":\"ok\"}");
-}
-
-static void get_readyz(struct exchange *x)
-{
-    char *why = NULL;
-    bool ready = cleat_ready(x->cleat, &why);
-    json_t *o = ready ? json_pack("{s:s}", "status", "ready")
-                      : json_pack("{s:s, s:s}", "status", "not_ready", "reason",
-                                  why ? why : "starting");
-    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-    exchange_answer(x, ready ? 200 : 503, text ? text : "{\"status\":\"not_ready\"}");
-    json_decref(o);
-    free(text);
-    free(why);
-}
+/* Who may use a route. A tenant only ever reaches sessions of its own: dispatch sees to that
+ * for the id of a path, libcleat for the rest, given x->tenant. */
+enum access { FOR_OPERATORS, FOR_TENANTS, FOR_ALL };
 
 static const struct route {
     const char *method, *pattern; /* '*': a session id */
     void (*handle)(struct exchange *);
     bool has_body;
+    enum access access;
 } routes[] = {
-    {"POST", "/v1/sessions", post_sessions, true},
-    {"GET", "/v1/sessions", get_sessions, false},
-    {"GET", "/v1/sessions/*", get_session, false},
-    {"DELETE", "/v1/sessions/*", delete_session, false},
-    {"POST", "/v1/sessions/*/execute", post_execute, true},
-    {"POST", "/v1/sessions/*/keepalive", post_keepalive, false},
-    {"GET", "/v1/sessions/*/route", get_route, false},
-    {"GET", "/v1/drain", get_drain, false},
-    {"POST", "/v1/drain", post_drain, true},
-    {"DELETE", "/v1/drain", delete_drain, false},
-    {"POST", "/v1/reap", post_reap, true},
-    {"GET", "/v1/status", get_status, false},
-    {"GET", "/v1/isolation", get_isolation, false},
-    {"GET", "/healthz", get_healthz, false},
-    {"GET", "/readyz", get_readyz, false},
+    {"POST", "/v1/sessions", api_post_sessions, true, FOR_TENANTS},
+    {"GET", "/v1/sessions", api_get_sessions, false, FOR_TENANTS},
+    {"GET", "/v1/sessions/*", api_get_session, false, FOR_TENANTS},
+    {"DELETE", "/v1/sessions/*", api_delete_session, false, FOR_TENANTS},
+    {"POST", "/v1/sessions/*/execute", api_post_execute, true, FOR_TENANTS},
+    {"POST", "/v1/sessions/*/keepalive", api_post_keepalive, false, FOR_TENANTS},
+    {"GET", "/v1/sessions/*/route", api_get_route, false, FOR_TENANTS},
+    {"GET", "/v1/isolation", api_get_isolation, false, FOR_TENANTS},
+    {"GET", "/v1/drain", api_get_drain, false, FOR_OPERATORS},
+    {"POST", "/v1/drain", api_post_drain, true, FOR_OPERATORS},
+    {"DELETE", "/v1/drain", api_delete_drain, false, FOR_OPERATORS},
+    {"POST", "/v1/reap", api_post_reap, true, FOR_OPERATORS},
+    {"GET", "/v1/status", api_get_status, false, FOR_OPERATORS},
+    {"GET", "/healthz", api_get_healthz, false, FOR_ALL},
+    {"GET", "/readyz", api_get_readyz, false, FOR_ALL},
 };
 #define ROUTE_COUNT (sizeof routes / sizeof routes[0])
 
@@ -327,15 +88,26 @@ static void refuse_method(struct exchange *x, const char *allow)
     free(message);
 }
 
+static bool may_use(const struct exchange *x, enum access access)
+{
+    return access == FOR_ALL || x->role == ROLE_OPERATOR ||
+           (access == FOR_TENANTS && x->role == ROLE_TENANT);
+}
+
+/* An id of another tenant is answered as one that never was, whatever else the request has. */
 static void dispatch(struct exchange *x, const struct route *r, const char *id)
 {
-    if (strchr(r->pattern, '*')) {
-        if (!id_valid(id)) {
-            exchange_refuse(x, ERR_NOT_FOUND, 0, "no such session");
-            return;
-        }
-        mem_copy_string(x->session, sizeof x->session, id);
+    bool named = strchr(r->pattern, '*') != NULL;
+    if (!may_use(x, r->access)) {
+        exchange_refuse(x, ERR_FORBIDDEN, 0, "this is not for you");
+        return;
     }
+    if (named && !(id_valid(id) && cleat_sees(x->cleat, x->tenant, id))) {
+        exchange_refuse(x, ERR_NOT_FOUND, 0, "no such session");
+        return;
+    }
+    if (named)
+        mem_copy_string(x->session, sizeof x->session, id);
     if (r->has_body && !body_is_json(x->request))
         exchange_refuse(x, ERR_INVALID, 415, "a body needs Content-Type: application/json");
     else
@@ -380,6 +152,14 @@ struct api *api_new(struct loop *loop, struct cleat *cleat,
         return NULL;
     }
     return api;
+}
+
+void api_print_routes(void)
+{
+    static const char *const accesses[] = {
+        [FOR_OPERATORS] = "operators", [FOR_TENANTS] = "tenants", [FOR_ALL] = "all"};
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        printf("%s\t%s\t%s\n", routes[i].method, routes[i].pattern, accesses[routes[i].access]);
 }
 
 void api_free(struct api *api)

@@ -14,4 +14,8 @@ struct api *api_new(struct loop *, struct cleat *, const struct server_options *
                     struct error *e);
 void api_free(struct api *); /* before cleat_free; requests under way lose their connection */
 
+/* Every route on a line: method, path with * for an id, and whom it is for (operators, tenants
+ * or all), separated by tabs. */
+void api_print_routes(void);
+
 #endif

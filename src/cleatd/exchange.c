@@ -7,13 +7,19 @@
 
 #define RETRY_AFTER_S "2"
 
+static void exchange_free(struct exchange *x)
+{
+    free(x->tenant);
+    free(x);
+}
+
 static void finish_gone(void *arg)
 {
     struct exchange *x = arg;
     server_answer(x->request, 503, NULL, NULL, 0); /* reaches nobody, frees the request */
     if (x->list)
         TAILQ_REMOVE(x->list, x, entry);
-    free(x);
+    exchange_free(x);
 }
 
 /* The server still holds the request while it tells us, hence later. */
@@ -38,6 +44,7 @@ struct exchange *exchange_new(struct exchange_list *list, struct loop *loop,
     x->loop = loop;
     x->cleat = cleat;
     x->request = request;
+    x->role = ROLE_OPERATOR;
     x->status = 200;
     x->started_ms = loop_now_ms(loop);
     x->list = list;
@@ -69,7 +76,7 @@ void exchange_answer(struct exchange *x, int status, const char *document)
         server_add_header(x->request, "Retry-After", RETRY_AFTER_S);
     server_answer(x->request, status, NULL, document, strlen(document));
     TAILQ_REMOVE(x->list, x, entry);
-    free(x);
+    exchange_free(x);
 }
 
 void exchange_answer_owned(struct exchange *x, char *document)
@@ -108,4 +115,14 @@ void exchange_refuse(struct exchange *x, enum error_code code, int status, const
         .retryable = error_retryable(code),
     };
     exchange_fail(x, &error);
+}
+
+void exchange_done(void *exchange, const struct cleat_error *error, const char *document)
+{
+    struct exchange *x = exchange;
+    x->call = NULL;
+    if (error)
+        exchange_fail(x, error);
+    else
+        exchange_answer(x, x->status, document);
 }

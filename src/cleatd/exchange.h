@@ -12,12 +12,15 @@
 #include "http/server.h"
 #include "loop/loop.h"
 
+enum role { ROLE_NONE, ROLE_TENANT, ROLE_OPERATOR };
 enum wait_for { WAIT_NONE, WAIT_READY, WAIT_CLOSED };
 
 struct exchange {
     struct loop *loop;
     struct cleat *cleat;
     struct server_request *request;
+    enum role role; /* of the client … */
+    char *tenant;   /* … and its tenant, for libcleat; NULL: an operator, who sees all */
     struct cleat_call *call; /* under way, cancelled when the client leaves */
     char session[ID_SIZE];   /* of the path, or the one that was created */
     enum wait_for wait;
@@ -42,5 +45,7 @@ void exchange_answer_owned(struct exchange *,
                            char *document); /* NULL: no such session. Frees it */
 void exchange_fail(struct exchange *, const struct cleat_error *);
 void exchange_refuse(struct exchange *, enum error_code, int status, const char *message);
+/* A cleat_done_fn: what a call of libcleat ends in. */
+void exchange_done(void *exchange, const struct cleat_error *, const char *document);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cleat.h"
+#include "cleatd/api.h"
 #include "cleatd/config.h"
 #include "cleatd/service.h"
 #include "loop/loop.h"
@@ -21,7 +22,7 @@ enum { EXIT_USAGE = 2 };
 static const char usage[] =
     "usage: cleatd [--config FILE] [--socket PATH] [--state-dir PATH] [--log-level LEVEL]\n"
     "       cleatd --check-config [--config FILE]\n"
-    "       cleatd --print-options | --version | --help\n"
+    "       cleatd --print-options | --print-routes | --version | --help\n"
     "cleatd(8) and cleatd.conf(5) say more.\n";
 
 struct command_line {
@@ -38,11 +39,12 @@ static void refuse_usage(void)
 /* Options that only print end the program here. */
 static struct command_line read_command_line(int argc, char **argv)
 {
-    enum { CONFIG = 256, CHECK, PRINT, SOCKET, STATE, LEVEL, VERSION, HELP };
+    enum { CONFIG = 256, CHECK, PRINT, ROUTES, SOCKET, STATE, LEVEL, VERSION, HELP };
     static const struct option names[] = {
         {"config", required_argument, NULL, CONFIG},
         {"check-config", no_argument, NULL, CHECK},
         {"print-options", no_argument, NULL, PRINT},
+        {"print-routes", no_argument, NULL, ROUTES},
         {"socket", required_argument, NULL, SOCKET},
         {"state-dir", required_argument, NULL, STATE},
         {"log-level", required_argument, NULL, LEVEL},
@@ -65,13 +67,15 @@ static struct command_line read_command_line(int argc, char **argv)
             c.log_level = optarg;
         else if (o == PRINT)
             config_print_options();
+        else if (o == ROUTES)
+            api_print_routes();
         else if (o == VERSION)
             printf("cleatd %s\n", cleat_version());
         else if (o == HELP)
             fputs(usage, stdout);
         else
             refuse_usage();
-        if (o == PRINT || o == VERSION || o == HELP)
+        if (o == PRINT || o == ROUTES || o == VERSION || o == HELP)
             exit(EXIT_SUCCESS);
     }
     if (optind < argc)

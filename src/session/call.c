@@ -6,6 +6,7 @@
 #include "cleat.h"
 #include "http/json.h"
 #include "session/call.h"
+#include "session/context.h"
 #include "session/document.h"
 #include "session/drain.h"
 #include "session/execution.h"
@@ -229,11 +230,10 @@ void cleat_call_cancel(struct cleat_call *call)
 static struct session *find(struct cleat *core, const char *tenant, const char *id,
                             struct error *e)
 {
-    struct session *s = core_find(core, id);
-    if (s && (!tenant || strcmp(tenant, s->context.tenant) == 0))
-        return s;
-    error_set(e, ERR_NOT_FOUND, "there is no such session");
-    return NULL;
+    struct session *s = context_find(core, tenant, id);
+    if (!s)
+        error_set(e, ERR_NOT_FOUND, "there is no such session");
+    return s;
 }
 
 struct cleat_call *cleat_wait(struct cleat *core, const char *tenant, const char *id,

@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/adopt.h"
 #include "session/attempt.h"
+#include "session/context.h"
 #include "session/document.h"
 #include "session/route.h"
 #include "session/session.h"
@@ -149,21 +150,15 @@ char *document_take(json_t *o)
     return text;
 }
 
-static struct session *visible(const struct cleat *core, const char *tenant, const char *id)
-{
-    struct session *s = core_find(core, id);
-    return s && (!tenant || strcmp(tenant, s->context.tenant) == 0) ? s : NULL;
-}
-
 char *cleat_session(struct cleat *core, const char *tenant, const char *id)
 {
-    struct session *s = visible(core, tenant, id);
+    struct session *s = context_find(core, tenant, id);
     return s ? document_take(session_document(s)) : NULL;
 }
 
 static bool is_listed(const struct session *s, const char *tenant, bool over)
 {
-    return session_is_over(s) == over && (!tenant || strcmp(tenant, s->context.tenant) == 0);
+    return session_is_over(s) == over && context_sees(tenant, s);
 }
 
 /* All that are not over, and the newest of those that are: a list that one turn can make. */
@@ -187,7 +182,7 @@ char *cleat_sessions(struct cleat *core, const char *tenant)
 
 char *cleat_route(struct cleat *core, const char *tenant, const char *id)
 {
-    struct session *s = visible(core, tenant, id);
+    struct session *s = context_find(core, tenant, id);
     const struct attempt *a = s ? s->attempt : NULL;
     if (!a || a->state != ATTEMPT_LIVE || !a->route.confirmed)
         return NULL;

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "cleat.h"
 #include "session/attempt.h"
+#include "session/context.h"
 #include "session/document.h"
 #include "session/session.h"
 
@@ -45,7 +46,7 @@ static json_t *isolation_walk(const struct cleat *core, const char *tenant, json
                      (unsigned)a->container.port);
             conflicts += json_object_get(holders, where) != NULL;
             json_object_set_new(holders, where, json_true());
-            if (!tenant || strcmp(tenant, s->context.tenant) == 0)
+            if (context_sees(tenant, s))
                 json_array_append_new(list, isolation_of(s, a));
         }
     json_decref(holders);
