@@ -181,7 +181,7 @@ static bool anything_left(void)
 }
 
 /* It is over when for a while nothing is left: drivers may be in the middle of telling, and an
- * engine may get to an old request late. */
+ * engine may get to an old request late, also while cleat is down. */
 static void run_to_the_end(void)
 {
     while (!lives_all_closed() && world.now_ms < LIVES_END_MS)
@@ -191,11 +191,9 @@ static void run_to_the_end(void)
     for (int quiet = 0; quiet < QUIET_STEPS && world.now_ms < end_ms;) {
         if (!step_until(world.now_ms + STEP_MS))
             return;
-        quiet = anything_left() || !calls_all_answered() ? 0 : quiet + 1;
+        bool waits = anything_left() || !calls_all_answered() || !all_up();
+        quiet = waits ? 0 : quiet + 1;
     }
-    while (!all_up())
-        if (!step_until(world.now_ms + STEP_MS))
-            return;
     if (ecs_left() + alb_left() > 0)
         world_violate("I5", "%u tasks, %u targets are left", ecs_left(), alb_left());
     books_check_end();
