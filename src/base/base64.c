@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/mem.h"
 
+#define NO_DIGIT 255
 #define COMMON "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 static const char plain[] = COMMON "+/", url[] = COMMON "-_";
 
@@ -33,9 +34,12 @@ static bool decode(const char *digits, const char *text, size_t text_len, char *
     uint32_t bits = 0;
     unsigned count = 0;
     size_t i = 0;
-    const char *digit = NULL;
-    for (; i < text_len && (digit = strchr(digits, text[i])); i++) {
-        bits = bits << 6 | (uint32_t)(digit - digits);
+    uint8_t values[256]; /* megabytes pass here within a turn of a loop */
+    memset(values, NO_DIGIT, sizeof(values));
+    for (uint8_t n = 0; n < 64; n++)
+        values[(uint8_t)digits[n]] = n;
+    for (; i < text_len && values[(uint8_t)text[i]] != NO_DIGIT; i++) {
+        bits = bits << 6 | values[(uint8_t)text[i]];
         count += 6;
         if (count >= 8) {
             count -= 8;

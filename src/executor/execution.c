@@ -4,7 +4,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <fcntl.h>
+#include <unistd.h>
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -126,6 +129,7 @@ static void execution_free(struct execution *x)
 {
     output_release(&x->out);
     output_release(&x->err);
+    order_release(&x->order);
     free(x->id);
     free(x->error);
     free(x);
@@ -170,10 +174,37 @@ static enum error_code open_outputs(struct execution *x, size_t limit, struct er
         output_open(&x->err, err, limit, e);
     free(out);
     free(err);
+    if (x->collected && !e->code && !order_open(&x->order, dir, e)) {
+        x->err.is_err = true;
+        x->out.order = x->err.order = &x->order;
+    }
     return e->code;
 }
 
-static enum error_code spawn(struct execution *x, const struct program *p, struct error *e)
+/* Its input as a file that nobody can change. -1: there is none, or *e. */
+static int open_input(const struct execution_request *r, struct error *e)
+{
+    if (!r->input)
+        return -1;
+    int fd = memfd_create("stdin", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    for (size_t done = 0; fd >= 0 && done < r->input_len;) {
+        ssize_t n = write(fd, r->input + done, r->input_len - done);
+        if (n < 0 && errno != EINTR)
+            break;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    if (fd >= 0 && lseek(fd, 0, SEEK_CUR) == (off_t)r->input_len &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK) == 0 &&
+        lseek(fd, 0, SEEK_SET) == 0)
+        return fd;
+    error_set(e, ERR_INTERNAL, "input: %s", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static enum error_code spawn(struct execution *x, const struct program *p, int input,
+                             struct error *e)
 {
     struct executions *all = x->owner;
     const struct config *c = all->config;
@@ -193,6 +224,7 @@ static enum error_code spawn(struct execution *x, const struct program *p, struc
     struct child_spec spec = {.argv = (const char *const *)command,
                               .envp = (const char *const *)p->env,
                               .cwd = c->workspace,
+                              .input_fd = input,
                               .pipe_fd = x->out.writer,
                               .error_fd = x->err.writer,
                               .new_session = true};
@@ -206,8 +238,9 @@ static void run(struct execution *x, const struct execution_request *r)
     struct executions *all = x->owner;
     struct program program = {0};
     struct error e = {0};
-    if (program_make(&program, all->config, all->env, r, x->num, &e) ||
-        open_outputs(x, (size_t)r->output_limit, &e) || spawn(x, &program, &e)) {
+    int input = open_input(r, &e);
+    if (e.code || program_make(&program, all->config, all->env, r, x->num, &e) ||
+        open_outputs(x, (size_t)r->output_limit, &e) || spawn(x, &program, input, &e)) {
         x->error = mem_printf("could not start: %s", e.message);
         end(x);
     } else {
@@ -216,6 +249,8 @@ static void run(struct execution *x, const struct execution_request *r)
         timer_arm(&all->deadline, x->timeout_s * 1000);
         write_record(x);
     }
+    if (input >= 0)
+        close(input);
     program_release(&program);
 }
 
@@ -229,6 +264,11 @@ static struct execution *execution_new(struct executions *all,
     id_make(minted, loop_wall_ms(all->loop), random);
     output_init(&x->out);
     output_init(&x->err);
+    order_init(&x->order);
+    if (all->collected)
+        order_release(&all->collected->order); /* no descriptor for each that ever ran */
+    all->collected = r->collected ? x : NULL;
+    x->collected = r->collected;
     x->owner = all;
     x->id = mem_strdup(r->id ? r->id : minted);
     x->num = ++all->started;

@@ -8,6 +8,7 @@
 #include <uthash.h>
 #include "base/error.h"
 #include "executor/config.h"
+#include "executor/order.h"
 #include "executor/output.h"
 #include "loop/child.h"
 #include "loop/loop.h"
@@ -27,6 +28,8 @@ struct execution {
     int64_t started_ms, elapsed_ms, timeout_s;
     char *error; /* NULL: none */
     struct output out, err;
+    bool collected;     /* who asked reads its output apart from its record … */
+    struct order order; /* … of both streams together */
     UT_hash_handle hh;
 };
 
@@ -35,13 +38,16 @@ struct execution_request {
     const char *code;   /* either this … */
     const json_t *argv; /* … or this, an array of strings */
     json_t *env;        /* object of strings, may be NULL */
+    const char *input;  /* for its descriptor 0; NULL: nothing */
+    size_t input_len;
+    bool collected;
     int64_t timeout_s, output_limit;
 };
 
 struct executions {
     struct loop *loop;
     const struct config *config;
-    struct execution *by_id, *current;
+    struct execution *by_id, *current, *collected;
     unsigned started, ended;
     json_t *env; /* of the claim, NULL: none */
     struct child *child;

@@ -91,11 +91,18 @@ json_t *contract_body(struct executor *, struct server_request *);
 
 /* ---- routes: each leads to exactly one answer */
 typedef void route_fn(struct executor *, struct server_request *, const char *rest);
-route_fn route_execute, route_execution, route_output, route_cancel; /* route_run.c */
+route_fn route_execute, route_execution, route_cancel;               /* route_run.c */
+route_fn route_output;                                               /* route_output.c */
 route_fn route_complete, route_complete_state, route_claim;          /* route_session.c */
 route_fn route_file_sync;                                            /* route_sync.c */
 route_fn route_credentials;                                          /* route_credentials.c */
 
+/* Lets it wait for at most wait_s, -1: for ever; 0 answers at once. */
+void route_wait(struct executor *, struct server_request *, struct execution *, waiter_fn *,
+                const struct waiter *template, int64_t wait_s);
+/* NULL: it has been refused. */
+struct execution *route_find_execution(struct executor *, struct server_request *,
+                                       const char *id);
 void route_execution_changed(void *executor, struct execution *);
 void route_closing_ended(struct executor *);
 

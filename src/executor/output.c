@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "executor/order.h"
 #include "executor/utf8.h"
 
 #define CHUNK 65536
@@ -68,6 +69,13 @@ static void keep(struct output *o, const char *data, size_t len)
             o->failed = true;
             return;
         }
+        if (o->order &&
+            !order_add(o->order, o->is_err, o->kept, (size_t)n, loop_wall_ms(o->loop))) {
+            log_error("execution.output_lost", KV("file", o->path),
+                      KV("error", "its order cannot be kept"));
+            o->failed = true;
+            return;
+        }
         o->kept += (size_t)n;
         data += n;
         len -= (size_t)n;
@@ -105,6 +113,7 @@ static void on_readable(void *arg)
 
 void output_start(struct output *o, struct loop *loop, loop_fn *changed, void *arg)
 {
+    o->loop = loop;
     o->changed = changed;
     o->arg = arg;
     close_fd(&o->writer);

@@ -18,6 +18,9 @@ struct output {
     bool failed;              /* the file could not be written: what came later is lost */
     int file, reader, writer; /* -1: closed */
     struct fd_watch *watch;
+    struct order *order; /* where its bytes are entered; NULL: nowhere */
+    bool is_err;
+    struct loop *loop;
     loop_fn *changed; /* more bytes, or the end by itself */
     void *arg;
 };

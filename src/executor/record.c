@@ -13,18 +13,30 @@
 
 #define TAIL 4096
 
-void record_digest(const struct execution_request *r, char out[65])
+static void digest_of(const void *data, size_t len, char out[65])
 {
     uint8_t digest[32] = {0};
-    json_t *o = json_pack("{s:s?,s:O?,s:O?,s:I,s:I}", "code", r->code, "argv", r->argv, "env",
-                          r->env, "timeout_s", (json_int_t)r->timeout_s, "output_limit",
-                          (json_int_t)r->output_limit);
-    char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
-    if (!text || !EVP_Q_digest(NULL, "SHA256", NULL, text, strlen(text), digest, NULL)) {
+    if (!EVP_Q_digest(NULL, "SHA256", NULL, data, len, digest, NULL)) {
         log_error("execution.digest_failed");
         abort();
     }
     hex_encode(out, digest, sizeof digest);
+}
+
+void record_digest(const struct execution_request *r, char out[65])
+{
+    json_t *o = json_pack("{s:s?,s:O?,s:O?,s:I,s:I,s:b}", "code", r->code, "argv", r->argv,
+                          "env", r->env, "timeout_s", (json_int_t)r->timeout_s, "output_limit",
+                          (json_int_t)r->output_limit, "collect", (int)r->collected);
+    if (r->input) {
+        char input[65];
+        digest_of(r->input, r->input_len, input);
+        json_object_set_new(o, "stdin", json_string(input));
+    }
+    char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+    if (!text)
+        abort();
+    digest_of(text, strlen(text), out);
     free(text);
     json_decref(o);
 }
@@ -109,7 +121,7 @@ json_t *execution_document(const struct execution *x, bool with_output)
     json_t *doc =
         json_pack("{s:s,s:s,s:I,s:s}", "session_id", x->owner->config->session, "execution_id",
                   x->id, "execution_num", (json_int_t)x->num, "status", status);
-    if (with_output) {
+    if (with_output && !x->collected) {
         add_output(doc, "stdout", &x->out);
         add_output(doc, "stderr", &x->err);
     }

@@ -1,7 +1,6 @@
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/base64.h"
 #include "base/mem.h"
 #include "executor/executor.h"
 #include "executor/program.h"
@@ -13,7 +12,7 @@
 #define MAX_OUTPUT (64 << 20)
 #define MAX_CODE (8 << 20)
 #define MAX_ARGS 1024
-#define OUTPUT_CHUNK (256 << 10)
+#define MAX_INPUT (4 << 20)
 
 /* ---- waiting */
 
@@ -40,8 +39,8 @@ static void on_gone(void *arg)
     forget(w);
 }
 
-static void wait_for(struct executor *x, struct server_request *r, struct execution *execution,
-                     waiter_fn *try_answer, const struct waiter *template, int64_t wait_s)
+void route_wait(struct executor *x, struct server_request *r, struct execution *execution,
+                waiter_fn *try_answer, const struct waiter *template, int64_t wait_s)
 {
     struct error e;
     struct waiter *w = mem_alloc(sizeof *w);
@@ -139,8 +138,23 @@ static enum error_code read_request(const json_t *body, struct execution_request
     js_int(body, "timeout_s", false, 1, MAX_TIMEOUT_S, &q->timeout_s, e);
     js_int(body, "output_limit", false, 0, MAX_OUTPUT, &q->output_limit, e);
     js_int(body, "wait_s", false, 0, WAIT_MAX_S, wait_s, e);
+    js_bool(body, "collect", false, &q->collected, e);
     q->argv = argv;
     return check_request(q, e);
+}
+
+/* Its input as bytes; free(). */
+static char *read_input(const json_t *body, struct execution_request *q, struct error *e)
+{
+    const char *text = NULL;
+    char *bytes = NULL;
+    js_string(body, "stdin_base64", false, MAX_INPUT / 3 * 4 + 4, &text, e);
+    if (!text || e->code)
+        return NULL;
+    if (!base64_decode(text, &bytes, &q->input_len))
+        error_set(e, ERR_INVALID, "stdin_base64 is not base64");
+    q->input = bytes;
+    return bytes;
 }
 
 void route_execute(struct executor *x, struct server_request *r, const char *rest)
@@ -153,19 +167,22 @@ void route_execute(struct executor *x, struct server_request *r, const char *res
     if (!body)
         return;
     read_request(body, &q, &wait_s, &e);
+    char *input = read_input(body, &q, &e);
     if (!e.code && executor_closed(x) && (!q.id || !executions_find(&x->executions, q.id)))
         error_set(&e, ERR_CLOSED, "the session is closing: nothing more is executed");
     struct execution *execution = e.code ? NULL : executions_start(&x->executions, &q, &e);
     if (execution)
-        wait_for(x, r, execution, answer_execute, &(struct waiter){0}, wait_s);
+        route_wait(x, r, execution, answer_execute, &(struct waiter){0}, wait_s);
     else
         contract_refuse(x, r, &e);
+    free(input);
     json_decref(body);
 }
 
 /* ---- /executions/ID */
 
-static struct execution *find(struct executor *x, struct server_request *r, const char *id)
+struct execution *route_find_execution(struct executor *x, struct server_request *r,
+                                       const char *id)
 {
     struct error e;
     struct execution *execution = executions_find(&x->executions, id);
@@ -178,72 +195,16 @@ static struct execution *find(struct executor *x, struct server_request *r, cons
 
 void route_execution(struct executor *x, struct server_request *r, const char *id)
 {
-    struct execution *execution = find(x, r, id);
+    struct execution *execution = route_find_execution(x, r, id);
     if (execution)
         contract_answer(x, r, 200, execution_document(execution, true));
 }
 
 void route_cancel(struct executor *x, struct server_request *r, const char *id)
 {
-    struct execution *execution = find(x, r, id);
+    struct execution *execution = route_find_execution(x, r, id);
     if (!execution)
         return;
     executions_cancel(execution);
-    wait_for(x, r, execution, answer_record, &(struct waiter){0}, -1);
-}
-
-/* ---- GET /executions/ID/output */
-
-static bool answer_output(struct waiter *w, bool expired)
-{
-    const struct output *o = w->of_stderr ? &w->execution->err : &w->execution->out;
-    bool ended = !w->execution->running;
-    if (o->kept <= w->offset && !ended && !expired)
-        return false;
-    struct buf bytes = {0};
-    struct error e = {0};
-    if (o->path && output_read(o, w->offset, OUTPUT_CHUNK, &bytes, &e)) {
-        contract_refuse(w->executor, w->request, &e);
-    } else {
-        char next[24];
-        snprintf(next, sizeof next, "%" PRIu64, w->offset + bytes.len);
-        server_add_header(w->request, "X-Cleat-Offset", next);
-        server_add_header(w->request, "X-Cleat-End",
-                          ended && w->offset + bytes.len >= o->kept ? "true" : "false");
-        contract_answer_bytes(w->executor, w->request, bytes.data, bytes.len);
-    }
-    buf_free(&bytes);
-    return true;
-}
-
-static bool read_number(struct server_request *r, const char *name, int64_t max, int64_t *out)
-{
-    const char *text = server_query(r, name);
-    if (!text)
-        return true;
-    size_t len = strlen(text);
-    if (len == 0 || len > 18 || strspn(text, "0123456789") != len)
-        return false;
-    *out = strtoll(text, NULL, 10);
-    return *out <= max;
-}
-
-void route_output(struct executor *x, struct server_request *r, const char *id)
-{
-    struct error e;
-    int64_t offset = 0, wait_s = 0;
-    const char *stream = server_query(r, "stream");
-    struct execution *execution = find(x, r, id);
-    if (!execution)
-        return;
-    if (!stream || (strcmp(stream, "stdout") != 0 && strcmp(stream, "stderr") != 0) ||
-        !read_number(r, "offset", INT64_MAX, &offset) ||
-        !read_number(r, "wait_s", WAIT_MAX_S, &wait_s)) {
-        error_set(&e, ERR_INVALID,
-                  "stream is stdout or stderr, offset a number, wait_s 0 to %d", WAIT_MAX_S);
-        contract_refuse(x, r, &e);
-        return;
-    }
-    struct waiter w = {.offset = (uint64_t)offset, .of_stderr = strcmp(stream, "stderr") == 0};
-    wait_for(x, r, execution, answer_output, &w, wait_s);
+    route_wait(x, r, execution, answer_record, &(struct waiter){0}, -1);
 }

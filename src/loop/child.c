@@ -135,7 +135,9 @@ static int add_descriptors(posix_spawn_file_actions_t *actions, const struct chi
         rc = posix_spawn_file_actions_adddup2(actions, spec->pipe_fd, 1);
     if (rc == 0 && spec->error_fd > 0)
         rc = posix_spawn_file_actions_adddup2(actions, spec->error_fd, 2);
-    if (rc == 0)
+    if (rc == 0 && spec->input_fd > 0)
+        rc = posix_spawn_file_actions_adddup2(actions, spec->input_fd, 0);
+    if (rc == 0 && spec->input_fd <= 0)
         rc = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
     if (rc == 0 && spec->pipe_fd <= 0)
         rc = add_output(actions, 1, spec->output_path);
