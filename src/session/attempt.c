@@ -25,20 +25,39 @@ const char *const attempt_state_names[ATTEMPT_STATES] = {
 static const char *const phase_names[ATTEMPT_STATES] = {"launch", "start", "register",
                                                         "check",  "route", "stage"};
 
-struct attempt *attempt_new(struct session *s, unsigned number)
+/* Key and secret are of its identity, its row of its session. */
+static void identify(struct attempt *a, const struct identity *identity)
+{
+    const struct session *s = a->session;
+    const struct cleat *core = s->core;
+    a->identity = *identity;
+    snprintf(a->key, sizeof(a->key), "%s.%s.%u", core->settings->owner, a->identity.session,
+             a->identity.number);
+    snprintf(a->row_key, sizeof(a->row_key), "%s.%u", s->id, a->number);
+    proof_secret(a->secret, core->master, a->identity.session, a->identity.number);
+}
+
+struct attempt *attempt_new_as(struct session *s, unsigned number,
+                               const struct identity *identity)
 {
     struct cleat *core = s->core;
     struct attempt *a = mem_alloc(sizeof(*a));
     a->session = s;
     a->number = number;
-    snprintf(a->key, sizeof(a->key), "%s.%s.%u", core->settings->owner, s->id, number);
-    snprintf(a->row_key, sizeof(a->row_key), "%s.%u", s->id, number);
-    proof_secret(a->secret, core->master, s->id, number);
+    identify(a, identity);
     a->since = core_now(core);
     a->state = ATTEMPT_LAUNCHING;
     s->group->arriving++;
     TAILQ_INSERT_TAIL(&s->attempts, a, entry);
+    HASH_ADD_STR(core->by_key, key, a);
     return a;
+}
+
+struct attempt *attempt_new(struct session *s, unsigned number)
+{
+    struct identity own = {.number = number};
+    mem_copy_string(own.session, sizeof(own.session), s->id);
+    return attempt_new_as(s, number, &own);
 }
 
 void attempt_launch(struct session *s)
@@ -91,6 +110,7 @@ void attempt_free(struct attempt *a)
     if (s->attempt == a)
         s->attempt = NULL;
     TAILQ_REMOVE(&s->attempts, a, entry);
+    HASH_DELETE(hh, s->core->by_key, a);
     free(a);
 }
 

@@ -4,8 +4,10 @@
 
 #include "session/core.h"
 
-struct attempt *attempt_new(struct session *,
-                            unsigned number); /* LAUNCHING; number counts from 1 */
+/* LAUNCHING; number counts from 1 and, with its session's id, is its identity … */
+struct attempt *attempt_new(struct session *, unsigned number);
+/* … or it was launched under another one. */
+struct attempt *attempt_new_as(struct session *, unsigned number, const struct identity *);
 /* The session's next one, unless it is too early (s->launch_at). */
 void attempt_launch(struct session *);
 int64_t attempt_backoff_ms(const struct session *); /* after s->failures in a row */

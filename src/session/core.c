@@ -80,23 +80,12 @@ struct session *core_find_request(const struct cleat *core, const char *tenant,
     return s;
 }
 
-/* key: owner "." session "." attempt. NULL: not ours, or unknown. */
+/* key: owner "." session "." attempt of its identity. NULL: not ours, or unknown. */
 struct attempt *core_find_attempt(const struct cleat *core, const char *key)
 {
-    size_t owner = strlen(core->settings->owner);
-    char id[ID_SIZE];
     struct attempt *a;
-    if (strncmp(key, core->settings->owner, owner) != 0 || key[owner] != '.' ||
-        strlen(key) < owner + 1 + ID_SIZE)
-        return NULL;
-    mem_copy_string(id, sizeof(id), key + owner + 1);
-    struct session *s = core_find(core, id);
-    if (!s)
-        return NULL;
-    TAILQ_FOREACH (a, &s->attempts, entry)
-        if (strcmp(a->key, key) == 0)
-            return a;
-    return NULL;
+    HASH_FIND_STR(core->by_key, key, a);
+    return a;
 }
 
 /* ---- what the drivers report ---- */

@@ -159,11 +159,20 @@ struct sent_ids {
     size_t count, capacity;
 };
 
+/* Under which a container was launched, for good: what it is called by, and its secret, derive
+ * from it. */
+struct identity {
+    char session[ID_SIZE];
+    unsigned number;
+};
+
 struct attempt {
     TAILQ_ENTRY(attempt) entry;
     struct session *session;
-    unsigned number;
+    unsigned number; /* in its session, from 1 */
+    struct identity identity;
     char key[KEY_SIZE];
+    UT_hash_handle hh;
     char row_key[ID_SIZE + 12];
     uint8_t secret[PROOF_SECRET_SIZE];
     enum attempt_state state;
@@ -403,6 +412,7 @@ struct cleat {
 
     struct session_list sessions;
     struct session *by_id, *by_request;
+    struct attempt *by_key;
     TAILQ_HEAD(, session) queue;
     unsigned admitted, queued, closed;
 

@@ -287,7 +287,8 @@ static void send(struct execution *e)
 
 static void complete_request(struct execution *e)
 {
-    json_object_set_new(e->request, "session_id", json_string(e->session->id));
+    json_object_set_new(e->request, "session_id",
+                        json_string(e->session->attempt->identity.session));
     json_object_set_new(e->request, "timeout_s", json_integer(e->timeout_s));
     json_object_set_new(e->request, "output_limit", json_integer(e->output_limit));
     if (e->session->group->class->proof == PROOF_REQUIRED)

@@ -93,7 +93,7 @@ static bool owns_container(const struct attempt *a, const char *key, const struc
 static bool is_owned_container(struct cleat *core, const char *session, const char *key,
                                const struct container *c, int64_t asked_at)
 {
-    const struct session *s = core_find(core, session);
+    const struct session *s = orphan_session(core, session, key);
     const struct attempt *a;
     if (s)
         TAILQ_FOREACH (a, &s->attempts, entry)
@@ -263,7 +263,7 @@ void found_compare(struct found_table *table, struct group *g, const struct list
 /* The class that a session belongs to; NULL: it is not known, or not configured. */
 static struct group *group_of(const struct found *f)
 {
-    const struct session *s = core_find(f->group->core, f->session);
+    const struct session *s = orphan_session(f->group->core, f->session, f->key);
     const char *name = s ? s->class_name : f->class_name;
     return name ? core_find_group(f->group->core, name) : NULL;
 }
@@ -277,8 +277,8 @@ static bool may_still_list(const struct group *g, const struct found *f)
 /* An older state of its session was restored. */
 static bool is_ahead(const struct found *f, const struct session *s)
 {
-    return !f->is_target && s->state < SESSION_CLOSING && f->number > s->attempts_used &&
-           f->refusal.code == ERR_NONE;
+    return !f->is_target && strcmp(f->session, s->id) == 0 && s->state < SESSION_CLOSING &&
+           f->number > s->attempts_used && f->refusal.code == ERR_NONE;
 }
 
 static enum found_action judge_known(const struct found_table *table, const struct found *f,
@@ -301,7 +301,7 @@ static enum found_action judge_known(const struct found_table *table, const stru
     if (is_ahead(f, s))
         return FOUND_HOLD;
     TAILQ_FOREACH (a, &s->attempts, entry) {
-        if (a->number != f->number)
+        if (strcmp(a->key, f->key) != 0)
             continue;
         if (attempt_has_ended(a))
             snprintf(cause, FOUND_CAUSE_SIZE, "its attempt %u had ended", f->number);
@@ -316,7 +316,7 @@ enum found_action found_judge(const struct found_table *table, const struct foun
                               char cause[FOUND_CAUSE_SIZE])
 {
     struct cleat *core = f->group->core;
-    const struct session *s = core_find(core, f->session);
+    const struct session *s = orphan_session(core, f->session, f->key);
     if (f->nameless) {
         mem_copy_string(cause, FOUND_CAUSE_SIZE, "no container has its address");
         return FOUND_CLOSE;

@@ -122,7 +122,7 @@ static void take_answer(struct attempt *a)
 static void hand_over(struct attempt *a)
 {
     json_t *body =
-        json_pack("{s:s, s:s}", "session_id", a->session->id, "sealed", a->grants.sealed);
+        json_pack("{s:s, s:s}", "session_id", a->identity.session, "sealed", a->grants.sealed);
     message_send(&a->grants.message, a,
                  &(struct message_options){.method = "POST",
                                            .path = "/session/credentials",
@@ -152,5 +152,5 @@ void grants_step(struct attempt *a)
         hand_over(a);
     else if (!g->sealed)
         g->call = grant_start(s->core->loop, s->core->aws, s->group->class,
-                              s->core->settings->owner, s->id, granted, a);
+                              s->core->settings->owner, a->identity.session, granted, a);
 }

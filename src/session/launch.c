@@ -106,8 +106,8 @@ static void start(struct attempt *a)
     hex_encode(secret, a->secret, sizeof(a->secret));
     struct launch what = {.key = a->key,
                           .owner = s->core->settings->owner,
-                          .session = s->id,
-                          .attempt = a->number,
+                          .session = a->identity.session,
+                          .attempt = a->identity.number,
                           .label = label,
                           .secret = secret,
                           .idle_timeout_s = container_idle_ms(s) / 1000,

@@ -37,7 +37,7 @@ static bool is_proven(const struct message *m, const struct http_answer *answer)
     char wanted[PROOF_HEX_SIZE];
     if (!address)
         return false;
-    proof_answer(wanted, a->secret, m->nonce, a->session->id, a->number, address,
+    proof_answer(wanted, a->secret, m->nonce, a->identity.session, a->identity.number, address,
                  answer->status);
     return proof_equal(http_answer_header(answer, PROOF_HEADER_PROOF), wanted);
 }
@@ -50,7 +50,7 @@ static enum verdict judge_plain(const struct message *m, int status)
     const char *id = json_string_value(json_object_get(m->body, "session_id"));
     const char *ip = json_string_value(json_object_get(m->body, "private_ip"));
     if (id)
-        return strcmp(id, a->session->id) == 0 && (!ip || strcmp(ip, a->container.ip) == 0)
+        return strcmp(id, a->identity.session) == 0 && (!ip || strcmp(ip, a->container.ip) == 0)
                    ? VERDICT_PROVEN
                    : VERDICT_MISROUTE;
     if (m->nameless && m->body && status < 500)
@@ -106,7 +106,7 @@ static void answered(void *arg, const struct http_answer *answer)
     if (m->verdict == VERDICT_PROVEN && !m->anonymous)
         a->contact = core_now(a->session->core);
     const char *who = http_answer_header(answer, PROOF_HEADER_SESSION);
-    m->stranger = who && strcmp(who, a->session->id) != 0;
+    m->stranger = who && strcmp(who, a->identity.session) != 0;
     bool plain = a->session->group->class->proof == PROOF_NONE;
     bool may_bring_cookies = m->verdict == VERDICT_PROVEN && !m->direct &&
                              answer->status < 500 && !(plain && m->nameless);
@@ -130,10 +130,10 @@ static size_t add_identity(struct http_header *headers, char *number, size_t num
     headers[count++] = (struct http_header){PROOF_HEADER_NONCE, m->nonce};
     if (o->anonymous)
         return count;
-    snprintf(number, number_size, "%u", a->number);
-    proof_request(proof, a->secret, o->method, o->path, a->session->id, a->number, m->nonce,
-                  body, body ? strlen(body) : 0);
-    headers[count++] = (struct http_header){PROOF_HEADER_SESSION, a->session->id};
+    snprintf(number, number_size, "%u", a->identity.number);
+    proof_request(proof, a->secret, o->method, o->path, a->identity.session, a->identity.number,
+                  m->nonce, body, body ? strlen(body) : 0);
+    headers[count++] = (struct http_header){PROOF_HEADER_SESSION, a->identity.session};
     headers[count++] = (struct http_header){PROOF_HEADER_ATTEMPT, number};
     headers[count++] = (struct http_header){PROOF_HEADER_PROOF, proof};
     return count;

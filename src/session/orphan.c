@@ -1,5 +1,6 @@
 #include "session/orphan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
@@ -15,7 +16,8 @@
 #define ASK_CONNECT_TIMEOUT_MS 1000
 #define ASK_TIMEOUT_MS 2000
 #define MAX_ANSWER 65536
-#define NUMBER_MAX (UINT16_MAX / 2) /* of an attempt that a name tells: others may follow it */
+#define NUMBER_MAX (UINT16_MAX / 2) /* of an attempt that a name tells: others may follow it   \
+                                     */
 
 bool orphan_read_key(const struct cleat *core, const char *key, char session[ID_SIZE],
                      unsigned *number)
@@ -33,6 +35,12 @@ bool orphan_read_key(const struct cleat *core, const char *key, char session[ID_
         return false;
     *number = (unsigned)n;
     return true;
+}
+
+struct session *orphan_session(const struct cleat *core, const char *session, const char *key)
+{
+    const struct attempt *a = core_find_attempt(core, key);
+    return a ? a->session : core_find(core, session);
 }
 
 /* ---- the attempt ---- */
@@ -53,18 +61,10 @@ static struct session *make_session(struct group *g, const char *id, const char 
     return s;
 }
 
-static struct attempt *find_number(const struct session *s, unsigned number)
+static struct attempt *choose_attempt(struct session *s, const char *key, unsigned number,
+                                      bool *surplus)
 {
-    struct attempt *a;
-    TAILQ_FOREACH (a, &s->attempts, entry)
-        if (a->number == number)
-            return a;
-    return NULL;
-}
-
-static struct attempt *choose_attempt(struct session *s, unsigned number, bool *surplus)
-{
-    struct attempt *a = find_number(s, number);
+    struct attempt *a = core_find_attempt(s->core, key);
     *surplus = a && !attempt_has_ended(a);
     if (a && !*surplus)
         return a;
@@ -100,11 +100,13 @@ static bool needs_target(const struct attempt *a)
 struct attempt *orphan_begin(struct group *g, const char *session, const char *tenant,
                              unsigned number, const struct container *c, bool has_target)
 {
-    struct session *s = core_find(g->core, session);
+    char key[KEY_SIZE];
     bool surplus;
+    snprintf(key, sizeof(key), "%s.%s.%u", g->core->settings->owner, session, number);
+    struct session *s = orphan_session(g->core, session, key);
     if (!s)
         s = make_session(g, session, tenant);
-    struct attempt *a = choose_attempt(s, number, &surplus);
+    struct attempt *a = choose_attempt(s, key, number, &surplus);
     attempt_take_over(a, c);
     a->orphan = true;
     a->registered = has_target;

@@ -8,6 +8,9 @@
 bool orphan_read_key(const struct cleat *, const char *key, char session[ID_SIZE],
                      unsigned *number);
 
+/* Whose a container or target of that name is, by the session in its key; NULL: nobody's. */
+struct session *orphan_session(const struct cleat *, const char *session, const char *key);
+
 /* The ended attempt of that number, or a new one, of the session, which is made when it is not
  * known; when that attempt is alive with another container, one with a number of its own. It is
  * in ENDING. tenant: of a session that is made; NULL: nobody knows. has_target: the balancer

@@ -116,12 +116,20 @@ char *session_row(const struct session *s)
     return add_spans(s, take_text(o));
 }
 
+static bool is_own_identity(const struct attempt *a)
+{
+    return a->identity.number == a->number && strcmp(a->identity.session, a->session->id) == 0;
+}
+
 char *attempt_row(const struct attempt *a)
 {
     const struct cookie_set *c = &a->route.cookies;
     json_t *o =
         json_pack("{s:s, s:i, s:s, s:I}", "session", a->session->id, "number", (int)a->number,
                   "state", attempt_state_names[a->state], "since", (json_int_t)a->since);
+    if (!is_own_identity(a))
+        json_object_set_new(o, "identity",
+                            json_pack("[s, i]", a->identity.session, (int)a->identity.number));
     if (a->launched)
         json_object_set_new(o, "container",
                             json_pack("{s:s, s:s, s:i}", "id", a->container.id, "ip",
@@ -314,11 +322,21 @@ static void cookies_from_row(struct attempt *a, const json_t *o)
     a->route.node = (size_t)json_integer_value(json_object_get(o, "node"));
 }
 
+static struct attempt *make_attempt(struct session *s, unsigned number, const json_t *identity)
+{
+    struct identity i = {.number = (unsigned)json_integer_value(json_array_get(identity, 1))};
+    const char *session = json_string_value(json_array_get(identity, 0));
+    if (!session)
+        return attempt_new(s, number);
+    mem_copy_string(i.session, sizeof(i.session), session);
+    return attempt_new_as(s, number, &i);
+}
+
 static struct attempt *fill_attempt(struct session *s, unsigned number,
                                     enum attempt_state state, const json_t *o)
 {
     json_int_t upload = json_integer_value(json_object_get(o, "upload"));
-    struct attempt *a = attempt_new(s, number);
+    struct attempt *a = make_attempt(s, number, json_object_get(o, "identity"));
     if (state > ATTEMPT_CHECKING)
         s->group->arriving--;
     a->state = state;

@@ -74,7 +74,7 @@ static void take_claim_answer(struct attempt *a)
 static void send_claim(struct attempt *a)
 {
     struct session *s = a->session;
-    json_t *body = json_pack("{s:s, s:O}", "session_id", s->id, "env", s->env);
+    json_t *body = json_pack("{s:s, s:O}", "session_id", a->identity.session, "env", s->env);
     int64_t timeout = s->group->class->step_timeout_s * 1000;
     message_send(&a->message, a,
                  &(struct message_options){.method = "POST",

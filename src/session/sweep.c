@@ -145,19 +145,17 @@ static bool is_from(const struct attempt *a, const struct probe *p,
     const char *address = http_answer_header(answer, PROOF_HEADER_ADDRESS);
     if (!address)
         return false;
-    proof_answer(proof, a->secret, p->nonce, a->session->id, a->number, address,
+    proof_answer(proof, a->secret, p->nonce, a->identity.session, a->identity.number, address,
                  answer->status);
     return proof_equal(http_answer_header(answer, PROOF_HEADER_PROOF), proof);
 }
 
 static struct attempt *find_waiter(struct sweep *w, const char *session)
 {
-    const struct session *s = core_find(w->group->core, session);
     struct attempt *a;
-    if (s)
-        TAILQ_FOREACH (a, &s->attempts, entry)
-            if (a->sweep == w)
-                return a;
+    TAILQ_FOREACH (a, &w->waiters, sweep_entry)
+        if (strcmp(a->identity.session, session) == 0)
+            return a;
     return NULL;
 }
 

@@ -189,7 +189,7 @@ static void send_upload(struct attempt *a)
                                 .timeout_ms =
                                     plain && post ? upload_patience(a) : COMPLETE_TIMEOUT_MS,
                                 .max_answer = MAX_ANSWER};
-    json_t *body = json_pack("{s:s, s:s}", "session_id", a->session->id, "nonce", a->key);
+    json_t *body = json_pack("{s:s, s:s}", "session_id", a->identity.session, "nonce", a->key);
     if (post)
         o.body = body;
     message_send(&c->message, a, &o);
