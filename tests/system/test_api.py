@@ -66,7 +66,8 @@ def test_unknown_paths_and_sessions_are_404(daemon, path):
 
 @pytest.mark.parametrize("method, path, body", [
     ("DELETE", "", None), ("POST", "/execute", {"code": "1"}), ("POST", "/keepalive", None),
-    ("GET", "?wait=ready", None), ("GET", "?wait=closed&timeout_s=5", None)])
+    ("GET", "?wait=ready", None), ("GET", "?wait=closed&timeout_s=5", None), ("GET", "?wait=soon", None),
+    ("POST", "/execute", "not an object")])
 def test_nobody_can_be_used(daemon, method, path, body):
     headers = {"Content-Type": "application/json"} if body else {}
     status, _, document = ask(daemon, method, NOBODY + path, json.dumps(body) if body else None, headers)
@@ -75,10 +76,10 @@ def test_nobody_can_be_used(daemon, method, path, body):
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "application/"])
-@pytest.mark.parametrize("path", ["/v1/sessions", NOBODY + "/execute"])
-def test_a_body_that_is_not_called_json_is_415(daemon, path, kind):
+@pytest.mark.parametrize("path", ["/v1/sessions", "/v1/sessions/{id}/execute"])
+def test_a_body_that_is_not_called_json_is_415(daemon, ready, path, kind):
     connection = UnixConnection(daemon.socket, 60)
-    connection.putrequest("POST", path)
+    connection.putrequest("POST", path.format(id=ready["session_id"]))
     if kind:
         connection.putheader("Content-Type", kind)
     connection.putheader("Content-Length", "2")
@@ -103,12 +104,12 @@ def test_a_body_over_the_limit_is_413(daemon):
 
 @pytest.mark.parametrize("method, target", [
     ("POST", "/v1/sessions?wait=closed"), ("POST", "/v1/sessions?wait="), ("POST", "/v1/sessions?wait=READY"),
-    ("DELETE", NOBODY + "?wait=ready"), ("GET", NOBODY + "?wait=soon"), ("GET", NOBODY + "?timeout_s=5"),
+    ("DELETE", "/v1/sessions/{id}?wait=ready"), ("GET", "/v1/sessions/{id}?wait=soon"), ("GET", "/v1/sessions/{id}?timeout_s=5"),
     ("POST", "/v1/sessions?timeout_s=5"),
-    *[("GET", f"{NOBODY}?wait=ready&timeout_s={s}") for s in ("0", "3601", "-1", "1.5", "", "x", "99999", "1%20", "%2B5")]])
-def test_wrong_queries_are_400_and_do_nothing(daemon, method, target):
+    *[("GET", "/v1/sessions/{id}?wait=ready&timeout_s=" + s) for s in ("0", "3601", "-1", "1.5", "", "x", "99999", "1%20", "%2B5")]])
+def test_wrong_queries_are_400_and_do_nothing(daemon, ready, method, target):
     before = len(daemon.api.call("GET", "/v1/sessions")["sessions"])
-    status, _, document = ask(daemon, method, target)
+    status, _, document = ask(daemon, method, target.format(id=ready["session_id"]))
     assert status == 400
     assert_error(document, "invalid_request")
     assert len(daemon.api.call("GET", "/v1/sessions")["sessions"]) == before
