@@ -99,6 +99,8 @@ void cleat_free(struct cleat *);
 /* tenant: NULL is the operator, who sees all; else another tenant's sessions do not exist
  * (404). */
 
+/* Whether a tenant may be called that; else why (size bytes) says what is wrong. */
+bool cleat_tenant_valid(const char *name, char *why, size_t size);
 /* Whether there is such a session for that tenant. */
 bool cleat_sees(const struct cleat *, const char *tenant, const char *session);
 

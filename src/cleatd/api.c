@@ -14,6 +14,7 @@
 struct api {
     struct loop *loop;
     struct cleat *cleat;
+    const struct peers *peers;
     struct server *server;
     struct exchange_list exchanges;
 };
@@ -99,7 +100,9 @@ static void dispatch(struct exchange *x, const struct route *r, const char *id)
 {
     bool named = strchr(r->pattern, '*') != NULL;
     if (!may_use(x, r->access)) {
-        exchange_refuse(x, ERR_FORBIDDEN, 0, "this is not for you");
+        exchange_refuse(x, ERR_FORBIDDEN, 0,
+                        x->role == ROLE_TENANT ? "this is for operators only"
+                                               : "nothing in `peers` gives you a role");
         return;
     }
     if (named && !(id_valid(id) && cleat_sees(x->cleat, x->tenant, id))) {
@@ -118,6 +121,9 @@ static void on_request(void *arg, struct server_request *request)
 {
     struct api *api = arg;
     struct exchange *x = exchange_new(&api->exchanges, api->loop, api->cleat, request);
+    const char *tenant;
+    x->role = peers_role(api->peers, request, &tenant);
+    x->tenant = mem_strdup(tenant);
     const char *path = server_path(request), *method = server_method(request);
     char id[ID_SIZE + 1] = "";
     struct buf allow = {0};
@@ -139,12 +145,13 @@ static void on_request(void *arg, struct server_request *request)
     buf_free(&allow);
 }
 
-struct api *api_new(struct loop *loop, struct cleat *cleat,
+struct api *api_new(struct loop *loop, struct cleat *cleat, const struct peers *peers,
                     const struct server_options *options, struct error *e)
 {
     struct api *api = mem_alloc(sizeof *api);
     api->loop = loop;
     api->cleat = cleat;
+    api->peers = peers;
     TAILQ_INIT(&api->exchanges);
     api->server = server_new(loop, options, on_request, api, e);
     if (!api->server) {
@@ -152,6 +159,28 @@ struct api *api_new(struct loop *loop, struct cleat *cleat,
         return NULL;
     }
     return api;
+}
+
+static bool is_still(const struct exchange *x, const struct peers *peers)
+{
+    const char *tenant;
+    return peers_role(peers, x->request, &tenant) == x->role &&
+           (!tenant || strcmp(tenant, x->tenant) == 0);
+}
+
+void api_set_peers(struct api *api, const struct peers *peers)
+{
+    struct exchange *x, *next;
+    api->peers = peers;
+    for (x = TAILQ_FIRST(&api->exchanges); x; x = next) {
+        next = TAILQ_NEXT(x, entry);
+        if (x->gone || is_still(x, peers))
+            continue;
+        if (x->call)
+            cleat_call_cancel(x->call);
+        x->call = NULL;
+        exchange_refuse(x, ERR_FORBIDDEN, 0, "your role is another now");
+    }
 }
 
 void api_print_routes(void)

@@ -31,8 +31,17 @@ static const struct option settings_options[] = {
      .choices = "0600|0660|0666",
      .fallback = "0660",
      .help = "Permissions of the socket. Who can write to it is an operator and sees every "
-             "session.",
+             "session, unless peers says otherwise.",
      .offset = FIELD(socket_mode)},
+    {.key = "peers",
+     .type = OPTION_LIST,
+     .fallback = "",
+     .help = "Who is who among the clients of the socket: uid:WHO=ROLE or gid:WHO=ROLE, with a "
+             "number or a name, and the role operator or tenant:NAME. The first that fits "
+             "counts; root and cleatd's own user are operators; who fits none may do nothing. "
+             "Empty: all are operators.",
+     .live = true,
+     .offset = FIELD(peers)},
     {.key = "log",
      .type = OPTION_CHOICE,
      .choices = "stderr|syslog",
@@ -100,6 +109,7 @@ void configuration_init(struct configuration *c)
 void configuration_release(struct configuration *c)
 {
     option_release(settings_options, &c->own);
+    peers_free(c->peers);
     cleat_config_free(c->coordinator);
     free(c->state_dir);
     for (size_t i = 0; i < c->place_count; i++) {
@@ -293,7 +303,8 @@ static void reading_start(struct configuration *c, const char *path)
 {
     reading = (struct reading){.target = c, .path = path};
     for (const struct option *o = settings_options; o->key; o++)
-        add_option(NULL, "", o->key, "string", "", "", false, "");
+        add_option(NULL, "", o->key, o->type == OPTION_LIST ? "list" : "string", "", "", false,
+                   "");
     cleat_config_options(add_option, NULL);
     end_options(&reading.class, reading.class_count);
     cfg_opt_t section =
@@ -395,6 +406,15 @@ char *config_read(struct configuration *c, const char *path)
 
 /* ---- the whole ---- */
 
+static bool read_peers(struct configuration *c, char *why, size_t size)
+{
+    struct error e = {0};
+    c->peers = peers_new(c->own.peers, &e);
+    if (!c->peers)
+        snprintf(why, size, "%s", e.message);
+    return c->peers != NULL;
+}
+
 char *configuration_finish(struct configuration *c)
 {
     char why[512];
@@ -412,7 +432,8 @@ char *configuration_finish(struct configuration *c)
         snprintf(why, sizeof why, "socket \"%s\" is not an absolute path", c->own.socket);
         fine = false;
     }
-    fine = fine && cleat_config_check(c->coordinator, why, sizeof why);
+    fine = fine && read_peers(c, why, sizeof why) &&
+           cleat_config_check(c->coordinator, why, sizeof why);
     if (fine)
         return NULL;
     int line = find_line(c, why);
@@ -433,6 +454,9 @@ void config_take_live(struct configuration *c, struct configuration *given,
         free(from);
         free(to);
     }
+    struct peers *old = c->peers;
+    c->peers = given->peers;
+    given->peers = old;
 }
 
 /* ---- the table ---- */

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "cleat.h"
+#include "cleatd/peers.h"
 
 enum { LOG_TO_STDERR, LOG_TO_SYSLOG };
 enum { SIGTERM_LEAVES, SIGTERM_DRAINS };
@@ -18,6 +19,7 @@ struct settings {
     int log, log_level; /* log_level is an enum log_level */
     int on_sigterm;
     int64_t drain_timeout_s, max_connections, max_body_kb;
+    char **peers;
 };
 
 /* Where the file set an option: a problem of the whole names the line all the same. */
@@ -28,6 +30,7 @@ struct place {
 
 struct configuration {
     struct settings own;
+    struct peers *peers;              /* the map of that name, once all is finished */
     struct cleat_config *coordinator; /* NULL once somebody took it over */
     char *state_dir;                  /* as configured; after configuration_finish never NULL */
     char *file;                       /* the one that was read, or NULL */

@@ -44,7 +44,6 @@ struct exchange *exchange_new(struct exchange_list *list, struct loop *loop,
     x->loop = loop;
     x->cleat = cleat;
     x->request = request;
-    x->role = ROLE_OPERATOR;
     x->status = 200;
     x->started_ms = loop_now_ms(loop);
     x->list = list;

@@ -9,10 +9,10 @@
 #include "base/error.h"
 #include "base/id.h"
 #include "cleat.h"
+#include "cleatd/peers.h"
 #include "http/server.h"
 #include "loop/loop.h"
 
-enum role { ROLE_NONE, ROLE_TENANT, ROLE_OPERATOR };
 enum wait_for { WAIT_NONE, WAIT_READY, WAIT_CLOSED };
 
 struct exchange {

@@ -23,6 +23,7 @@
 struct service {
     struct loop *loop;
     struct cleat *cleat;
+    struct api *api;
     struct configuration *config;
     const struct service_hooks *hooks;
     struct timer deadline; /* of the drain */
@@ -70,8 +71,9 @@ static int take_passed_socket(void)
 }
 
 static struct api *listen_for_clients(struct loop *loop, struct cleat *cleat,
-                                      const struct settings *s, int passed)
+                                      const struct configuration *c, int passed)
 {
+    const struct settings *s = &c->own;
     static const mode_t modes[] = {0600, 0660, 0666};
     struct server_options options = {
         .unix_path = s->socket,
@@ -85,7 +87,7 @@ static struct api *listen_for_clients(struct loop *loop, struct cleat *cleat,
     struct error e = {0};
     struct api *api = NULL;
     if (passed > 0 || make_socket_directory(s->socket, &e))
-        api = api_new(loop, cleat, &options, &e);
+        api = api_new(loop, cleat, c->peers, &options, &e);
     if (!api)
         fprintf(stderr, "cleatd: %s: %s\n", s->socket, e.message);
     return api;
@@ -145,8 +147,10 @@ static void on_reload(void *arg)
     struct cleat_config *coordinator = given.coordinator;
     if (!message) {
         given.coordinator = NULL; /* taken over */
-        if (cleat_reload(s->cleat, coordinator, on_change, &restarts, why, sizeof why))
+        if (cleat_reload(s->cleat, coordinator, on_change, &restarts, why, sizeof why)) {
             config_take_live(s->config, &given, on_change, &restarts);
+            api_set_peers(s->api, s->config->peers);
+        }
     }
     if (message || *why)
         log_error("reload.refused", KV("error", message ? message : why));
@@ -188,15 +192,15 @@ int service_run(struct configuration *c, const struct service_hooks *hooks)
     struct service s = {.loop = loop_new(NULL), .config = c, .hooks = hooks};
     s.cleat = cleat_new(loop_base(s.loop), c->coordinator, why, sizeof why);
     c->coordinator = NULL; /* taken over */
-    struct api *api = s.cleat ? listen_for_clients(s.loop, s.cleat, &c->own, passed) : NULL;
+    s.api = s.cleat ? listen_for_clients(s.loop, s.cleat, c, passed) : NULL;
     if (!s.cleat)
         fprintf(stderr, "cleatd: %s\n", why);
-    if (api) {
+    if (s.api) {
         run(&s);
-        api_free(api);
+        api_free(s.api);
     }
     if (s.cleat)
         cleat_free(s.cleat);
     loop_free(s.loop);
-    return api ? EXIT_SUCCESS : EXIT_FAILURE;
+    return s.api ? EXIT_SUCCESS : EXIT_FAILURE;
 }

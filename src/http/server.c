@@ -415,6 +415,23 @@ static void on_timeout(void *arg)
     }
 }
 
+gid_t *server_peer_groups(const struct server_request *r, size_t *count)
+{
+    const struct connection *c = r->connection;
+    gid_t none, *groups = NULL;
+    socklen_t size = 0;
+    *count = 0;
+    if (!c || !c->peer.is_unix)
+        return NULL;
+    int fd = c->evhtp->sock;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, &none, &size) != 0 && errno == ERANGE) {
+        groups = mem_alloc(size);
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0)
+            *count = size / sizeof *groups;
+    }
+    return groups;
+}
+
 /* ---- accepting */
 
 static void read_addresses(struct connection *c, int fd)

@@ -69,6 +69,9 @@ const char *server_query(struct server_request *, const char *name);
 const char *server_header(const struct server_request *, const char *name);
 const void *server_body(const struct server_request *, size_t *len); /* NUL-ended */
 const struct server_peer *server_peer(const struct server_request *);
+/* The supplementary groups that a Unix peer had when it connected (SO_PEERGROUPS, unix(7));
+ * free(). NULL: none, or its connection is gone. */
+gid_t *server_peer_groups(const struct server_request *, size_t *count);
 /* "ip:port" on which the connection was accepted; "" for a Unix socket. */
 const char *server_local_address(const struct server_request *);
 void server_on_gone(struct server_request *, server_gone_fn *fn, void *arg);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 #include "base/mem.h"
+#include "cleat.h"
 #include "http/json.h"
 #include "session/config.h"
 #include "session/input.h"
@@ -52,6 +53,16 @@ static void check_placeholder(const char *key, const char *value, struct error *
     for (size_t i = 0; placeholders[i]; i++)
         if (strcasecmp(value, placeholders[i]) == 0)
             error_set(e, ERR_INVALID, "%s: \"%s\" is a placeholder, not a name", key, value);
+}
+
+bool cleat_tenant_valid(const char *name, char *why, size_t size)
+{
+    struct error e = {0};
+    check_name("tenant", name, &e);
+    check_placeholder("tenant", name, &e);
+    if (e.code != ERR_NONE)
+        mem_copy_string(why, size, e.message);
+    return e.code == ERR_NONE;
 }
 
 static void check_env(json_t *env, struct error *e)

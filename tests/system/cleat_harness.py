@@ -126,8 +126,11 @@ class Api:
     def __init__(self, path):
         self.path = str(path)
 
+    def connection(self, timeout):
+        return UnixConnection(self.path, timeout)
+
     def raw(self, method, target, body=None, headers=None, timeout=120):
-        connection = UnixConnection(self.path, timeout)
+        connection = self.connection(timeout)
         try:
             connection.request(method, target, body, headers or {})
             answer = connection.getresponse()

@@ -29,6 +29,7 @@ GOOD = [
     'state_dir = "/s" # a comment\n// another\n/* and\none more */ owner = "me"\n',
     "class default { balancer = direct }\nclass other { sandbox = none }\n", "class empty { }\n",
     "class a-b_9 {\n cookies = {\"A\",\n   \"B*\"}\n}\n", "class x { haproxy_sockets = {} }\n",
+    'peers = {"uid:root=operator", "gid:root=tenant:a", "uid:77=tenant:a=b", "gid:0=operator"}\n', "peers = {}\n",
     'state_dir = "${HOME}/x"\nsocket = "/tmp/s"\n', "max_body_kb = 16\n",
     'class web {\n balancer = haproxy\n haproxy_sockets = {"/a", "/b"}\n'
     ' haproxy_urls = {"http://127.0.0.1:1", "http://127.0.0.1:2"}\n haproxy_backend = "b"\n}\n',
@@ -45,6 +46,14 @@ BAD = [
     # a value that is not allowed: line, option, what is allowed
     ("log_level = loud\n", "c.conf:1:", "log_level", "error | warning | info | debug"),
     ("# one\n# two\n\nmax_body_kb = 7 # three\n", "c.conf:4:", "max_body_kb", "16..65536"),
+    ('# one\npeers = {"uid:0=operator", "uid:5=admin"}\n', "c.conf:2:", '"uid:5=admin"', "operator or tenant:NAME"),
+    ('peers = {"5=operator"}\n', "c.conf:1:", '"5=operator"', "uid:WHO=ROLE"),
+    ('peers = {"uid:5"}\n', "c.conf:1:", "uid:WHO=ROLE"), ('peers = {"uid:=operator"}\n', "c.conf:1:", "no such user"),
+    ('peers = {"uid:no such user=operator"}\n', "c.conf:1:", "there is no such user"),
+    ('peers = {"gid:4294967295=operator"}\n', "c.conf:1:", "there is no such group"),
+    ('peers = {"uid:0=tenant:a"}\n', "c.conf:1:", "root is an operator"),
+    ('peers = {"uid:5=tenant:"}\n', "c.conf:1:", "tenant: 1 to 128 characters"),
+    ('peers = {"uid:5=tenant:null"}\n', "c.conf:1:", "placeholder"),
     ("max_body_kb = 99999999999999999999\n", "c.conf:1:", "max_body_kb", "16..65536"),
     ("max_body_kb = 1e3\n", "c.conf:1:", "max_body_kb", "16..65536"),
     ("socket_mode = 0777\n", "c.conf:1:", "socket_mode", "0600 | 0660 | 0666"),
