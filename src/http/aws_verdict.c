@@ -60,11 +60,21 @@ static void describe(struct aws_answer *a, const char *action, const struct aws_
     a->error.of_engine = a->class == AWS_TRANSIENT || a->class == AWS_THROTTLED;
 }
 
-static void judge_fault(struct aws_answer *a, const char *action, const struct aws_fault *f,
-                        const struct http_answer *http, int64_t wall_ms)
+/* Every refusal names a code, but for those of S3 to HEAD: one without was cut, or is not from
+ * AWS. */
+static bool is_torn(enum aws_service service, const struct aws_fault *f, int status)
+{
+    return service != AWS_S3 && !f->code[0] && status == 400;
+}
+
+static void judge_fault(struct aws_answer *a, enum aws_service service, const char *action,
+                        const struct aws_fault *f, const struct http_answer *http,
+                        int64_t wall_ms)
 {
     int64_t ahead_s = skew_s(http, wall_ms);
-    a->class = aws_classify(f->code, http->status, f->message);
+    a->class = is_torn(service, f, http->status)
+                   ? AWS_TRANSIENT
+                   : aws_classify(f->code, http->status, f->message);
     if (a->class == AWS_AUTH && aws_signature_refused(f->code) && llabs(ahead_s) > SKEW_MAX_S)
         a->class = AWS_CLOCK_SKEW;
     mem_copy_string(a->code, sizeof a->code, f->code);
@@ -124,11 +134,11 @@ bool aws_verdict(struct aws_answer *a, enum aws_service service, const char *met
     }
     if (http->status / 100 == 2) {
         if (service == AWS_S3 && success_is_fault(method, action, &fault, http))
-            judge_fault(a, action, &fault, http, wall_ms);
+            judge_fault(a, service, action, &fault, http, wall_ms);
         return true;
     }
     aws_fault_read(&fault, http->body, http->body_len,
                    http_answer_header(http, "x-amzn-ErrorType"));
-    judge_fault(a, action, &fault, http, wall_ms);
+    judge_fault(a, service, action, &fault, http, wall_ms);
     return http->status >= 500 && a->class != AWS_THROTTLED;
 }

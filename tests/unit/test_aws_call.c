@@ -304,6 +304,15 @@ static void test_permanent_at_once(void **state)
     assert_int_equal(got.answer.status, 400);
 }
 
+/* Nothing says that it is for good. */
+static void test_refusal_that_broke_off(void **state)
+{
+    (void)state;
+    SCRIPT({400, "{\"__type\":\"Cluster", 0, 0, 0}, FINE);
+    call(&list_tasks);
+    check_answer(AWS_FINE, ERR_NONE, 2, true);
+}
+
 static void test_capacity_is_the_callers_to_repeat(void **state)
 {
     (void)state;
@@ -632,6 +641,7 @@ int main(void)
         GIVEN(test_throttled_to_the_end),
         GIVEN(test_broken_connections),
         GIVEN(test_permanent_at_once),
+        GIVEN(test_refusal_that_broke_off),
         GIVEN(test_capacity_is_the_callers_to_repeat),
         GIVEN(test_one_try_only),
         GIVEN(test_streamed),
