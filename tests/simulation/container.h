@@ -34,9 +34,9 @@ struct container {
     char ip[46], address[64];
     uint16_t port;
     uint8_t secret[PROOF_SECRET_SIZE];
-    bool plain;  /* of the plain contract: proves nothing */
+    bool plain;   /* of the plain contract: proves nothing */
     bool planted; /* not by cleat */
-    bool remote; /* an engine of its own time started it: perhaps long after it was asked to */
+    bool remote;  /* an engine of its own time started it: perhaps long after it was asked to */
     bool alive, listening, hung;
     bool looks_ill;       /* to health checks alone */
     int64_t heard_ms;     /* when it last heard of its session */
@@ -81,7 +81,8 @@ void container_give_artifact(struct container *); /* as if something had run in 
 struct container *container_start(const struct launch_order *); /* draws its fate */
 struct container *container_at(const char *ip,
                                uint16_t port); /* alive, listening or not; or NULL */
-struct container *container_of_session(const char *session); /* the youngest alive, or NULL */
+struct container *container_of_session(
+    const char *session); /* alive: of its newest attempt, the youngest; or NULL */
 void container_signal(struct container *, int signo);
 void container_end(struct container *, int exit_status);
 void container_exit_soon(struct container *); /* by itself */

@@ -189,7 +189,8 @@ struct container *container_of_session(const char *session)
 {
     struct container *found = NULL;
     for (struct container *c = containers; c; c = c->next)
-        if (c->alive && strcmp(c->session, session) == 0)
+        if (c->alive && strcmp(c->session, session) == 0 &&
+            (!found || atoi(c->attempt) >= atoi(found->attempt)))
             found = c;
     return found;
 }
