@@ -108,13 +108,3 @@ bool dies(pid_t pid)
         spin_for(loop, 10);
     return !process_lives(pid);
 }
-
-void in_own_process(int (*fn)(void))
-{
-    int status;
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(fn());
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
-}

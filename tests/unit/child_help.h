@@ -29,7 +29,4 @@ char *wait_line(const char *path);
 bool process_lives(pid_t); /* a zombie does not */
 bool dies(pid_t);          /* soon */
 
-/* fn says 0 there, or the test fails. */
-void in_own_process(int (*fn)(void));
-
 #endif

@@ -98,16 +98,6 @@ const char *load_all(struct store *s, enum store_kind kind)
     return loaded;
 }
 
-void in_own_process(int (*fn)(void))
-{
-    int status;
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(fn());
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
-}
-
 void sql(const char *text)
 {
     char *script = mem_printf("import sqlite3;c=sqlite3.connect('%s',isolation_level=None);"

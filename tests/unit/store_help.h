@@ -23,7 +23,6 @@ void on_done(void *arg, const struct error *e);
 void put(struct store *s, enum store_kind kind, const char *key, const char *row);
 void put_ok(struct store *s, const char *key, const char *row); /* a session; waits for it */
 const char *load_all(struct store *s, enum store_kind kind);    /* "key=row;key=row;" */
-void in_own_process(int (*fn)(void));                           /* which returns 0 */
 void sql(const char *text); /* by another process; no single quotes */
 
 /* Another process that runs this statement and stays in its transaction. */

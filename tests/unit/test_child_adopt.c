@@ -15,6 +15,7 @@
 
 #include "child_help.h"
 #include "loop/lock.h"
+#include "own_process.h"
 
 /* ---- the lock */
 

@@ -16,6 +16,7 @@
 
 #include "child_help.h"
 #include "loop/lock.h"
+#include "own_process.h"
 
 static void exit_status_arrives_from_the_loop(void **state)
 {

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "loop/child.h"
+#include "own_process.h"
 #include "spin.h"
 
 static struct loop *loop;
@@ -59,16 +60,6 @@ static const char *in_dir(const char *name)
     next = !next;
     snprintf(paths[next], sizeof paths[next], "%s/%s", dir, name);
     return paths[next];
-}
-
-static void in_own_process(int (*fn)(void))
-{
-    int status;
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(fn());
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
 }
 
 static void dir_make_makes_the_parents_too(void **state)

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "driver/store.h"
 #include "loop/child.h"
+#include "own_process.h"
 #include "store_help.h"
 
 /* ---- what it keeps */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "loop/child.h"
+#include "own_process.h"
 #include "store_help.h"
 
 /* ---- what it refuses */
