@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/error.h"
-#include "base/id.h"
 #include "base/mem.h"
 
 #define MAX_ANSWER (256u * 1024 * 1024) /* two output streams, as JSON */
@@ -58,6 +57,7 @@ static void read_answer(struct call *c, const struct http_answer *a)
                      a->error.message, error_name(a->error.code));
         return;
     }
+    c->cli->answered = true;
     c->status = a->status;
     c->text = mem_strndup(a->body ? a->body : "", a->body_len);
     c->document = json_loadb(c->text, a->body_len, 0, NULL);
@@ -67,11 +67,12 @@ static void read_answer(struct call *c, const struct http_answer *a)
         keep_failure(c, EXIT_ERROR, "the answer is not a JSON object", "protocol_error");
 }
 
-/* cleatd went away while it had the request, or is still away after that. */
+/* cleatd went away while it had the request or between two, or is still away after that. */
 static bool may_be_restarting(struct call *c, const struct http_answer *a)
 {
     int64_t now = loop_now_ms(c->cli->loop);
-    bool lost = a->error.code == ERR_RESET || (a->error.code == ERR_CONNECT && c->lost_at > 0);
+    bool met = c->lost_at > 0 || c->cli->answered;
+    bool lost = a->error.code == ERR_RESET || (a->error.code == ERR_CONNECT && met);
     if (lost && c->lost_at == 0)
         c->lost_at = now;
     return lost && now - c->lost_at < RESTART_MS;
@@ -167,59 +168,4 @@ int call_report(const struct call *c, const char *what)
 void call_print(const struct call *c)
 {
     puts(c->text);
-}
-
-/* ---- ids ---- */
-
-static bool id_matches(const char *id, const char *part)
-{
-    size_t whole = strlen(id), len = strlen(part);
-    return len <= whole && (strncmp(id, part, len) == 0 || strcmp(id + whole - len, part) == 0);
-}
-
-static json_t *list_sessions(struct cli *cli, int *status)
-{
-    struct call c;
-    call_now(&c, cli, "GET", "/v1/sessions", NULL, CALL_TIMEOUT_MS);
-    *status = call_report(&c, "sessions");
-    json_t *list = json_incref(json_object_get(c.document, "sessions"));
-    call_clear(&c);
-    return list;
-}
-
-static char *find_part(const json_t *sessions, const char *part, int *status)
-{
-    const char *found = NULL;
-    size_t i, count = 0;
-    json_t *s;
-    json_array_foreach (sessions, i, s) {
-        const char *id = json_string_value(json_object_get(s, "session_id"));
-        if (id && id_matches(id, part)) {
-            found = id;
-            count++;
-        }
-    }
-    if (count == 0) {
-        fprintf(stderr, "cleat: %s: no such session (not_found)\n", part);
-        *status = EXIT_NOT_FOUND;
-    } else if (count > 1) {
-        *status = usage_error("%s means %zu sessions: give more of the id", part, count);
-        found = NULL;
-    }
-    return mem_strdup(found);
-}
-
-char *find_session(struct cli *cli, const char *argument, json_t **sessions, int *status)
-{
-    *status = EXIT_FINE;
-    if (id_valid(argument))
-        return mem_strdup(argument);
-    if (strlen(argument) < 4 || argument[strspn(argument, "0123456789abcdef-")]) {
-        *status =
-            usage_error("\"%s\" is neither a session id nor four characters of one", argument);
-        return NULL;
-    }
-    if (!*sessions)
-        *sessions = list_sessions(cli, status);
-    return *status == EXIT_FINE ? find_part(*sessions, argument, status) : NULL;
 }

@@ -36,10 +36,4 @@ void call_print(const struct call *);
 
 #define CALL_TIMEOUT_MS (30 * 1000)
 
-/* The whole id of the session that an argument means: the id itself, or at least four
- * characters of its beginning or end that no other session has. NULL: *status is the exit code,
- * said on stderr. free(). sessions caches the listing among calls: starts as NULL, json_decref
- * it. */
-char *find_session(struct cli *, const char *argument, json_t **sessions, int *status);
-
 #endif

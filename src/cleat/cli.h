@@ -26,6 +26,7 @@ struct cli {
     struct http_client *client;
     struct http_share *share;
     size_t pending; /* calls without an answer */
+    bool answered;  /* cleatd was there: one that is away now may be restarting */
 };
 
 struct command {
@@ -44,10 +45,13 @@ int cmd_wait(struct cli *, int argc, char **argv);
 int cmd_status(struct cli *, int argc, char **argv);
 int cmd_isolation(struct cli *, int argc, char **argv);
 int cmd_timeline(struct cli *, int argc, char **argv);
+int cmd_job(struct cli *, int argc, char **argv);
 
 /* Says what is wrong with the command line and gives EXIT_USAGE. */
 int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A whole number within min..max, else an error is said. */
 bool read_number(const char *option, const char *text, int64_t min, int64_t max, int64_t *out);
+/* The same of a time in seconds, which may end in s, m or h. */
+bool read_seconds(const char *option, const char *text, int64_t min, int64_t max, int64_t *out);
 
 #endif

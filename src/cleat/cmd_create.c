@@ -1,11 +1,8 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include "base/id.h"
 #include "base/mem.h"
-#include "cleat/call.h"
-#include "cleat/progress.h"
+#include "cleat/request.h"
 #include "cleat/wait.h"
 
 #define MAX_COUNT 1000
@@ -18,48 +15,21 @@ struct plan {
     bool wait;
 };
 
-static int add_env(json_t *request, const char *pair)
-{
-    const char *equal = strchr(pair, '=');
-    if (!equal || equal == pair)
-        return usage_error("--env takes NAME=VALUE, not \"%s\"", pair);
-    json_t *env = json_object_get(request, "env");
-    if (!env)
-        json_object_set_new(request, "env", env = json_object());
-    char *name = mem_strndup(pair, (size_t)(equal - pair));
-    bool fine = json_object_set_new(env, name, json_string(equal + 1)) == 0;
-    free(name);
-    return fine ? EXIT_FINE : usage_error("--env %s is not UTF-8", pair);
-}
-
-static int set_text(json_t *request, const char *key, const char *text)
-{
-    if (json_object_set_new(request, key, json_string(text)) == 0)
-        return EXIT_FINE;
-    return usage_error("%s is not UTF-8", key);
-}
-
 static int read_options(struct plan *plan, int argc, char **argv)
 {
     static const struct option names[] = {
-        {"class", required_argument, NULL, 'c'},  {"request-id", required_argument, NULL, 'r'},
-        {"tenant", required_argument, NULL, 't'}, {"user", required_argument, NULL, 'u'},
-        {"env", required_argument, NULL, 'e'},    {"input", required_argument, NULL, 'i'},
-        {"count", required_argument, NULL, 'n'},  {"timeout", required_argument, NULL, 's'},
-        {"wait", no_argument, NULL, 'w'},         {NULL, 0, NULL, 0},
+        REQUEST_OPTIONS,
+        {"request-id", required_argument, NULL, 'r'},
+        {"input", required_argument, NULL, 'i'},
+        {"count", required_argument, NULL, 'n'},
+        {"timeout", required_argument, NULL, 's'},
+        {"wait", no_argument, NULL, 'w'},
+        {NULL, 0, NULL, 0},
     };
     int o, status = EXIT_FINE;
     while (status == EXIT_FINE && (o = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        if (o == 'c')
-            status = set_text(plan->request, "class", optarg);
-        else if (o == 't')
-            status = set_text(plan->request, "tenant", optarg);
-        else if (o == 'u')
-            status = set_text(plan->request, "user", optarg);
-        else if (o == 'e')
-            status = add_env(plan->request, optarg);
-        else if (o == 'i')
-            status = set_text(plan->request, "input", optarg);
+        if (o == 'i')
+            status = request_set_text(plan->request, "input", optarg);
         else if (o == 'r')
             plan->request_id = optarg;
         else if (o == 'w')
@@ -68,33 +38,25 @@ static int read_options(struct plan *plan, int argc, char **argv)
             status = read_number("--count", optarg, 1, MAX_COUNT, &plan->count) ? EXIT_FINE
                                                                                 : EXIT_USAGE;
         else if (o == 's')
-            status = read_number("--timeout", optarg, 1, MAX_TIMEOUT_S, &plan->timeout_s)
+            status = read_seconds("--timeout", optarg, 1, MAX_TIMEOUT_S, &plan->timeout_s)
                          ? EXIT_FINE
                          : EXIT_USAGE;
         else
-            status = EXIT_USAGE;
+            status = request_take(plan->request, o, optarg);
     }
     if (status == EXIT_FINE && optind < argc)
         status = usage_error("create takes options only, not \"%s\"", argv[optind]);
     return status;
 }
 
-/* Every request has an id, so that a create whose answer was lost can be repeated by hand. */
 static int set_request_id(struct cli *cli, const struct plan *plan, int64_t i)
 {
-    char id[ID_SIZE];
-    if (plan->request_id && plan->count > 1) {
-        char *numbered = mem_printf("%s-%d", plan->request_id, (int)i + 1);
-        int status = set_text(plan->request, "request_id", numbered);
-        free(numbered);
-        return status;
-    }
-    if (!plan->request_id) {
-        uint8_t random[10];
-        loop_random(cli->loop, random, sizeof random);
-        id_make(id, loop_wall_ms(cli->loop), random);
-    }
-    return set_text(plan->request, "request_id", plan->request_id ? plan->request_id : id);
+    char *numbered = plan->request_id && plan->count > 1
+                         ? mem_printf("%s-%d", plan->request_id, (int)i + 1)
+                         : mem_strdup(plan->request_id);
+    int status = request_set_id(cli, plan->request, numbered);
+    free(numbered);
+    return status;
 }
 
 static int start_all(struct cli *cli, const struct plan *plan, struct call *calls)
@@ -140,7 +102,7 @@ static int create_all(struct cli *cli, const struct plan *plan)
     int status = start_all(cli, plan, calls);
     char **ids = collect_ids(calls, count, &made, &status);
     if (cli->json && !plan->wait)
-        print_documents(calls, count);
+        print_documents(&session_ids, calls, count);
     if (!cli->json)
         print_ids(ids, made);
     if (plan->wait && made > 0) {

@@ -27,7 +27,7 @@ static int read_options(struct options *o, int argc, char **argv)
     int c;
     o->timeout_s = 300;
     while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        if (c == 't' && !read_number("--timeout", optarg, 1, WAIT_MAX_S, &o->timeout_s))
+        if (c == 't' && !read_seconds("--timeout", optarg, 1, WAIT_MAX_S, &o->timeout_s))
             return EXIT_USAGE;
         if (c == '?')
             return EXIT_USAGE;

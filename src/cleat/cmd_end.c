@@ -15,7 +15,7 @@ static int read_options(struct options *o, const struct option *names, int argc,
     int c;
     o->timeout_s = 300;
     while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        if (c == 't' && !read_number("--timeout", optarg, 1, WAIT_MAX_S, &o->timeout_s))
+        if (c == 't' && !read_seconds("--timeout", optarg, 1, WAIT_MAX_S, &o->timeout_s))
             return EXIT_USAGE;
         if (c == '?')
             return EXIT_USAGE;
@@ -40,7 +40,7 @@ int cmd_wait(struct cli *cli, int argc, char **argv)
     if (optind == argc)
         return usage_error("wait takes the IDs of sessions");
     size_t count = (size_t)(argc - optind);
-    char **ids = find_sessions(cli, argv + optind, count, &status);
+    char **ids = find_ids(cli, &session_ids, argv + optind, count, &status);
     if (ids)
         status = wait_for_sessions(cli, ids, count, o.closed, o.timeout_s);
     free_ids(ids, count);
@@ -78,7 +78,7 @@ static int kill_sessions(struct cli *cli, char *const *ids, size_t count,
 {
     bool json = cli->json;
     cli->json = json && !o->wait;
-    int status = for_each_session(cli, ids, count, "DELETE", "", CALL_TIMEOUT_MS);
+    int status = for_each_id(cli, &session_ids, ids, count, "DELETE", "", CALL_TIMEOUT_MS);
     cli->json = json;
     if (o->wait) {
         int waited = wait_for_sessions(cli, ids, count, true, o->timeout_s);
@@ -103,7 +103,7 @@ int cmd_kill(struct cli *cli, int argc, char **argv)
         return usage_error("kill takes either --all or the IDs of sessions");
     size_t count = o.all ? 0 : (size_t)(argc - optind);
     char **ids = o.all ? find_open_sessions(cli, &count, &status)
-                       : find_sessions(cli, argv + optind, count, &status);
+                       : find_ids(cli, &session_ids, argv + optind, count, &status);
     if (status == EXIT_FINE && count > 0)
         status = kill_sessions(cli, ids, count, &o);
     free_ids(ids, count);

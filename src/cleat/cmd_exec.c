@@ -1,12 +1,11 @@
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/buf.h"
 #include "base/id.h"
 #include "base/mem.h"
-#include "cleat/call.h"
+#include "cleat/ids.h"
+#include "cleat/input.h"
 #include "cleat/term.h"
 
 #define MAX_CODE (64u * 1024 * 1024)
@@ -28,7 +27,7 @@ static int read_options(struct options *o, int argc, char **argv)
     };
     int c;
     while ((c = getopt_long(argc, argv, "+", names, NULL)) != -1) {
-        if (c == 't' && !read_number("--timeout", optarg, 1, MAX_TIMEOUT_S, &o->timeout_s))
+        if (c == 't' && !read_seconds("--timeout", optarg, 1, MAX_TIMEOUT_S, &o->timeout_s))
             return EXIT_USAGE;
         if (c == 'b')
             o->bash = true;
@@ -36,22 +35,6 @@ static int read_options(struct options *o, int argc, char **argv)
             return EXIT_USAGE;
     }
     return EXIT_FINE;
-}
-
-/* Standard input to its end; NULL: said. */
-static char *read_code(void)
-{
-    struct buf code = {0};
-    char part[65536];
-    size_t n;
-    while ((n = fread(part, 1, sizeof part, stdin)) > 0 && code.len <= MAX_CODE)
-        buf_add(&code, part, n);
-    if (ferror(stdin) || code.len > MAX_CODE) {
-        usage_error("standard input: %s", ferror(stdin) ? strerror(errno) : "more than 64 MiB");
-        buf_free(&code);
-        return NULL;
-    }
-    return buf_take(&code);
 }
 
 static json_t *code_request(const char *code, bool bash)
@@ -81,7 +64,8 @@ static json_t *make_request(const struct options *o, char **words, bool as_argv)
     if (as_argv) {
         request = argv_request(words);
     } else if (strcmp(words[0], "-") == 0) {
-        char *code = read_code();
+        size_t len;
+        char *code = input_read("-", MAX_CODE, &len);
         if (!code)
             return NULL;
         request = code_request(code, o->bash);
@@ -184,7 +168,7 @@ int cmd_exec(struct cli *cli, int argc, char **argv)
         return usage_error("exec takes ID and CODE, - or -- ARGV…");
     if (as_argv && o.bash)
         return usage_error("--bash is for code, not for an argv");
-    char *id = find_session(cli, argv[optind], &cache, &status);
+    char *id = find_id(cli, &session_ids, argv[optind], &cache, &status);
     json_t *request = id ? make_request(&o, words, as_argv) : NULL;
     if (id)
         status = request ? execute(cli, id, request) : EXIT_USAGE;

@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
-#include "cleat/call.h"
+#include "cleat/ids.h"
 #include "cleat/member.h"
+#include "cleat/show.h"
 #include "cleat/term.h"
 
 static bool has_ended(const json_t *session)
@@ -71,29 +72,6 @@ int cmd_ps(struct cli *cli, int argc, char **argv)
 
 /* ---- show ---- */
 
-/* Plain members of the document, in its order; null ones are left out. */
-static void show_members(const json_t *session)
-{
-    static const char *const headings[] = {"MEMBER", "VALUE"};
-    struct table *t = table_new(2, headings);
-    const char *key;
-    json_t *value;
-    json_object_foreach ((json_t *)session, key, value) {
-        bool is_state = strcmp(key, "state") == 0;
-        char *text = NULL;
-        if (json_is_null(value) || json_is_array(value))
-            continue;
-        if (!json_is_string(value))
-            text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        table_cell(t, DIM, key);
-        table_cell(t, is_state ? state_colour(json_string_value(value)) : PLAIN,
-                   text ? text : json_string_value(value));
-        free(text);
-    }
-    table_print(t, stdout);
-    table_free(t);
-}
-
 static void show_steps(const json_t *steps, const char *heading, const char *last_heading,
                        const char *last_key)
 {
@@ -140,7 +118,7 @@ int cmd_show(struct cli *cli, int argc, char **argv)
         return EXIT_USAGE;
     if (optind + 1 != argc)
         return usage_error("show takes one ID");
-    char *id = find_session(cli, argv[optind], &cache, &status);
+    char *id = find_id(cli, &session_ids, argv[optind], &cache, &status);
     json_decref(cache);
     if (!id)
         return status;

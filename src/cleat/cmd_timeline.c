@@ -1,11 +1,12 @@
+/* timeline and job timeline */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
+#include "cleat/job.h"
 #include "cleat/timeline.h"
-#include "cleat/wait.h"
 
 static int write_file(const char *path, const char *text)
 {
@@ -23,10 +24,10 @@ static int write_file(const char *path, const char *text)
     return EXIT_ERROR;
 }
 
-static int draw(const struct timeline *t, const char *svg)
+static int draw(const struct id_kind *kind, const struct timeline *t, const char *svg)
 {
     if (t->count == 0) {
-        fputs("cleat: there are no sessions to draw (not_found)\n", stderr);
+        fprintf(stderr, "cleat: there are no %s to draw (not_found)\n", kind->list);
         return EXIT_NOT_FOUND;
     }
     if (!svg) {
@@ -39,24 +40,26 @@ static int draw(const struct timeline *t, const char *svg)
     return status;
 }
 
-static int show_timeline(struct cli *cli, char *const *ids, size_t count, const char *svg)
+static int show_timeline(struct cli *cli, const struct id_kind *kind, char *const *ids,
+                         size_t count, const char *svg)
 {
     struct call call;
-    call_now(&call, cli, "GET", "/v1/sessions", NULL, CALL_TIMEOUT_MS);
+    call_now(&call, cli, "GET", kind->path, NULL, CALL_TIMEOUT_MS);
     int status = call_report(&call, "timeline");
+    const json_t *listed = json_object_get(call.document, kind->list);
     if (status == EXIT_FINE && cli->json) {
         call_print(&call);
     } else if (status == EXIT_FINE) {
-        struct timeline *t = timeline_new(json_object_get(call.document, "sessions"), ids,
-                                          count, loop_wall_ms(cli->loop));
-        status = draw(t, svg);
+        struct timeline *t = (kind == &job_ids ? timeline_of_jobs : timeline_new)(
+            listed, ids, count, loop_wall_ms(cli->loop));
+        status = draw(kind, t, svg);
         timeline_free(t);
     }
     call_clear(&call);
     return status;
 }
 
-int cmd_timeline(struct cli *cli, int argc, char **argv)
+static int run(struct cli *cli, const struct id_kind *kind, int argc, char **argv)
 {
     static const struct option names[] = {{"svg", required_argument, NULL, 's'},
                                           {NULL, 0, NULL, 0}};
@@ -71,9 +74,19 @@ int cmd_timeline(struct cli *cli, int argc, char **argv)
     if (svg && cli->json)
         return usage_error("timeline draws an SVG or prints JSON, not both");
     size_t count = (size_t)(argc - optind);
-    if (count > 0 && !(ids = find_sessions(cli, argv + optind, count, &status)))
+    if (count > 0 && !(ids = find_ids(cli, kind, argv + optind, count, &status)))
         return status;
-    status = show_timeline(cli, ids, count, svg);
+    status = show_timeline(cli, kind, ids, count, svg);
     free_ids(ids, count);
     return status;
+}
+
+int cmd_timeline(struct cli *cli, int argc, char **argv)
+{
+    return run(cli, &session_ids, argc, argv);
+}
+
+int job_timeline(struct cli *cli, int argc, char **argv)
+{
+    return run(cli, &job_ids, argc, argv);
 }

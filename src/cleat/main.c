@@ -34,6 +34,8 @@ static const struct command commands[] = {
     {"status", "", "counters of cleatd", cmd_status},
     {"isolation", "", "who holds which address and which connections", cmd_isolation},
     {"timeline", "[--svg FILE] [ID…]", "draw the phases of sessions", cmd_timeline},
+    {"job", "submit | list | show | logs | wait | cancel | timeline …",
+     "run commands; cleat job --help says more", cmd_job},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
@@ -62,6 +64,24 @@ bool read_number(const char *option, const char *text, int64_t min, int64_t max,
         return true;
     usage_error("%s: \"%s\" is not a whole number within %" PRId64 "..%" PRId64, option, text,
                 min, max);
+    return false;
+}
+
+bool read_seconds(const char *option, const char *text, int64_t min, int64_t max, int64_t *out)
+{
+    static const char units[] = "smh";
+    static const int64_t seconds[] = {1, 60, 3600};
+    char *end;
+    errno = 0;
+    *out = strtoll(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end) : units;
+    bool fine = errno == 0 && end != text && unit && strlen(end) <= 1;
+    if (fine && !__builtin_mul_overflow(*out, seconds[unit - units], out) && *out >= min &&
+        *out <= max)
+        return true;
+    usage_error("%s: \"%s\" is no time within %" PRId64 "..%" PRId64
+                " seconds (60, 60s, 5m, 1h)",
+                option, text, min, max);
     return false;
 }
 
@@ -111,7 +131,8 @@ static int run_named(const char *name, const char *socket, bool json, int argc, 
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(commands[i].name, name) != 0)
             continue;
-        if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        bool has_commands = commands[i].run == cmd_job; /* it says itself how each is used */
+        if (argc == 2 && strcmp(argv[1], "--help") == 0 && !has_commands)
             return print_command(stdout, &commands[i]), EXIT_FINE;
         int status = run(&commands[i], socket, json, argc, argv);
         if (status == EXIT_USAGE)

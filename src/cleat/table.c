@@ -60,6 +60,13 @@ void table_cell_span(struct table *t, int64_t ms)
     add_right(t, text);
 }
 
+void table_cell_size(struct table *t, int64_t bytes)
+{
+    char text[SPAN_SIZE];
+    size_text(text, bytes);
+    add_right(t, text);
+}
+
 static void pad(FILE *to, size_t count)
 {
     for (; count > 0; count--)

@@ -35,8 +35,12 @@ enum colour state_colour(const char *state)
         const char *state;
         enum colour colour;
     } colours[] = {
-        {"QUEUED", YELLOW}, {"OPENING", YELLOW},    {"READY", GREEN}, {"BUSY", CYAN},
-        {"CLOSING", BLUE},  {"REROUTING", MAGENTA}, {"CLOSED", DIM},  {"FAILED", RED},
+        {"QUEUED", YELLOW},   {"OPENING", YELLOW}, {"READY", GREEN},
+        {"BUSY", CYAN},       {"CLOSING", BLUE},   {"REROUTING", MAGENTA},
+        {"CLOSED", DIM},      {"FAILED", RED},     {"queued", YELLOW},
+        {"starting", YELLOW}, {"running", CYAN},   {"succeeded", GREEN},
+        {"failed", RED},      {"timed_out", RED},  {"cancelled", MAGENTA},
+        {"lost", RED},
     };
     for (size_t i = 0; state && i < sizeof colours / sizeof colours[0]; i++)
         if (strcmp(colours[i].state, state) == 0)
@@ -89,6 +93,20 @@ void span_text(char out[SPAN_SIZE], int64_t ms)
         snprintf(out, SPAN_SIZE, "%" PRId64 "h%02" PRId64 "m", s / 3600, s / 60 % 60);
     else
         snprintf(out, SPAN_SIZE, "%" PRId64 "d%02" PRId64 "h", s / 86400, s / 3600 % 24);
+}
+
+void size_text(char out[SPAN_SIZE], int64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double amount = (double)bytes;
+    size_t unit = 0;
+    for (; amount >= 1024 && unit + 1 < sizeof units / sizeof units[0]; unit++)
+        amount /= 1024;
+    if (bytes < 0)
+        snprintf(out, SPAN_SIZE, "-");
+    else
+        snprintf(out, SPAN_SIZE, unit > 0 && amount < 9.95 ? "%.1f %s" : "%.0f %s", amount,
+                 units[unit]);
 }
 
 int64_t time_read(const char *text)

@@ -1,36 +1,17 @@
 /* SVG 1.1, self-contained: no script, no style sheet, fonts that every system has. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include "base/buf.h"
 #include "cleat/term.h"
-#include "cleat/timeline.h"
+#include "cleat/timeline_svg.h"
 
-#define WIDTH 1280.0
-#define MARGIN 28.0
-#define AXIS_LEFT 138.0
-#define AXIS_RIGHT (WIDTH - 226.0)
-#define ROWS_TOP 148.0
 #define LANES 5.0
 #define MIN_TICK_PIXELS 72.0
+#define LABEL_SIZE 96
+#define LABEL_CHARACTERS 15
 
-#define SANS "Inter,'Segoe UI','Helvetica Neue','DejaVu Sans',Arial,sans-serif"
-#define MONO "'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace"
-#define INK "#1f2933"
-#define GREY "#6b7785"
-#define PALE "#e4e8ed"
-#define GREEN_INK "#2f7d46"
-#define RED_INK "#c02637"
-
-struct drawing {
-    const struct timeline *t;
-    struct buf out;
-    double row; /* height of a row */
-    double bottom;
-};
-
-static double x_of(const struct drawing *d, int64_t ms)
+double svg_x(const struct drawing *d, int64_t ms)
 {
     return AXIS_LEFT + (AXIS_RIGHT - AXIS_LEFT) * (double)ms / (double)d->t->end_ms;
 }
@@ -55,17 +36,17 @@ static void add_escaped(struct buf *out, const char *text)
     }
 }
 
-static void text_start(struct drawing *d, double x, double y, double size, const char *fill,
-                       const char *more)
+void svg_text_start(struct drawing *d, double x, double y, double size, const char *fill,
+                    const char *more)
 {
     buf_printf(&d->out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.1f\" fill=\"%s\"%s%s>", x, y,
                size, fill, *more ? " " : "", more);
 }
 
-static void text(struct drawing *d, double x, double y, double size, const char *fill,
-                 const char *more, const char *content)
+void svg_text(struct drawing *d, double x, double y, double size, const char *fill,
+              const char *more, const char *content)
 {
-    text_start(d, x, y, size, fill, more);
+    svg_text_start(d, x, y, size, fill, more);
     add_escaped(&d->out, content);
     buf_puts(&d->out, "</text>\n");
 }
@@ -107,14 +88,14 @@ static void draw_axis(struct drawing *d)
     int64_t step = tick_step(d);
     for (int64_t ms = 0; ms <= d->t->end_ms; ms += step) {
         char label[32];
-        double x = x_of(d, ms);
+        double x = svg_x(d, ms);
         tick_label(label, sizeof label, ms, step);
         buf_printf(&d->out,
                    "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"" PALE
                    "\"/>\n",
                    x, ROWS_TOP - 8, x, d->bottom + 6);
-        text(d, x, ROWS_TOP - 15, 11, GREY, "text-anchor=\"middle\"", label);
-        text(d, x, d->bottom + 20, 11, GREY, "text-anchor=\"middle\"", label);
+        svg_text(d, x, ROWS_TOP - 15, 11, GREY, "text-anchor=\"middle\"", label);
+        svg_text(d, x, d->bottom + 20, 11, GREY, "text-anchor=\"middle\"", label);
     }
 }
 
@@ -138,7 +119,7 @@ static void title_start(struct drawing *d, const struct bar *b)
 static void draw_bar(struct drawing *d, const struct bar *b, double y, double height,
                      const char *more)
 {
-    double x = x_of(d, b->start_ms), width = x_of(d, b->end_ms) - x;
+    double x = svg_x(d, b->start_ms), width = svg_x(d, b->end_ms) - x;
     double least = height < 8 ? 2 : 1; /* what took no time is seen all the same */
     buf_printf(&d->out,
                "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" rx=\"%.1f\" "
@@ -152,17 +133,28 @@ static void draw_bar(struct drawing *d, const struct bar *b, double y, double he
     buf_puts(&d->out, "</rect>\n");
 }
 
-static void draw_ready(struct drawing *d, const struct life *life, double y, double height)
+/* Executions of a session, the time that a job ran. */
+static void use_label(const struct drawing *d, const struct life *life, char label[LABEL_SIZE])
 {
-    const struct bar *b = &life->ready;
-    double width = x_of(d, b->end_ms) - x_of(d, b->start_ms);
-    char label[96];
+    *label = '\0';
+    if (d->t->theme == &job_theme)
+        span_text(label,
+                  life->took_ms >= 0 ? life->took_ms : life->use.end_ms - life->use.start_ms);
+    else if (life->executions > 0)
+        snprintf(label, LABEL_SIZE, "%" PRId64 " execution%s", life->executions,
+                 life->executions == 1 ? "" : "s");
+}
+
+static void draw_use(struct drawing *d, const struct life *life, double y, double height)
+{
+    const struct bar *b = &life->use;
+    double width = svg_x(d, b->end_ms) - svg_x(d, b->start_ms);
+    char label[LABEL_SIZE];
     draw_bar(d, b, y, height, b->open ? "fill-opacity=\"0.55\"" : "");
-    snprintf(label, sizeof label, "%" PRId64 " execution%s", life->executions,
-             life->executions == 1 ? "" : "s");
-    if (life->executions > 0 && width > 7.0 * (double)strlen(label)) {
-        text_start(d, x_of(d, b->start_ms) + width / 2, y + height / 2 + 3.6, 10.5, GREEN_INK,
-                   "text-anchor=\"middle\"");
+    use_label(d, life, label);
+    if (*label && width > 7.0 * (double)strlen(label)) {
+        svg_text_start(d, svg_x(d, b->start_ms) + width / 2, y + height / 2 + 3.6, 10.5,
+                       GREEN_INK, "text-anchor=\"middle\"");
         buf_puts(&d->out, label);
         if (life->failed > 0 && width > 7.0 * (double)(strlen(label) + 12))
             buf_printf(&d->out, "<tspan fill=\"" RED_INK "\">, %" PRId64 " failed</tspan>",
@@ -204,15 +196,15 @@ static void draw_stripes(struct drawing *d)
 static void draw_columns(struct drawing *d, const struct life *life, double baseline)
 {
     char span[SPAN_SIZE];
-    bool failed = life->state && strcmp(life->state, "FAILED") == 0;
-    bool closed = life->state && strcmp(life->state, "CLOSED") == 0;
-    span_text(span, life->ready_ms);
-    text(d, AXIS_RIGHT + 64, baseline, 11, INK, "text-anchor=\"end\"", span);
+    bool ended = life->closed_ms >= 0;
+    bool failed = state_colour(life->state) == RED;
+    span_text(span, life->took_ms);
+    svg_text(d, AXIS_RIGHT + 64, baseline, 11, INK, "text-anchor=\"end\"", span);
     span_text(span, life->closed_ms);
-    if (closed || failed)
-        text(d, AXIS_RIGHT + 122, baseline, 11, INK, "text-anchor=\"end\"", span);
-    text(d, AXIS_RIGHT + 134, baseline, 10, failed ? RED_INK : GREY, "",
-         (closed || failed) && life->reason ? life->reason : life->state);
+    if (ended)
+        svg_text(d, AXIS_RIGHT + 122, baseline, 11, INK, "text-anchor=\"end\"", span);
+    svg_text(d, AXIS_RIGHT + 134, baseline, 10, failed ? RED_INK : GREY, "",
+             ended && life->reason ? life->reason : life->state);
 }
 
 /* Where nothing is drawn on it, the session waits between two attempts. */
@@ -223,109 +215,58 @@ static void draw_thread(struct drawing *d, const struct life *life, double y)
         buf_printf(&d->out,
                    "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#9aa5b1\" "
                    "stroke-dasharray=\"2 3\"/>\n",
-                   x_of(d, life->created_ms), y, x_of(d, last->end_ms), y);
+                   svg_x(d, life->created_ms), y, svg_x(d, last->end_ms), y);
+}
+
+/* Ids are all of one length; the name of a job is cut. */
+static void draw_label(struct drawing *d, const struct life *life, double baseline)
+{
+    bool is_id = life->label != NULL && strlen(life->label) <= LABEL_CHARACTERS;
+    struct buf label = {0};
+    size_t characters = 0;
+    for (const char *c = life->label; c && *c; c++) {
+        characters += ((unsigned char)*c & 0xc0) != 0x80;
+        if (characters > LABEL_CHARACTERS)
+            break;
+        buf_add(&label, c, 1);
+    }
+    if (!is_id)
+        buf_puts(&label, "…");
+    svg_text(d, MARGIN, baseline, 11, INK, "font-family=\"" MONO "\"", label.data);
+    buf_free(&label);
 }
 
 static void draw_life(struct drawing *d, const struct life *life, size_t index)
 {
     double top = ROWS_TOP + d->row * (double)index, height = d->row * 0.64;
     double y = top + (d->row - height) / 2, baseline = top + d->row / 2 + 3.8;
-    text(d, MARGIN, baseline, 11, INK, "font-family=\"" MONO "\"", short_id(life->id));
+    draw_label(d, life, baseline);
     draw_columns(d, life, baseline);
     draw_thread(d, life, top + d->row / 2);
-    if (life->ready.kind)
-        draw_ready(d, life, y, height);
+    if (life->use.kind)
+        draw_use(d, life, y, height);
     for (size_t i = 0; i < life->phase_count; i++)
         draw_bar(d, &life->phases[i], y, height,
                  life->phases[i].open ? "fill-opacity=\"0.6\"" : "");
     draw_cleanup(d, life, top);
 }
 
-/* ---- head */
-
-static double draw_kinds(struct drawing *d, double x, double y, const char *heading,
-                         const struct kind *kinds)
-{
-    text(d, x, y, 11, GREY, "", heading);
-    x += 7.0 * (double)strlen(heading) + 4;
-    for (; kinds->name; kinds++) {
-        buf_printf(
-            &d->out,
-            "<rect x=\"%.1f\" y=\"%.1f\" width=\"12\" height=\"12\" rx=\"2\" fill=\"%s\"/>\n",
-            x, y - 10, kinds->colour);
-        text(d, x + 17, y, 12, INK, "", kinds->name);
-        x += 30 + 7.2 * (double)strlen(kinds->name);
-    }
-    return x + 14;
-}
-
-static void draw_legend(struct drawing *d)
-{
-    const struct kind in_use[] = {ready_kind, {NULL, NULL, 0, 0}};
-    double x = draw_kinds(d, MARGIN, 92, "opening", phase_kinds);
-    x = draw_kinds(d, x, 92, "in use", in_use);
-    draw_kinds(d, x, 92, "cleanup", cleanup_kinds);
-}
-
-static void describe(const struct timeline *t, struct buf *out)
-{
-    size_t ready = 0, closed = 0;
-    int64_t slowest = 0, executions = 0, failed = 0;
-    time_t origin = (time_t)(t->origin_ms / 1000);
-    struct tm tm;
-    char when[40], span[SPAN_SIZE];
-    for (size_t i = 0; i < t->count; i++) {
-        const struct life *l = &t->lives[i];
-        ready += l->ready_ms >= 0;
-        closed += l->closed_ms >= 0;
-        slowest = l->ready_ms > slowest ? l->ready_ms : slowest;
-        executions += l->executions > 0 ? l->executions : 0;
-        failed += l->failed > 0 ? l->failed : 0;
-    }
-    strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&origin, &tm));
-    span_text(span, slowest);
-    buf_printf(out, "from %s  \xc2\xb7  %zu of %zu became ready", when, ready, t->count);
-    if (ready > 0)
-        buf_printf(out, ", the slowest in %s", span);
-    buf_printf(out, "  \xc2\xb7  %" PRId64 " execution%s", executions,
-               executions == 1 ? "" : "s");
-    if (failed > 0)
-        buf_printf(out, ", %" PRId64 " failed", failed);
-    buf_printf(out, "  \xc2\xb7  %zu closed", closed);
-}
-
-static void draw_head(struct drawing *d)
-{
-    char heading[64];
-    struct buf summary = {0};
-    snprintf(heading, sizeof heading, "%zu session%s", d->t->count,
-             d->t->count == 1 ? "" : "s");
-    describe(d->t, &summary);
-    text(d, MARGIN, 40, 22, INK, "font-weight=\"600\"", heading);
-    text(d, MARGIN, 62, 12.5, GREY, "", summary.data);
-    draw_legend(d);
-    text(d, MARGIN, ROWS_TOP - 15, 11, GREY, "", "session");
-    text(d, AXIS_RIGHT + 64, ROWS_TOP - 15, 11, GREY, "text-anchor=\"end\"", "ready in");
-    text(d, AXIS_RIGHT + 122, ROWS_TOP - 15, 11, GREY, "text-anchor=\"end\"", "ended");
-    text(d, AXIS_RIGHT + 134, ROWS_TOP - 15, 11, GREY, "", "why");
-    buf_free(&summary);
-}
-
 char *timeline_svg(const struct timeline *t)
 {
     struct drawing d = {.t = t, .row = t->count <= 8 ? 42 : t->count <= 24 ? 30 : 20};
     d.bottom = ROWS_TOP + d.row * (double)t->count;
-    double height = d.bottom + 36;
+    double height = d.bottom + 36 + svg_overlap_height(&d);
     buf_printf(&d.out,
                "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
                "viewBox=\"0 0 %.0f %.0f\" font-family=\"" SANS "\">\n"
                "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n",
                WIDTH, height, WIDTH, height);
-    draw_head(&d);
+    svg_head(&d);
     draw_stripes(&d);
     draw_axis(&d);
     for (size_t i = 0; i < t->count; i++)
         draw_life(&d, &t->lives[i], i);
+    svg_overlap(&d);
     buf_puts(&d.out, "</svg>\n");
     return buf_take(&d.out);
 }

@@ -10,32 +10,10 @@
 
 #define GRACE_MS 5000 /* cleatd tells that a wait timed out; we give up later */
 
-void free_ids(char **ids, size_t count)
-{
-    for (size_t i = 0; ids && i < count; i++)
-        free(ids[i]);
-    free(ids);
-}
-
-char **find_sessions(struct cli *cli, char **arguments, size_t count, int *status)
-{
-    json_t *cache = NULL;
-    char **ids = mem_array(count, sizeof *ids);
-    *status = EXIT_FINE;
-    for (size_t i = 0; i < count && *status == EXIT_FINE; i++)
-        ids[i] = find_session(cli, arguments[i], &cache, status);
-    json_decref(cache);
-    if (*status != EXIT_FINE) {
-        free_ids(ids, count);
-        return NULL;
-    }
-    return ids;
-}
-
-void print_documents(const struct call *calls, size_t count)
+void print_documents(const struct id_kind *kind, const struct call *calls, size_t count)
 {
     json_t *whole = json_object(), *list = json_array();
-    json_object_set_new(whole, "sessions", list);
+    json_object_set_new(whole, kind->list, list);
     for (size_t i = 0; i < count; i++)
         if (calls[i].exit == EXIT_FINE)
             json_array_append(list, calls[i].document);
@@ -60,23 +38,24 @@ static int report_all(const struct call *calls, char *const *ids, size_t count)
     return status;
 }
 
-static int run_each(struct cli *cli, char *const *ids, size_t count, const char *method,
-                    const char *query, int64_t timeout_ms, bool progress)
+static int run_each(struct cli *cli, const struct id_kind *kind, char *const *ids, size_t count,
+                    const char *method, const char *query, int64_t timeout_ms, bool progress)
 {
     struct call *calls = mem_array(count ? count : 1, sizeof *calls);
     for (size_t i = 0; i < count; i++) {
-        char *path = mem_printf("/v1/sessions/%s%s", ids[i], query);
+        char *path = mem_printf("%s/%s%s", kind->path, ids[i], query);
         call_start(&calls[i], cli, method, path, NULL, timeout_ms);
         free(path);
     }
-    struct progress *picture = progress ? progress_new(cli, ids, count) : NULL;
+    struct progress *picture =
+        progress ? progress_new(cli, &session_progress, ids, count) : NULL;
     call_run_all(cli);
     if (picture) {
         progress_finish(picture);
         progress_free(picture);
     }
     if (cli->json && count > 0)
-        print_documents(calls, count);
+        print_documents(kind, calls, count);
     int status = report_all(calls, ids, count);
     for (size_t i = 0; i < count; i++)
         call_clear(&calls[i]);
@@ -84,10 +63,10 @@ static int run_each(struct cli *cli, char *const *ids, size_t count, const char 
     return status;
 }
 
-int for_each_session(struct cli *cli, char *const *ids, size_t count, const char *method,
-                     const char *query, int64_t timeout_ms)
+int for_each_id(struct cli *cli, const struct id_kind *kind, char *const *ids, size_t count,
+                const char *method, const char *query, int64_t timeout_ms)
 {
-    return run_each(cli, ids, count, method, query, timeout_ms, false);
+    return run_each(cli, kind, ids, count, method, query, timeout_ms, false);
 }
 
 int wait_for_sessions(struct cli *cli, char *const *ids, size_t count, bool closed,
@@ -95,7 +74,8 @@ int wait_for_sessions(struct cli *cli, char *const *ids, size_t count, bool clos
 {
     char *query =
         mem_printf("?wait=%s&timeout_s=%" PRId64, closed ? "closed" : "ready", timeout_s);
-    int status = run_each(cli, ids, count, "GET", query, timeout_s * 1000 + GRACE_MS, !closed);
+    int status = run_each(cli, &session_ids, ids, count, "GET", query,
+                          timeout_s * 1000 + GRACE_MS, !closed);
     free(query);
     return status;
 }

@@ -1,6 +1,7 @@
 """An API server on a Unix socket that answers what a test tells it to: for what the real cleatd
 seldom or never says."""
 
+import base64
 import datetime
 import http.server
 import json
@@ -31,6 +32,24 @@ def session(n, state="READY", at=0, **members):
         "executions": 10, "executions_failed": 0, "executions_queued": 0, "probes": 1,
         "misroutes": 0, "phases": [], "cleanup": [], "ready_ms": None, "closing_ms": None,
         "closed_ms": None,
+    }
+    document.update(members)
+    return document
+
+
+def job(n, state="succeeded", at=0, waited=0, start=100, ran=1000, **members):
+    """One that waited, started and ran for so many ms; None: it did not get that far."""
+    times, moment = {}, at
+    for key, ms in (("started_at", (waited or 0) + (start or 0) if start is not None else None), ("ended_at", ran)):
+        moment = None if moment is None or ms is None else moment + ms
+        times[key] = None if moment is None else stamp(moment)
+    document = {
+        "job_id": session_id(n), "name": f"job-{n}", "request_id": f"r{n}", "tenant": None, "user": None,
+        "thread": None, "run": None, "parent": None, "class": "default", "state": state,
+        "exit_code": 0 if state == "succeeded" else None, "signal": None, "error": None, "queue": None,
+        "created_at": stamp(at), **times, "queue_ms": waited, "start_ms": start, "run_ms": ran,
+        "output": {"bytes": 0, "truncated": False}, "timeout_s": 60, "session_state": "CLOSED",
+        "stop_reason": "job_ended",
     }
     document.update(members)
     return document
@@ -76,6 +95,41 @@ class FakeApi:
         self.answers["GET /v1/sessions"] = (200, {"sessions": sessions})
         for s in sessions:
             self.answers[f"GET /v1/sessions/{s['session_id']}"] = (200, s)
+
+    def list_jobs(self, jobs):
+        self.answers["GET /v1/jobs"] = (200, {"jobs": jobs})
+        for j in jobs:
+            self.answers[f"GET /v1/jobs/{j['job_id']}"] = (200, j)
+
+    def on_submit(self, status=201, **members):
+        def submit(request):
+            n = sum(r["method"] == "POST" for r in self.requests)
+            given = {k: v for k, v in request["body"].items() if k in ("name", "class", "tenant", "user")}
+            return status, job(n, "queued", waited=None, start=None, ran=None, **{**given, **members})
+        self.answers["POST /v1/jobs"] = submit
+
+    def on_logs(self, n, pieces, ended=True, truncated=False):
+        """pieces: (stream, bytes) in the order of arrival; two to an answer."""
+        def logs(request):
+            query = dict(p.split("=") for p in request["query"].split("&"))
+            after, chunks, offset = int(query["after"]), [], 0
+            for stream, data in pieces:
+                begin, offset = offset, offset + len(data)
+                if begin < after or len(chunks) == 2:
+                    continue
+                try:
+                    text = {"data": data.decode()}
+                except UnicodeDecodeError:
+                    text = {"data_base64": base64.b64encode(data).decode()}
+                chunks.append({"offset": begin, "time": stamp(begin), "stream": stream, **text})
+                after = offset
+                if len(chunks) == 2:
+                    break
+            wanted = [c for c in chunks if query.get("stream") in (None, c["stream"])]
+            end = sum(len(d) for _, d in pieces)
+            return 200, {"chunks": wanted, "next": after if chunks else int(query["after"]),
+                         "ended": ended and after == end, "truncated": truncated}
+        self.answers[f"GET /v1/jobs/{session_id(n)}/logs"] = logs
 
     def on_create(self, status=201, **members):
         def create(request):
