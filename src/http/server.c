@@ -278,6 +278,13 @@ static void take_input(struct connection *c)
     evbuffer_drain(input, len);
 }
 
+static void handle(void *request)
+{
+    struct server_request *r = request;
+    const struct server *s = r->connection->server;
+    s->fn(s->arg, r);
+}
+
 /* The handler may free the server: nothing is touched after it. */
 static void hand_over(struct connection *c)
 {
@@ -288,7 +295,7 @@ static void hand_over(struct connection *c)
     if (!feed_evhtp(c, r->plain.data, r->plain.len))
         return;
     c->state = UNDERWAY;
-    c->server->fn(c->server->arg, r);
+    loop_measured(c->server->loop, handle, r);
 }
 
 static void begin_body(struct connection *c, struct buf *plain, size_t used)

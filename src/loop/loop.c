@@ -139,7 +139,7 @@ static void free_deferred(struct loop *loop)
 
 static void measure_turn(struct loop *loop, int64_t us)
 {
-    loop->stats.turns++;
+    histogram_add(&loop->stats.turns, &buckets_short, us);
     if (us > loop->stats.longest_turn_us)
         loop->stats.longest_turn_us = us;
     if (us <= LONG_TURN_US)
@@ -176,6 +176,14 @@ void loop_at_turn_end(struct loop *loop, loop_fn *fn, void *arg)
 {
     loop->turn_end = fn;
     loop->turn_end_arg = arg;
+}
+
+void loop_measured(struct loop *loop, loop_fn *fn, void *arg)
+{
+    int64_t start_us = clock_us(CLOCK_MONOTONIC);
+    fn(arg);
+    if (!loop->in_turn)
+        measure_turn(loop, clock_us(CLOCK_MONOTONIC) - start_us);
 }
 
 void loop_free_later(struct loop *loop, void *p, void (*fn)(void *))

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include "base/histogram.h"
 
 struct event_base;
 struct loop;
@@ -27,8 +28,9 @@ void loop_stop(struct loop *); /* also from a signal watcher */
 
 /* Turns longer than 50 ms are counted and logged (I10). */
 struct loop_stats {
-    uint64_t turns, long_turns;
+    uint64_t long_turns;
     int64_t longest_turn_us;
+    struct histogram turns; /* buckets_short */
 };
 void loop_get_stats(const struct loop *, struct loop_stats *out);
 
@@ -69,6 +71,10 @@ void task_stop(struct task *); /* takes it out of the queue */
  * bound was reached; what it wakes runs in the next turn. The session core commits a turn's
  * changes here. One per loop; NULL takes it away. */
 void loop_at_turn_end(struct loop *, loop_fn *fn, void *arg);
+
+/* Calls fn(arg) at once, from a callback of libevent that is no turn of this loop: its time is
+ * measured like a turn's. fn may free what called, but not the loop. */
+void loop_measured(struct loop *, loop_fn *fn, void *arg);
 
 /* Calls fn(p) at the end of the turn, when no caller can hold p any more. */
 void loop_free_later(struct loop *, void *p, void (*fn)(void *));

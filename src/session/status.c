@@ -98,7 +98,7 @@ char *cleat_status(struct cleat *core)
                                   document_number(http.shared_connections)));
     json_object_set_new(o, "aws", uses_aws(core) ? aws_status(core->aws) : json_null());
     json_object_set_new(o, "loop",
-                        json_pack("{s:o, s:o, s:I}", "turns", document_number(loop.turns),
+                        json_pack("{s:o, s:o, s:I}", "turns", document_number(loop.turns.total),
                                   "long_turns", document_number(loop.long_turns),
                                   "longest_turn_us", (json_int_t)loop.longest_turn_us));
     json_object_set_new(o, "journal", journal_status(core));

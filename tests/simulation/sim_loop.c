@@ -286,7 +286,7 @@ void sim_loop_drain(struct loop *loop)
     if (loop->touched && loop->turn_end && !world.crash_due)
         loop->turn_end(loop->turn_end_arg);
     if (loop->touched)
-        loop->stats.turns++;
+        loop->stats.turns.total++;
     loop->touched = false;
     free_later_ones(loop);
 }
