@@ -47,6 +47,7 @@ struct attempt *attempt_new_as(struct session *s, unsigned number,
     identify(a, identity);
     a->since = core_now(core);
     a->state = ATTEMPT_LAUNCHING;
+    s->group->attempt_counts[a->state]++;
     s->group->arriving++;
     TAILQ_INSERT_TAIL(&s->attempts, a, entry);
     HASH_ADD_STR(core->by_key, key, a);
@@ -101,6 +102,7 @@ void attempt_free(struct attempt *a)
     cookie_set_clear(&a->route.cookies);
     launch_forget_prepared(a);
     launch_owe_nothing(a);
+    s->group->attempt_counts[a->state]--;
     if (is_arriving(a->state))
         s->group->arriving--;
     once_release(a);
@@ -204,6 +206,14 @@ void attempt_take_over(struct attempt *a, const struct container *c)
     a->target_reason[0] = a->cause[0] = '\0';
 }
 
+void attempt_set_state(struct attempt *a, enum attempt_state to)
+{
+    struct group *g = a->session->group;
+    g->attempt_counts[a->state]--;
+    g->attempt_counts[to]++;
+    a->state = to;
+}
+
 void attempt_go(struct attempt *a, enum attempt_state to)
 {
     enum attempt_state from = a->state;
@@ -229,7 +239,7 @@ void attempt_go(struct attempt *a, enum attempt_state to)
         let_go(a);
     if (to == ATTEMPT_LIVE && a->lived == 0)
         a->lived = now;
-    a->state = to;
+    attempt_set_state(a, to);
     a->since = now;
     a->tries = 0;
     a->retry_at = 0;

@@ -13,6 +13,9 @@ void attempt_launch(struct session *);
 int64_t attempt_backoff_ms(const struct session *); /* after s->failures in a row */
 void attempt_free(struct attempt *);
 void attempt_go(struct attempt *, enum attempt_state);
+/* Nothing but the state, which is counted: for attempt_go and for what comes from the journal.
+ */
+void attempt_set_state(struct attempt *, enum attempt_state);
 /* It never becomes live: it is cleaned up, and its session tries again or gives up. */
 void attempt_fail(struct attempt *, const struct error *);
 /* It has ended, or is new: it gets this container, and knows nothing of another one. */

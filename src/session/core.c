@@ -264,6 +264,8 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     const char *region = core->settings->aws_region;
     core->aws = aws_new(core->loop, core->client, *region ? region : NULL, NULL);
     TAILQ_INIT(&core->sessions);
+    TAILQ_INIT(&core->open);
+    TAILQ_INIT(&core->over);
     TAILQ_INIT(&core->queue);
     TAILQ_INIT(&core->journal);
     TAILQ_INIT(&core->commits);

@@ -328,6 +328,7 @@ struct session {
     TAILQ_HEAD(, cleat_call) calls;
 
     TAILQ_ENTRY(session) entry;       /* all, oldest first */
+    TAILQ_ENTRY(session) part_entry;  /* those that are over, or those that are not */
     TAILQ_ENTRY(session) queue_entry; /* while QUEUED */
     TAILQ_ENTRY(session) journal_entry;
     bool in_journal; /* something of it waits for the turn's commit */
@@ -348,6 +349,7 @@ struct group {
     size_t sweep_count;
     bool unconfined;   /* a container said that its user code is not isolated */
     unsigned arriving; /* attempts on their way to ROUTING */
+    unsigned session_counts[SESSION_STATES], attempt_counts[ATTEMPT_STATES]; /* by state */
     unsigned places_owed;
     struct listing *listing;
     uint64_t listed;   /* number of the newest listing that was whole */
@@ -411,6 +413,7 @@ struct cleat {
     struct past past;
 
     struct session_list sessions;
+    struct session_list open, over; /* of them: oldest first; in the order of their end */
     struct session *by_id, *by_request;
     struct attempt *by_key;
     TAILQ_HEAD(, session) queue;

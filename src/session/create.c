@@ -64,10 +64,10 @@ static enum error_code check_tenant(const struct cleat *core, const struct creat
     const struct group *g = core_find_group(core, r->class_name);
     bool plain = g->class->proof == PROOF_NONE;
     const struct session *s;
-    if (!has_plain_class(core)) /* closed sessions may be very many */
+    if (!has_plain_class(core))
         return ERR_NONE;
-    TAILQ_FOREACH (s, &core->sessions, entry) {
-        if (session_is_over(s) || strcmp(s->context.tenant, r->tenant) == 0)
+    TAILQ_FOREACH (s, &core->open, part_entry) {
+        if (strcmp(s->context.tenant, r->tenant) == 0)
             continue;
         if ((plain || s->group->class->proof == PROOF_NONE) && are_together(g, s->group))
             return error_set(e, ERR_FORBIDDEN,

@@ -13,8 +13,6 @@
 #include "session/route.h"
 #include "session/session.h"
 
-#define MAX_CLOSED_LISTED 1000
-
 json_t *document_time(int64_t ms)
 {
     char text[40];
@@ -154,30 +152,6 @@ char *cleat_session(struct cleat *core, const char *tenant, const char *id)
 {
     struct session *s = context_find(core, tenant, id);
     return s ? document_take(session_document(s)) : NULL;
-}
-
-static bool is_listed(const struct session *s, const char *tenant, bool over)
-{
-    return session_is_over(s) == over && context_sees(tenant, s);
-}
-
-/* All that are not over, and the newest of those that are: a list that one turn can make. */
-char *cleat_sessions(struct cleat *core, const char *tenant)
-{
-    json_t *list = json_array();
-    const struct session *s;
-    unsigned closed = 0;
-    TAILQ_FOREACH (s, &core->sessions, entry)
-        closed += is_listed(s, tenant, true);
-    unsigned skip = closed > MAX_CLOSED_LISTED ? closed - MAX_CLOSED_LISTED : 0;
-    json_t *o = json_pack("{s:o, s:b}", "sessions", list, "truncated", skip > 0);
-    TAILQ_FOREACH (s, &core->sessions, entry) {
-        if (is_listed(s, tenant, true) && skip > 0)
-            skip--;
-        else if (is_listed(s, tenant, session_is_over(s)))
-            json_array_append_new(list, session_document(s));
-    }
-    return document_take(o);
 }
 
 char *cleat_route(struct cleat *core, const char *tenant, const char *id)

@@ -66,14 +66,14 @@ static void store(struct cleat *core)
 
 static bool concerns(const struct session *s, const char *tenant)
 {
-    return !session_is_over(s) && (!tenant || strcmp(s->context.tenant, tenant) == 0);
+    return !tenant || strcmp(s->context.tenant, tenant) == 0;
 }
 
 /* Those that wait for a place fail by themselves. */
 static void tell_sessions(struct cleat *core, const char *tenant, bool now)
 {
     struct session *s;
-    TAILQ_FOREACH (s, &core->sessions, entry) {
+    TAILQ_FOREACH (s, &core->open, part_entry) {
         if (!concerns(s, tenant))
             continue;
         if (now && s->state != SESSION_QUEUED)
@@ -113,7 +113,7 @@ static json_t *count_sessions(const struct cleat *core, const char *tenant)
 {
     const struct session *s;
     int open = 0, queued = 0;
-    TAILQ_FOREACH (s, &core->sessions, entry)
+    TAILQ_FOREACH (s, &core->open, part_entry)
         if (concerns(s, tenant) && covers(core, s->context.tenant)) {
             open += s->state != SESSION_QUEUED;
             queued += s->state == SESSION_QUEUED;

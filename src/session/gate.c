@@ -14,8 +14,8 @@ static const char *const call_names[DRIVER_CALLS] = {[DRIVER_LAUNCH] = "launch",
 static void wake_group(struct group *g)
 {
     struct session *s;
-    TAILQ_FOREACH (s, &g->core->sessions, entry)
-        if (s->group == g && !session_is_over(s))
+    TAILQ_FOREACH (s, &g->core->open, part_entry)
+        if (s->group == g)
             session_wake(s);
 }
 

@@ -35,7 +35,7 @@ static json_t *isolation_walk(const struct cleat *core, const char *tenant, json
     const struct attempt *a;
     json_t *holders = json_object();
     json_int_t conflicts = 0;
-    TAILQ_FOREACH (s, &core->sessions, entry)
+    TAILQ_FOREACH (s, &core->open, part_entry)
         TAILQ_FOREACH (a, &s->attempts, entry) {
             char where[64];
             bool gone = a->died ||

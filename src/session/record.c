@@ -264,7 +264,7 @@ static bool fill_from_row(struct session *s, const json_t *o, enum session_state
 {
     const char *message = json_string_value(json_object_get(o, "message"));
     const char *reason = json_string_value(json_object_get(o, "stop_reason"));
-    s->state = state;
+    session_set_state(s, state);
     s->stored = true;
     s->error.code = find_code(json_string_value(json_object_get(o, "error")));
     mem_copy_string(s->error.message, sizeof(s->error.message), message ? message : "");
@@ -339,7 +339,7 @@ static struct attempt *fill_attempt(struct session *s, unsigned number,
     struct attempt *a = make_attempt(s, number, json_object_get(o, "identity"));
     if (state > ATTEMPT_CHECKING)
         s->group->arriving--;
-    a->state = state;
+    attempt_set_state(a, state);
     a->since = json_integer_value(json_object_get(o, "since"));
     a->recovered = true;
     if (s->ready > 0 && s->replacing == 0 && state <= ATTEMPT_LIVE)

@@ -81,7 +81,7 @@ bool cleat_reload(struct cleat *core, struct cleat_config *config, cleat_change_
     if (fine) {
         tell_all(&(struct listener){fn, arg}, core->config, config);
         swap_all(core->config, config);
-        TAILQ_FOREACH (s, &core->sessions, entry) /* every deadline may have moved */
+        TAILQ_FOREACH (s, &core->open, part_entry) /* every deadline may have moved */
             session_wake(s);
     }
     cleat_config_free(config);

@@ -40,6 +40,11 @@ static void give_back_place(struct session *s)
         session_wake(TAILQ_FIRST(&core->queue));
 }
 
+static struct session_list *part_of(const struct session *s)
+{
+    return session_is_over(s) ? &s->core->over : &s->core->open;
+}
+
 static void on_timer(void *session)
 {
     session_wake(session);
@@ -55,13 +60,15 @@ struct session *session_new(struct cleat *core, struct group *group, const char 
     s->request_id = mem_strdup(request_id);
     s->request_key = mem_printf("%s\n%s", tenant, request_id);
     s->context.tenant = mem_strdup(tenant);
-    s->state = SESSION_QUEUED;
     TAILQ_INIT(&s->attempts);
     TAILQ_INIT(&s->executions);
     TAILQ_INIT(&s->calls);
     task_init(&s->task, core->loop, session_run, s);
     timer_init(&s->timer, core->loop, on_timer, s);
     TAILQ_INSERT_TAIL(&core->sessions, s, entry);
+    s->state = SESSION_QUEUED;
+    group->session_counts[s->state]++;
+    TAILQ_INSERT_TAIL(&core->open, s, part_entry);
     HASH_ADD_STR(core->by_id, id, s);
     HASH_ADD_KEYPTR(hh_request, core->by_request, s->request_key, strlen(s->request_key), s);
     return s;
@@ -85,6 +92,8 @@ void session_free(struct session *s)
     task_stop(&s->task);
     timer_stop(&s->timer);
     TAILQ_REMOVE(&core->sessions, s, entry);
+    s->group->session_counts[s->state]--;
+    TAILQ_REMOVE(part_of(s), s, part_entry);
     HASH_DELETE(hh, core->by_id, s);
     HASH_DELETE(hh_request, core->by_request, s);
     free(s->context.tenant);
@@ -249,6 +258,18 @@ static void forget_env(struct session *s)
     s->env = NULL;
 }
 
+void session_set_state(struct session *s, enum session_state to)
+{
+    struct session_list *from = part_of(s);
+    s->group->session_counts[s->state]--;
+    s->group->session_counts[to]++;
+    s->state = to;
+    if (part_of(s) == from) /* it keeps its rank */
+        return;
+    TAILQ_REMOVE(from, s, part_entry);
+    TAILQ_INSERT_TAIL(part_of(s), s, part_entry);
+}
+
 void session_go(struct session *s, enum session_state to)
 {
     enum session_state from = s->state;
@@ -259,7 +280,7 @@ void session_go(struct session *s, enum session_state to)
              KV("to", session_state_names[to]), KV("stop_reason", s->stop_reason),
              KV("error", s->error.message));
     leave_queue(s);
-    s->state = to;
+    session_set_state(s, to);
     if (to == SESSION_OPENING)
         s->opened = now;
     if (to == SESSION_READY && s->ready == 0)

@@ -16,6 +16,9 @@ void session_fill(struct session *, const struct create_request *);
 void session_enqueue(struct session *);
 void session_free(struct session *); /* with its attempts and executions; no call back */
 
+/* Nothing but the state, which is counted: for session_go and for what comes from the journal.
+ */
+void session_set_state(struct session *, enum session_state);
 /* Logs the change, records its time, puts it into the turn's commit and wakes the session. */
 void session_go(struct session *, enum session_state);
 /* Ends it, from any state; idempotent. e NULL: nothing went wrong. */

@@ -33,12 +33,12 @@ static json_t *counts(const char *const *names, size_t n, const unsigned *values
 static void add_counts(json_t *o, const struct cleat *core)
 {
     unsigned sessions[SESSION_STATES] = {0}, attempts[ATTEMPT_STATES] = {0};
-    const struct session *s;
-    const struct attempt *a;
-    TAILQ_FOREACH (s, &core->sessions, entry) {
-        sessions[s->state]++;
-        TAILQ_FOREACH (a, &s->attempts, entry)
-            attempts[a->state]++;
+    for (size_t i = 0; i < core->group_count; i++) {
+        const struct group *g = &core->groups[i];
+        for (size_t j = 0; j < SESSION_STATES; j++)
+            sessions[j] += g->session_counts[j];
+        for (size_t j = 0; j < ATTEMPT_STATES; j++)
+            attempts[j] += g->attempt_counts[j];
     }
     json_object_set_new(
         o, "sessions",

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "books.h"
+#include "recount.h"
 
 #define KEPT_LINES 400
 #define LINE_SIZE 300
@@ -192,6 +193,9 @@ bool world_turn(void)
         fire_one();
     drain();
     books_check();
+    for (const struct instance *i = world.instances; i && !world.crash_due; i = i->next)
+        if (i->cleat)
+            recount(i->cleat);
     return !world.violation[0];
 }
 

@@ -1,0 +1,46 @@
+#include "recount.h"
+
+#include <string.h>
+#include "session/session.h"
+#include "world.h"
+
+static void check_group(const struct cleat *core, const struct group *g)
+{
+    unsigned sessions[SESSION_STATES] = {0}, attempts[ATTEMPT_STATES] = {0};
+    const struct session *s;
+    const struct attempt *a;
+    TAILQ_FOREACH (s, &core->sessions, entry) {
+        sessions[s->state] += s->group == g;
+        TAILQ_FOREACH (a, &s->attempts, entry)
+            attempts[a->state] += s->group == g;
+    }
+    if (memcmp(sessions, g->session_counts, sizeof sessions) != 0)
+        world_violate("counts", "class %s: sessions by state", g->class->name);
+    if (memcmp(attempts, g->attempt_counts, sizeof attempts) != 0)
+        world_violate("counts", "class %s: attempts by state", g->class->name);
+}
+
+static void check_parts(const struct cleat *core)
+{
+    const struct session *s;
+    size_t open = 0, over = 0;
+    TAILQ_FOREACH (s, &core->open, part_entry) {
+        open++;
+        if (session_is_over(s))
+            world_violate("counts", "%s is over and among those that are not", s->id);
+    }
+    TAILQ_FOREACH (s, &core->over, part_entry) {
+        over++;
+        if (!session_is_over(s))
+            world_violate("counts", "%s is not over and among those that are", s->id);
+    }
+    if (open + over != HASH_COUNT(core->by_id))
+        world_violate("counts", "%zu sessions and %zu that are over are not all", open, over);
+}
+
+void recount(const struct cleat *core)
+{
+    for (size_t i = 0; i < core->group_count; i++)
+        check_group(core, &core->groups[i]);
+    check_parts(core);
+}
