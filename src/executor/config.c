@@ -31,6 +31,9 @@ const struct option config_options[] = {
     TEXT("CLEAT_OWNER", 256, "", owner, "Label of the installation that started us."),
     TEXT("CLEAT_LISTEN", 64, "127.0.0.1:8080", listen, "Address and port to serve."),
     TEXT("CLEAT_WORKSPACE", LONGEST_PATH, "", workspace, "The container's directory."),
+    TEXT("CLEAT_LEASE_KEY_FILE", LONGEST_PATH, "", lease_key_file,
+         "File with the claim key of a static host, which is leased to one session after the "
+         "other; empty: one session."),
     TEXT("CLEAT_ARTIFACTS", LONGEST_PATH, "", artifacts,
          "Where artifacts go, file:///DIR or s3://BUCKET/PREFIX; empty: nowhere."),
     CHOICE("CLEAT_SANDBOX", "auto|bwrap|none", "auto", sandbox, "How user code is confined."),
@@ -120,7 +123,14 @@ static bool session_valid(const char *s)
                '\0';
 }
 
-static enum error_code check_artifacts(struct config *c, struct error *e)
+enum error_code config_check_session(const struct config *c, struct error *e)
+{
+    return session_valid(c->session)
+               ? ERR_NONE
+               : error_set(e, ERR_CONFIG, "SESSION_ID must be 1 to 64 of A-Za-z0-9._-");
+}
+
+enum error_code config_settle_artifacts(struct config *c, struct error *e)
 {
     if (s3_is_url(c->artifacts))
         return s3_place_read(&c->artifact_s3, c->artifacts, e);
@@ -132,13 +142,30 @@ static enum error_code check_artifacts(struct config *c, struct error *e)
     return ERR_NONE;
 }
 
+bool config_is_static(const struct config *c)
+{
+    return c->lease_key_file[0] != '\0';
+}
+
+/* The session's own directory is below that of the host, which outlives it. */
+static void move_workspace(struct config *c)
+{
+    c->host_dir = c->workspace;
+    c->workspace = mem_printf("%s/lease", c->host_dir);
+}
+
 static enum error_code check(struct config *c, struct error *e)
 {
-    if (!session_valid(c->session))
-        return error_set(e, ERR_CONFIG, "SESSION_ID must be 1 to 64 of A-Za-z0-9._-");
+    if (!config_is_static(c) && config_check_session(c, e))
+        return e->code;
+    if (config_is_static(c) && c->session[0])
+        return error_set(e, ERR_CONFIG,
+                         "SESSION_ID is for one session, CLEAT_LEASE_KEY_FILE for many");
     if (c->workspace[0] != '/')
         return error_set(e, ERR_CONFIG, "CLEAT_WORKSPACE must be an absolute path");
-    if (check_artifacts(c, e))
+    if (config_is_static(c))
+        move_workspace(c);
+    else if (config_settle_artifacts(c, e))
         return e->code;
     c->home = mem_printf("%s/home", c->workspace);
     c->executions = mem_printf("%s/debug/executions", c->workspace);
@@ -149,7 +176,9 @@ enum error_code config_read(struct config *c, struct error *e)
 {
     *c = (struct config){0};
     *e = (struct error){0};
-    enum error_code secret = take_secret(c, e);
+    const char *lease = getenv("CLEAT_LEASE_KEY_FILE");
+    bool has_secret = getenv("CLEAT_SECRET") || !lease || !*lease; /* or should have */
+    enum error_code secret = has_secret ? take_secret(c, e) : ERR_NONE;
     take_helper_env(c);
     if (secret || read_options(c, e))
         return e->code;
@@ -160,6 +189,7 @@ void config_release(struct config *c)
 {
     option_release(config_options, c);
     free(c->ip);
+    free(c->host_dir);
     free(c->home);
     free(c->executions);
     s3_place_release(&c->artifact_s3);

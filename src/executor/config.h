@@ -21,7 +21,9 @@ struct config {
     uint8_t secret[PROOF_SECRET_SIZE];
     char *listen, *ip; /* "ip:port" and its parts */
     uint16_t port;
-    char *workspace;  /* absolute */
+    char *lease_key_file; /* "": no static host, one session and its end */
+    char *host_dir;       /* of a static host, what is above its workspace; NULL: it is none */
+    char *workspace;      /* absolute */
     char *home;       /* WORKSPACE/home */
     char *executions; /* WORKSPACE/debug/executions */
     char *artifacts;
@@ -42,6 +44,11 @@ extern const struct option config_options[]; /* keys are names of environment va
  * variables are removed, whatever else is wrong. Release it also after an error. */
 enum error_code config_read(struct config *, struct error *e);
 void config_release(struct config *); /* erases the secret */
+
+/* For who sets fields on its own. ERR_CONFIG. */
+enum error_code config_check_session(const struct config *, struct error *e);
+enum error_code config_settle_artifacts(struct config *, struct error *e); /* once */
+bool config_is_static(const struct config *);
 
 bool config_has_store(const struct config *);
 

@@ -15,6 +15,8 @@
 static void add_proof(struct executor *x, struct server_request *r, int status)
 {
     const struct config *c = &x->config;
+    if (lease_is_free(x))
+        return; /* there is no secret to prove anything with */
     const char *nonce = server_header(r, PROOF_HEADER_NONCE);
     const char *address = server_local_address(r);
     char attempt[24], proof[PROOF_HEX_SIZE];
@@ -115,6 +117,11 @@ static bool check_replay(struct executor *x, struct server_request *r)
 
 static bool check_identity(struct executor *x, struct server_request *r, bool is_public)
 {
+    if (lease_is_free(x)) {
+        if (!lease_answer_free(r))
+            refuse(x, r, ERR_FORBIDDEN, "this host is not leased");
+        return false;
+    }
     if (is_public && !server_header(r, PROOF_HEADER_SESSION) &&
         !server_header(r, PROOF_HEADER_PROOF))
         return true;
@@ -168,21 +175,24 @@ static void route_info(struct executor *x, struct server_request *r, const char 
 struct route {
     const char *method, *path; /* '*' stands for one part, which the route gets as rest */
     route_fn *fn;
-    bool is_public;
+    enum { OF_SESSION, OF_ANYBODY, OF_CLAIM_KEY } whose;
 };
 
 static const struct route routes[] = {
-    {"GET", "/health", route_health, true},
-    {"GET", "/container-info", route_info, true},
-    {"POST", "/execute", route_execute, false},
-    {"GET", "/executions/*", route_execution, false},
-    {"GET", "/executions/*/output", route_output, false},
-    {"POST", "/executions/*/cancel", route_cancel, false},
-    {"POST", "/session/complete", route_complete, false},
-    {"GET", "/session/complete", route_complete_state, false},
-    {"POST", "/session/claim", route_claim, false},
-    {"POST", "/session/credentials", route_credentials, false},
-    {"POST", "/file-sync", route_file_sync, false},
+    {"GET", "/health", route_health, OF_ANYBODY},
+    {"GET", "/container-info", route_info, OF_ANYBODY},
+    {"POST", "/execute", route_execute, OF_SESSION},
+    {"GET", "/executions/*", route_execution, OF_SESSION},
+    {"GET", "/executions/*/output", route_output, OF_SESSION},
+    {"POST", "/executions/*/cancel", route_cancel, OF_SESSION},
+    {"POST", "/session/complete", route_complete, OF_SESSION},
+    {"GET", "/session/complete", route_complete_state, OF_SESSION},
+    {"POST", "/session/claim", route_claim, OF_SESSION},
+    {"POST", "/session/credentials", route_credentials, OF_SESSION},
+    {"POST", "/file-sync", route_file_sync, OF_SESSION},
+    {"POST", LEASE_PATH, route_lease, OF_CLAIM_KEY},
+    {"POST", LEASE_STATE_PATH, route_lease_state, OF_CLAIM_KEY},
+    {"POST", LEASE_RELEASE_PATH, route_release, OF_CLAIM_KEY},
 };
 
 /* True when path fits the pattern; *part is what the star stands for, free(). */
@@ -214,10 +224,13 @@ void contract_request(void *arg, struct server_request *r)
     struct executor *x = arg;
     char *part = NULL;
     const struct route *route = find_route(r, &part);
-    if (check_identity(x, r, route && route->is_public)) {
+    bool by_key = route && route->whose == OF_CLAIM_KEY;
+    if (by_key && config_is_static(&x->config)) {
+        route->fn(x, r, part);
+    } else if (check_identity(x, r, route && route->whose == OF_ANYBODY)) {
         if (server_header(r, PROOF_HEADER_PROOF)) /* the coordinator's, not a health check */
             executor_touch(x);
-        if (route)
+        if (route && !by_key)
             route->fn(x, r, part);
         else
             refuse(x, r, ERR_NOT_FOUND, "no such route");

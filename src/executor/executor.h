@@ -8,6 +8,8 @@
 #include "executor/closing.h"
 #include "executor/config.h"
 #include "executor/execution.h"
+#include "executor/helper.h"
+#include "executor/lease.h"
 #include "executor/nonces.h"
 #include "http/aws.h"
 #include "http/server.h"
@@ -50,6 +52,7 @@ enum claim_state { CLAIM_NONE, CLAIM_COPYING, CLAIM_DONE };
 struct executor {
     struct loop *loop;
     struct config config;
+    struct lease lease; /* of a static host */
     struct server *server;
     struct executions executions;
     struct closing closing;
@@ -65,7 +68,8 @@ struct executor {
      * asks for the state may have to ask again, and may reach us only as long as we are
      * healthy. */
     bool confirmed;
-    bool stopping; /* SIGTERM or a limit: exit once the upload is done */
+    bool stopping;   /* SIGTERM or a limit: exit once the upload is done */
+    bool terminated; /* SIGTERM: a static host does not go on either */
     int exit_code;
     struct timer idle, lifetime, linger;
     struct signal_watch *sigterm, *sigint;
@@ -74,7 +78,10 @@ struct executor {
 /* ---- lifecycle (lifecycle.c) */
 enum error_code executor_start(struct executor *, struct error *e); /* config is filled */
 void executor_release(struct executor *);
+void executor_begin(struct executor *); /* the session's limits count from now on */
 void executor_touch(struct executor *); /* a request came: not idle */
+/* Leaves the loop when the last answers are out. */
+void executor_leave(struct executor *, int exit_code);
 void executor_stop(struct executor *,
                    const char *reason);        /* upload what is there, then leave the loop */
 bool executor_closed(const struct executor *); /* nothing may be started any more */
@@ -96,6 +103,11 @@ route_fn route_output;                                               /* route_ou
 route_fn route_complete, route_complete_state, route_claim;          /* route_session.c */
 route_fn route_file_sync;                                            /* route_sync.c */
 route_fn route_credentials;                                          /* route_credentials.c */
+route_fn route_lease, route_lease_state, route_release;              /* lease_route.c */
+
+bool lease_is_free(const struct executor *);     /* a static host without a session */
+void lease_challenge(struct executor *);         /* a new one */
+bool lease_answer_free(struct server_request *); /* of a free host; false: not for everybody */
 
 /* Lets it wait for at most wait_s, -1: for ever; 0 answers at once. */
 void route_wait(struct executor *, struct server_request *, struct execution *, waiter_fn *,

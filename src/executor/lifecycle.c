@@ -22,8 +22,12 @@ void executor_touch(struct executor *x)
         timer_arm(&x->idle, x->config.idle_s * 1000);
 }
 
-static void leave(struct executor *x, int exit_code)
+void executor_leave(struct executor *x, int exit_code)
 {
+    struct lease *l = &x->lease;
+    if (l->holder && l->end == LEASE_ENDED_UNKNOWN)
+        l->end = exit_code == 0 ? LEASE_ENDED_IN_ORDER : LEASE_ENDED_KEEP;
+    l->leaving = l->holder != NULL;
     x->exit_code = exit_code;
     server_stop_listening(x->server);
     timer_arm(&x->linger, LINGER_MS);
@@ -39,7 +43,7 @@ void executor_stop(struct executor *x, const char *reason)
     log_info("executor.stopping", KV("reason", reason));
     bool nothing_to_upload = x->closing.state == CLOSING_NONE && x->executions.started == 0;
     if (x->closing.state == CLOSING_DONE || nothing_to_upload)
-        leave(x, 0);
+        executor_leave(x, 0);
     else
         closing_begin(&x->closing, NULL);
 }
@@ -49,7 +53,7 @@ static void on_closing_ended(void *arg)
     struct executor *x = arg;
     route_closing_ended(x);
     if (x->stopping)
-        leave(x, x->closing.state == CLOSING_DONE ? 0 : 1);
+        executor_leave(x, x->closing.state == CLOSING_DONE ? 0 : 1);
 }
 
 static void on_linger(void *arg)
@@ -60,7 +64,9 @@ static void on_linger(void *arg)
 
 static void on_signal(void *arg)
 {
-    executor_stop(arg, "signal");
+    struct executor *x = arg;
+    x->terminated = true;
+    executor_stop(x, "signal");
 }
 
 static void on_idle(void *arg)
@@ -77,14 +83,19 @@ static void on_lifetime(void *arg)
     executor_stop(arg, "lifetime limit");
 }
 
+void executor_begin(struct executor *x)
+{
+    executor_touch(x);
+    if (x->config.lifetime_s > 0)
+        timer_arm(&x->lifetime, x->config.lifetime_s * 1000);
+}
+
 static void start_timers(struct executor *x)
 {
     timer_init(&x->idle, x->loop, on_idle, x);
     timer_init(&x->lifetime, x->loop, on_lifetime, x);
     timer_init(&x->linger, x->loop, on_linger, x);
-    executor_touch(x);
-    if (x->config.lifetime_s > 0)
-        timer_arm(&x->lifetime, x->config.lifetime_s * 1000);
+    executor_begin(x);
 }
 
 enum error_code executor_start(struct executor *x, struct error *e)
@@ -102,6 +113,7 @@ enum error_code executor_start(struct executor *x, struct error *e)
     executions_init(&x->executions, x->loop, &x->config, route_execution_changed, x);
     closing_init(&x->closing, x->loop, &x->config, &x->executions, on_closing_ended, x);
     helper_settings(settings_line(x->config.helper_env, NULL));
+    lease_challenge(x);
     start_timers(x);
     x->sigterm = signal_watch_new(x->loop, SIGTERM, on_signal, x);
     x->sigint = signal_watch_new(x->loop, SIGINT, on_signal, x);

@@ -26,11 +26,13 @@ static void protect_ourselves(void)
     umask(022);
 }
 
-static enum error_code prepare(struct config *config, struct error *e)
+static enum error_code prepare(struct config *config, struct lease *lease, struct error *e)
 {
-    if (config_read(config, e) || workspace_prepare(config, e))
+    lease->lock = -1;
+    if (config_read(config, e) || lease_prepare(config, lease, e) ||
+        workspace_prepare(config, e) || sandbox_settle(config, e))
         return e->code;
-    return sandbox_settle(config, e);
+    return lease_check_sandbox(config, e);
 }
 
 static int serve(void)
@@ -38,13 +40,16 @@ static int serve(void)
     struct executor x = {0};
     struct error e = {0};
     protect_ourselves();
-    enum error_code code = prepare(&x.config, &e);
+    enum error_code code = prepare(&x.config, &x.lease, &e);
     if (!code) {
         code = executor_start(&x, &e);
         if (!code)
             loop_run(x.loop);
         executor_release(&x);
     }
+    if (!code && config_is_static(&x.config))
+        code = lease_finish(&x.config, &x.lease, x.terminated, &e);
+    lease_release(&x.lease);
     config_release(&x.config);
     if (code)
         log_error("executor.failed", KV("error", e.message));

@@ -75,6 +75,9 @@ enum error_code file_replace(const char *path, const char *text, struct error *e
 enum error_code file_write(const char *path, const char *text, struct error *e);
 char *file_read(const char *path, size_t max);
 bool file_exists(const char *path); /* or whatever else has that name */
+/* One that only its owner may read, and who is us or root: a key. free(); NULL: *e, ERR_CONFIG.
+ */
+char *file_read_private(const char *path, size_t max, struct error *e);
 
 /* Removes a tree without blocking the loop. An absent path is no error. done is called once,
  * from the loop; not at all when the loop is freed before. */

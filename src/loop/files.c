@@ -128,11 +128,9 @@ enum error_code file_write(const char *path, const char *text, struct error *e)
     return replace(path, text, true, e);
 }
 
-char *file_read(const char *path, size_t max)
+/* Takes fd. */
+static char *read_whole(int fd, size_t max)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return NULL;
     struct buf text = {0};
     char chunk[4096];
     ssize_t got = 0;
@@ -142,6 +140,33 @@ char *file_read(const char *path, size_t max)
     if (got == 0 && text.len <= max)
         return buf_take(&text);
     buf_free(&text);
+    return NULL;
+}
+
+char *file_read(const char *path, size_t max)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return fd < 0 ? NULL : read_whole(fd, max);
+}
+
+char *file_read_private(const char *path, size_t max, struct error *e)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) != 0)
+        error_set(e, ERR_CONFIG, "%.200s: %s", path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        error_set(e, ERR_CONFIG, "%.200s is no file", path);
+    else if ((st.st_mode & 077) || (st.st_uid != geteuid() && st.st_uid != 0))
+        error_set(e, ERR_CONFIG, "%.200s: others than its owner may read it", path);
+    else {
+        char *text = read_whole(fd, max);
+        if (!text)
+            error_set(e, ERR_CONFIG, "%.200s cannot be read, or is too long", path);
+        return text;
+    }
+    if (fd >= 0)
+        close(fd);
     return NULL;
 }
 

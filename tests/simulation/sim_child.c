@@ -173,6 +173,14 @@ char *file_read(const char *path, size_t max)
     return mem_strdup(text);
 }
 
+char *file_read_private(const char *path, size_t max, struct error *e)
+{
+    char *text = file_read(path, max);
+    if (!text)
+        error_set(e, ERR_CONFIG, "%.200s is not there", path);
+    return text;
+}
+
 struct removal {
     struct instance *me;
     const char *path;
