@@ -38,10 +38,13 @@
     }
 
 const struct option class_options[] = {
-    CHOICE(runtime, "process|docker|ecs", "process",
-           "What starts containers. process: each is a cleat-executor on this machine with a "
-           "loopback address of its own. docker: each is a container of Docker or Podman, made "
-           "from image. ecs: each is a task of AWS ECS, made from ecs_task."),
+    CHOICE(
+        runtime, "process|docker|ecs|static", "process",
+        "What starts containers. process: each is a cleat-executor on this machine with a "
+        "loopback address of its own. docker: each is a container of Docker or Podman, made "
+        "from image. ecs: each is a task of AWS ECS, made from ecs_task. static: each is one "
+        "of "
+        "static_hosts, which run cleat-executor permanently, leased to one session at a time."),
     CHOICE(balancer, "direct|haproxy|alb", "direct",
            "What routes to containers. direct: each is asked on its own address. haproxy, alb: "
            "they are registered with HAProxy or an AWS Application Load Balancer and reached "
@@ -108,6 +111,13 @@ const struct option class_options[] = {
            "cleat adds cluster, client token, owner, tags and environment."),
     STRING(ecs_container, 255, "executor",
            "Name of the container in the task definition that serves the session."),
+
+    LIST(static_hosts, "",
+         "Hosts of runtime static, IP:PORT or [IPV6]:PORT each: where their cleat-executor "
+         "listens."),
+    STRING(static_key_file, 4096, "",
+           "File with the claim key of static_hosts, 64 hexadecimal digits, readable for its "
+           "owner only. The same is in CLEAT_LEASE_KEY_FILE of each host's cleat-executor."),
 
     CHOICE(alb_mode, "shared|slot", "shared",
            "shared: many targets in a target group, told apart by the sticky cookie. slot: one "

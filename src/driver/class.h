@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include "base/option.h"
 
-enum { RUNTIME_PROCESS, RUNTIME_DOCKER, RUNTIME_ECS };
+enum { RUNTIME_PROCESS, RUNTIME_DOCKER, RUNTIME_ECS, RUNTIME_STATIC };
 enum { BALANCER_DIRECT, BALANCER_HAPROXY, BALANCER_ALB };
 enum { ALB_SHARED, ALB_SLOT };
 enum { PROOF_REQUIRED, PROOF_NONE };
@@ -40,6 +40,9 @@ struct class
     char *ecs_cluster;
     char *ecs_task;      /* path of the RunTask template */
     char *ecs_container; /* the container of the task definition that is ours */
+    /* static */
+    char **static_hosts; /* "IP:PORT" */
+    char *static_key_file;
     /* alb */
     int alb_mode;
     char **alb_target_groups; /* ARNs */

@@ -6,6 +6,9 @@
 #include "driver/addresses.h"
 #include "driver/class.h"
 #include "driver/s3_url.h"
+#include "driver/static_name.h"
+
+#define STATIC_HOSTS_MAX 1024
 
 static size_t list_length(char *const *list)
 {
@@ -145,6 +148,39 @@ static const char *ecs_problem(const struct class *c)
     return *c->ecs_container ? NULL : "ecs_container is not set";
 }
 
+static bool names_host_twice(char *const *hosts, size_t n)
+{
+    char ip[46], other[46];
+    uint16_t port, other_port;
+    static_name_read(hosts[n], ip, &port);
+    for (size_t i = 0; i < n; i++)
+        if (static_name_read(hosts[i], other, &other_port) && port == other_port &&
+            strcmp(ip, other) == 0)
+            return true;
+    return false;
+}
+
+static const char *static_problem(const struct class *c)
+{
+    char ip[46];
+    uint16_t port;
+    size_t count = list_length(c->static_hosts);
+    if (count == 0)
+        return "static_hosts names no host";
+    if (count > STATIC_HOSTS_MAX)
+        return "static_hosts names more than 1024 hosts";
+    for (size_t i = 0; i < count; i++) {
+        if (!static_name_read(c->static_hosts[i], ip, &port))
+            return "static_hosts takes IP:PORT or [IPV6]:PORT";
+        if (names_host_twice(c->static_hosts, i))
+            return "static_hosts names a host twice";
+    }
+    if (c->static_key_file[0] != '/')
+        return "static_key_file is not an absolute path";
+    return c->proof == PROOF_NONE ? "runtime static needs proof: a host is nobody's container"
+                                  : NULL;
+}
+
 static size_t length_without_slashes(const char *url)
 {
     size_t len = strlen(url);
@@ -200,6 +236,8 @@ static const char *problem(const struct class *c)
         return input_problem(c);
     if (c->runtime == RUNTIME_ECS && ecs_problem(c))
         return ecs_problem(c);
+    if (c->runtime == RUNTIME_STATIC && static_problem(c))
+        return static_problem(c);
     if (c->balancer == BALANCER_ALB && alb_problem(c))
         return alb_problem(c);
     if (c->gather_max_ms < c->gather_ms)

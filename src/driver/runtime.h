@@ -103,6 +103,6 @@ struct runtime_ops {
     void (*examine)(struct runtime *, finding_fn *, runtime_done_fn *, void *arg);
 };
 
-extern const struct runtime_ops runtime_process, runtime_docker, runtime_ecs;
+extern const struct runtime_ops runtime_process, runtime_docker, runtime_ecs, runtime_static;
 
 #endif

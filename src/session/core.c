@@ -30,7 +30,8 @@
 /* The drivers by the index of their option's choice. */
 static const struct runtime_ops *const runtimes[] = {[RUNTIME_PROCESS] = &runtime_process,
                                                      [RUNTIME_DOCKER] = &runtime_docker,
-                                                     [RUNTIME_ECS] = &runtime_ecs};
+                                                     [RUNTIME_ECS] = &runtime_ecs,
+                                                     [RUNTIME_STATIC] = &runtime_static};
 static const struct balancer_ops *const balancers[] = {[BALANCER_DIRECT] = &balancer_direct,
                                                        [BALANCER_HAPROXY] = &balancer_haproxy,
                                                        [BALANCER_ALB] = &balancer_alb};
