@@ -16,8 +16,8 @@
 #define ASK_CONNECT_TIMEOUT_MS 1000
 #define ASK_TIMEOUT_MS 2000
 #define MAX_ANSWER 65536
-#define NUMBER_MAX (UINT16_MAX / 2) /* of an attempt that a name tells: others may follow it   \
-                                     */
+/* Of an attempt that a name tells: others may follow it. */
+#define NUMBER_MAX (UINT16_MAX / 2)
 
 bool orphan_read_key(const struct cleat *core, const char *key, char session[ID_SIZE],
                      unsigned *number)
@@ -61,20 +61,24 @@ static struct session *make_session(struct group *g, const char *id, const char 
     return s;
 }
 
+/* Nobody ever sent anything to one that is there beside its attempt's own container, nor to one
+ * that has no address yet; of an attempt that has ended its row tells. */
 static struct attempt *choose_attempt(struct session *s, const char *key, unsigned number,
-                                      bool *surplus)
+                                      const struct container *c)
 {
     struct attempt *a = core_find_attempt(s->core, key);
-    *surplus = a && !attempt_has_ended(a);
-    if (a && !*surplus)
+    bool surplus = a && !attempt_has_ended(a);
+    if (a && !surplus)
         return a;
-    if (*surplus)
+    if (surplus)
         number = s->attempts_used + 1;
     if (number > s->attempts_used) {
         s->attempts_used = number;
         session_dirty(s);
     }
-    return attempt_new(s, number);
+    a = attempt_new(s, number);
+    a->touched = !surplus && *c->ip;
+    return a;
 }
 
 /* Whether its own address may lead to it and has to be asked, because no balancer's node does.
@@ -88,11 +92,16 @@ static bool may_be_asked(const struct attempt *a)
            g->balancer_ops->nodes(g->balancer, 0, &nodes) > 0;
 }
 
+static bool is_plain(const struct attempt *a)
+{
+    return a->session->group->class->proof == PROOF_NONE;
+}
+
 static bool needs_target(const struct attempt *a)
 {
     const struct group *g = a->session->group;
     const struct balancer_node *nodes;
-    bool plain = g->class->proof == PROOF_NONE; /* its balancer's word says when to ask it */
+    bool plain = is_plain(a); /* its balancer's word says when to ask it */
     return a->orphan && *a->container.ip && !a->registered &&
            (plain || g->balancer_ops->nodes(g->balancer, 0, &nodes) > 0);
 }
@@ -101,18 +110,14 @@ struct attempt *orphan_begin(struct group *g, const char *session, const char *t
                              unsigned number, const struct container *c, bool has_target)
 {
     char key[KEY_SIZE];
-    bool surplus;
     snprintf(key, sizeof(key), "%s.%s.%u", g->core->settings->owner, session, number);
     struct session *s = orphan_session(g->core, session, key);
     if (!s)
         s = make_session(g, session, tenant);
-    struct attempt *a = choose_attempt(s, key, number, &surplus);
+    struct attempt *a = choose_attempt(s, key, number, c);
     attempt_take_over(a, c);
     a->orphan = true;
     a->registered = has_target;
-    /* Nobody ever sent anything to one that is there beside its attempt's own, nor to one that
-     * has no address yet. */
-    a->touched = !surplus && *c->ip;
     session_dirty(s); /* its row as well: the commit that forgets it may be under way */
     attempt_go(a, ATTEMPT_ENDING);
     g->runtime_ops->adopt(g->runtime, c);
@@ -153,7 +158,8 @@ static void ask(struct attempt *a)
 static bool has_route(struct attempt *a)
 {
     const struct group *g = a->session->group;
-    if (!attempt_durable(a))
+    bool beside = a->session->attempt && a->session->attempt != a;
+    if (!attempt_durable(a) || (is_plain(a) && beside)) /* nothing would tell the two apart */
         return false;
     if (needs_target(a)) {
         a->registered = true;

@@ -52,8 +52,8 @@ static void sync_due(void *arg)
         there--; /* as plain containers do */
     if (own)
         c->synced = !cut;
-    if (own)
-        c->inputs = world.sabotage == SABOTAGE_LOST_INPUT ? 0 : there;
+    if (own && world.sabotage != SABOTAGE_LOST_INPUT && c->inputs < there)
+        c->inputs = there; /* what an earlier request fetched stays */
     world_log("container %u has %u files of %s input", c->index, there,
               own ? "its" : "another's");
     executor_answer(c, s->request, 200,
