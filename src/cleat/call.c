@@ -169,3 +169,12 @@ void call_print(const struct call *c)
 {
     puts(c->text);
 }
+
+void query_add(struct buf *path, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    buf_printf(path, "%c%s=", strchr(path->data, '?') ? '&' : '?', name);
+    for (const unsigned char *s = (const unsigned char *)value; *s; s++)
+        buf_printf(path, "%%%02X", *s);
+}

@@ -2,6 +2,7 @@
 #ifndef CLEAT_CLEAT_CALL_H
 #define CLEAT_CLEAT_CALL_H
 
+#include "base/buf.h"
 #include "cleat/cli.h"
 
 struct call {
@@ -33,6 +34,9 @@ void call_clear(struct call *); /* cancels it if need be */
 int call_report(const struct call *, const char *what);
 /* With --json: the document. */
 void call_print(const struct call *);
+
+/* Adds a parameter to a path, which may have some already; value NULL: none. */
+void query_add(struct buf *path, const char *name, const char *value);
 
 #define CALL_TIMEOUT_MS (30 * 1000)
 

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "base/buf.h"
 #include "base/mem.h"
 #include "cleat/member.h"
 #include "cleat/term.h"
@@ -59,10 +58,7 @@ static void end(struct call *call, struct cli *cli, const struct options *o)
 {
     struct buf path = {0};
     buf_puts(&path, "/v1/drain");
-    if (o->tenant)
-        buf_puts(&path, "?tenant=");
-    for (const unsigned char *s = (const unsigned char *)o->tenant; s && *s; s++)
-        buf_printf(&path, "%%%02X", *s);
+    query_add(&path, "tenant", o->tenant);
     call_now(call, cli, "DELETE", path.data, NULL, CALL_TIMEOUT_MS);
     buf_free(&path);
 }

@@ -1,6 +1,5 @@
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include "cleat/job.h"
 #include "cleat/member.h"
@@ -8,13 +7,6 @@
 struct filter {
     const char *state, *tenant;
 };
-
-static bool is_wanted(const json_t *job, const struct filter *f)
-{
-    const char *state = member_text(job, "state"), *tenant = member_text(job, "tenant");
-    return (!f->state || (state && strcmp(state, f->state) == 0)) &&
-           (!f->tenant || (tenant && strcmp(tenant, f->tenant) == 0));
-}
 
 /* What the columns do not say: the place in the queue, or an error. */
 static void add_note(struct table *t, const json_t *job, int64_t now)
@@ -68,14 +60,6 @@ static void show_list(const json_t *list, int64_t now)
     table_free(t);
 }
 
-/* The answer's own document, with the others taken out. */
-static void keep_wanted(json_t *list, const struct filter *f)
-{
-    for (size_t i = json_array_size(list); i-- > 0;)
-        if (!is_wanted(json_array_get(list, i), f))
-            json_array_remove(list, i);
-}
-
 static int read_options(struct filter *f, int argc, char **argv)
 {
     static const struct option names[] = {{"state", required_argument, NULL, 's'},
@@ -100,21 +84,21 @@ static int read_options(struct filter *f, int argc, char **argv)
 int job_list(struct cli *cli, int argc, char **argv)
 {
     struct filter filter = {0};
+    struct buf path = {0};
     struct call call;
     int status = read_options(&filter, argc, argv);
     if (status != EXIT_FINE)
         return status;
-    call_now(&call, cli, "GET", job_ids.path, NULL, CALL_TIMEOUT_MS);
+    buf_puts(&path, job_ids.path);
+    query_add(&path, "state", filter.state);
+    query_add(&path, "tenant", filter.tenant);
+    call_now(&call, cli, "GET", path.data, NULL, CALL_TIMEOUT_MS);
     status = call_report(&call, "job list");
-    json_t *list = json_object_get(call.document, job_ids.list);
-    keep_wanted(list, &filter);
-    if (status == EXIT_FINE && cli->json) {
-        char *text = json_dumps(call.document, JSON_COMPACT);
-        puts(text);
-        free(text);
-    } else if (status == EXIT_FINE) {
-        show_list(list, loop_wall_ms(cli->loop));
-    }
+    if (status == EXIT_FINE && cli->json)
+        call_print(&call);
+    else if (status == EXIT_FINE)
+        show_list(json_object_get(call.document, job_ids.list), loop_wall_ms(cli->loop));
     call_clear(&call);
+    buf_free(&path);
     return status;
 }

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/base64.h"
-#include "base/buf.h"
 #include "base/mem.h"
 #include "cleat/job.h"
 #include "cleat/member.h"
@@ -97,7 +96,7 @@ static int copy(struct cli *cli, struct job_log *log, const struct interrupt *in
         int status = call_report(&call, short_id(log->id));
         int64_t next = member_number(call.document, "next");
         bool ended = json_is_true(json_object_get(call.document, "ended"));
-        more = next > log->after || (log->follow && !ended);
+        more = !ended && (log->follow || next > log->after);
         if (status == EXIT_FINE)
             write_answer(cli, &call, !more);
         log->after = next > log->after ? next : log->after;

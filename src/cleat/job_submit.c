@@ -9,7 +9,7 @@
 #include "cleat/member.h"
 #include "cleat/request.h"
 
-#define MAX_INPUT (48u * 1024 * 1024) /* cleatd's max_body_kb says how much it takes */
+#define MAX_INPUT (4u * 1024 * 1024)
 #define MAX_TIMEOUT_S 86400
 
 struct plan {

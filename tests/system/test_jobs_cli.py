@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -165,7 +166,7 @@ def test_submit_json(fake):
     assert json.loads(waited)["exit_code"] == 2
     fake.requests.clear()
     lines = run(fake, "--json", "job", "submit", "--follow", "--", "x", status=2).stdout.splitlines()
-    assert [sorted(json.loads(line))[0] for line in lines] == ["chunks", "chunks", "class"]
+    assert [sorted(json.loads(line))[0] for line in lines] == ["chunks", "class"]
 
 
 # ---- wait
@@ -305,9 +306,8 @@ def test_list_says_what_each_is_at(fake):
     assert "SIGTERM" in lines[2] and "acme" in lines[2]
     assert re.search(r"job-4 +queued .*in the queue, place 3, starts in about 0\.00s \(max_parallel\)$", lines[4])
     assert "no such?command" in lines[5]
-    assert len(run(fake, "job", "list", "--state", "failed").stdout.splitlines()) == 4
-    found = json.loads(run(fake, "--json", "job", "list", "--tenant", "acme").stdout)["jobs"]
-    assert [j["name"] for j in found] == ["job-2"]
+    run(fake, "--json", "job", "list", "--state", "failed", "--tenant", "a&b")
+    assert parse_qs(fake.requests[-1]["query"]) == {"state": ["failed"], "tenant": ["a&b"]}
 
 
 def test_show_and_short_ids(fake):
