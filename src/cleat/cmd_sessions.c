@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cleat/ids.h"
 #include "cleat/member.h"
+#include "cleat/queue.h"
 #include "cleat/show.h"
 #include "cleat/term.h"
 
@@ -14,6 +15,17 @@ static bool has_ended(const json_t *session)
 {
     const char *state = member_text(session, "state");
     return state && (strcmp(state, "CLOSED") == 0 || strcmp(state, "FAILED") == 0);
+}
+
+/* Why it ended, or for what it waits in the queue. */
+static void add_reason(struct table *t, const json_t *session, int64_t now)
+{
+    const json_t *queue = json_object_get(session, "queue");
+    struct buf text = {0};
+    if (json_is_object(queue))
+        queue_describe(&text, queue, now);
+    table_cell(t, PLAIN, text.len ? text.data : member_text(session, "stop_reason"));
+    buf_free(&text);
 }
 
 static void list_one(struct table *t, const json_t *s, int64_t now)
@@ -32,7 +44,7 @@ static void list_one(struct table *t, const json_t *s, int64_t now)
     table_cell_number(t, member_number(s, "executions"));
     table_cell_number(t, member_number(s, "executions_failed"));
     table_cell_span(t, expires < 0 || ended ? -1 : expires > now ? expires - now : 0);
-    table_cell(t, PLAIN, member_text(s, "stop_reason"));
+    add_reason(t, s, now);
 }
 
 int cmd_ps(struct cli *cli, int argc, char **argv)

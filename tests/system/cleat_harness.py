@@ -5,6 +5,7 @@ it becomes the executor: that book is the tests' own, so that "one container per
 "nothing is left" are never asked of cleatd itself.
 """
 
+import base64
 import collections
 import contextlib
 import fcntl
@@ -193,6 +194,45 @@ class Api:
     def close(self, session, wait=True, timeout_s=60):
         query = f"?wait=closed&timeout_s={timeout_s}" if wait else ""
         return self.call("DELETE", f"/v1/sessions/{session}{query}", timeout=timeout_s + 30)
+
+    # jobs
+
+    def submit(self, *argv, **fields):
+        fields.setdefault("request_id", f"r-{uuid.uuid4()}")
+        if argv:
+            fields["argv"] = [str(a) for a in argv]
+        return self.call("POST", "/v1/jobs", fields)
+
+    def job(self, job):
+        return self.call("GET", f"/v1/jobs/{job}")
+
+    def jobs(self, query=""):
+        return self.call("GET", f"/v1/jobs{query}")["jobs"]
+
+    def ended(self, job, timeout_s=60):
+        return self.call("GET", f"/v1/jobs/{job}?wait=ended&timeout_s={timeout_s}", timeout=timeout_s + 30)
+
+    def cancel(self, job):
+        return self.call("DELETE", f"/v1/jobs/{job}")
+
+    def logs(self, job, after=0, query=""):
+        return self.call("GET", f"/v1/jobs/{job}/logs?after={after}{query}")
+
+    def output(self, job, stream=None):
+        """All bytes of its streams, each checked to begin where the one before ended."""
+        after, data = 0, b""
+        while True:
+            answer = self.logs(job, after, f"&stream={stream}" if stream else "")
+            for chunk in answer["chunks"]:
+                piece = (chunk["data"].encode() if "data" in chunk
+                         else base64.b64decode(chunk["data_base64"], validate=True))
+                assert chunk["offset"] == after or (stream and chunk["offset"] > after), (chunk, after)
+                after = chunk["offset"] + len(piece)
+                data += piece
+            assert stream or answer["next"] == after, answer
+            if answer["ended"] or answer["next"] == after and not answer["chunks"]:
+                return data
+            after = answer["next"]
 
     def close_all(self):
         open_ones = [s["session_id"] for s in self.sessions() if s["state"] != "CLOSED"

@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from cleat_harness import BUILD, SANITIZER_MARKS
-from fake_api import FakeApi, phases, session, session_id, step
+from fake_api import FakeApi, phases, session, session_id, stamp, step
 
 PROGRAM = BUILD / "cleat"
 
@@ -239,6 +239,16 @@ def test_ps_hides_the_closed_and_aligns(fake):
     assert all(line[column:].startswith("127.64.0.") for line in lines[1:])
     assert len(run(fake, "ps", "--all").stdout.splitlines()) == 4
     assert len(json.loads(run(fake, "--json", "ps").stdout)["sessions"]) == 3
+
+
+def test_a_session_in_the_queue_says_its_place(fake):
+    place = {"position": 7, "ahead": 6, "estimated_start_at": None, "reason": "tenant_max_sessions"}
+    fake.list([session(1, "QUEUED", queue=place), session(2, "QUEUED", queue={**place, "estimated_start_at": stamp(0)})])
+    lines = run(fake, "ps").stdout.splitlines()
+    assert lines[1].endswith("in the queue, place 7 (tenant_max_sessions)")
+    assert lines[2].endswith("in the queue, place 7, starts in about 0.00s (tenant_max_sessions)")
+    text, _ = on_terminal(PROGRAM, "--socket", fake.path, "wait", session_id(1), env={"NO_COLOR": "1"})
+    assert "QUEUED            in the queue, place 7 (tenant_max_sessions)" in text
 
 
 def test_nothing_from_outside_moves_the_cursor(fake):
