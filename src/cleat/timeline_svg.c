@@ -154,7 +154,7 @@ static void draw_use(struct drawing *d, const struct life *life, double y, doubl
     use_label(d, life, label);
     if (*label && width > 7.0 * (double)strlen(label)) {
         svg_text_start(d, svg_x(d, b->start_ms) + width / 2, y + height / 2 + 3.6, 10.5,
-                       GREEN_INK, "text-anchor=\"middle\"");
+                       b->kind == ready_kinds ? GREEN_INK : INK, "text-anchor=\"middle\"");
         buf_puts(&d->out, label);
         if (life->failed > 0 && width > 7.0 * (double)(strlen(label) + 12))
             buf_printf(&d->out, "<tspan fill=\"" RED_INK "\">, %" PRId64 " failed</tspan>",
