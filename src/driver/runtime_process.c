@@ -668,6 +668,7 @@ static struct runtime *process_open(const struct runtime_env *env, struct error 
     rt->addresses = addresses;
     later_init(&rt->later, env->loop);
     dir_list_locked(root, reserve_living, rt);
+    dir_remove_rest(env->loop, root);
     if (env->class->sandbox == SANDBOX_NONE)
         log_warn("sandbox.none", KV("class", env->class->name),
                  KV("meaning", "user code is not isolated from this machine"));

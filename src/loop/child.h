@@ -79,9 +79,11 @@ bool file_exists(const char *path); /* or whatever else has that name */
  */
 char *file_read_private(const char *path, size_t max, struct error *e);
 
-/* Removes a tree without blocking the loop. An absent path is no error. done is called once,
- * from the loop; not at all when the loop is freed before. */
+/* Removes a tree without blocking the loop; its name is free at once. An absent path is no
+ * error. done is called once, from the loop; not at all when the loop is freed before. */
 void dir_remove(struct loop *, const char *path, void (*done)(void *arg, const struct error *),
                 void *arg);
+/* What earlier lives had begun to remove in root. */
+void dir_remove_rest(struct loop *, const char *root);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/buf.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "loop/child.h"
@@ -178,6 +179,8 @@ bool file_exists(const char *path)
 
 /* ---- removal by rm(1): unlinking a large tree takes longer than a turn may */
 
+#define ASIDE ".removed." /* in the same directory, on its way out */
+
 struct removal {
     struct loop *loop;
     struct child *rm;
@@ -214,16 +217,56 @@ static void on_rm_exit(void *arg, int status)
     report_removal(r);
 }
 
+/* rm(1) outlives us: what gets the name anew is none of its business. Returns where the tree is
+ * now; it stays where it is when that does not work. */
+static char *put_aside(struct loop *loop, const char *path)
+{
+    uint8_t random[8];
+    char hex[2 * sizeof random + 1];
+    const char *name = strrchr(path, '/');
+    loop_random(loop, random, sizeof random);
+    hex_encode(hex, random, sizeof random);
+    char *aside = mem_printf("%.*s" ASIDE "%s", name ? (int)(name - path) + 1 : 0, path, hex);
+    if (rename(path, aside) == 0)
+        return aside;
+    free(aside);
+    return mem_strdup(path);
+}
+
 void dir_remove(struct loop *loop, const char *path,
                 void (*done)(void *arg, const struct error *), void *arg)
 {
     struct removal *r = mem_alloc(sizeof *r);
-    *r = (struct removal){.loop = loop, .done = done, .arg = arg, .path = mem_strdup(path)};
+    *r = (struct removal){.loop = loop, .done = done, .arg = arg};
+    r->path = mem_strdup(path);
+    char *aside = put_aside(loop, path);
     r->guest = (struct loop_guest){.drop = drop_removal, .arg = r};
     loop_guest_add(loop, &r->guest);
     task_init(&r->failed, loop, report_removal, r);
-    const char *const argv[] = {"/bin/rm", "-rf", "--", path, NULL};
+    const char *const argv[] = {"/bin/rm", "-rf", "--", aside, NULL};
     r->rm = child_spawn(loop, &(struct child_spec){.argv = argv}, on_rm_exit, r, &r->error);
+    free(aside);
     if (!r->rm)
         task_wake(&r->failed);
+}
+
+static void ignore(void *arg, const struct error *e)
+{
+    (void)arg;
+    (void)e;
+}
+
+void dir_remove_rest(struct loop *loop, const char *root)
+{
+    DIR *dir = opendir(root);
+    if (!dir)
+        return;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        if (strncmp(entry->d_name, ASIDE, strlen(ASIDE)) != 0)
+            continue;
+        char *path = mem_printf("%s/%s", root, entry->d_name);
+        dir_remove(loop, path, ignore, NULL);
+        free(path);
+    }
+    closedir(dir);
 }

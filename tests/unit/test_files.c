@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -187,6 +188,17 @@ static void a_failed_write_leaves_the_old_file(void **state)
     assert_int_equal(access(in_dir("full.new"), F_OK), -1);
 }
 
+static int count_entries(const char *path)
+{
+    int n = 0;
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n - 2; /* . and .. */
+}
+
 static void dir_remove_removes_trees(void **state)
 {
     (void)state;
@@ -202,6 +214,26 @@ static void dir_remove_removes_trees(void **state)
     dir_remove(loop, in_dir("absent"), on_removed, NULL);
     assert_true(spin(loop, &removals, 2, 10000));
     assert_int_equal(removal_error.code, ERR_NONE);
+}
+
+/* rm(1) may outlive a crash: what takes the name meanwhile stays, and the next start goes on.
+ */
+static void a_removed_name_is_free_at_once(void **state)
+{
+    (void)state;
+    struct error e;
+    assert_int_equal(dir_make(in_dir("again"), 0700, &e), ERR_NONE);
+    assert_int_equal(dir_make(in_dir(".removed.0123456789abcdef/left"), 0700, &e), ERR_NONE);
+    removals = 0;
+    dir_remove(loop, in_dir("again"), on_removed, NULL);
+    assert_int_equal(access(in_dir("again"), F_OK), -1);
+    assert_int_equal(file_write(in_dir("again"), "new", &e), ERR_NONE);
+    dir_remove_rest(loop, dir);
+    assert_true(spin(loop, &removals, 1, 10000));
+    for (int i = 0; i < 500 && count_entries(dir) > 1; i++)
+        spin_for(loop, 10);
+    assert_int_equal(count_entries(dir), 1);
+    assert_int_equal(access(in_dir("again"), F_OK), 0);
 }
 
 static void dir_remove_says_what_it_could_not(void **state)
@@ -258,6 +290,7 @@ int main(void)
         with_loop(files_are_written_and_read),
         with_loop(a_failed_write_leaves_the_old_file),
         with_loop(dir_remove_removes_trees),
+        with_loop(a_removed_name_is_free_at_once),
         with_loop(dir_remove_says_what_it_could_not),
         with_loop(dir_remove_reports_what_did_not_start),
         with_loop(a_removal_is_dropped_with_its_loop),
