@@ -294,7 +294,8 @@ struct session {
     struct error error;
     char stop_reason[32];
     bool dirty;
-    bool stored; /* the journal holds it */
+    bool stored;        /* the journal holds it … */
+    bool ready_durable; /* … and that it was ready */
     uint64_t commit;
     bool enqueued;
     bool admitted; /* counts against max_sessions */

@@ -355,8 +355,15 @@ static void note(struct execution *e)
         attempt_dirty(a);
 }
 
-/* Starts the first one in the queue, once it is durable that this container may hold artifacts.
- */
+/* What a crash must not undo once something runs: that there may be artifacts, that a death now
+ * is no failed launch, and what was sent. */
+static bool may_run(const struct execution *e)
+{
+    struct session *s = e->session;
+    return attempt_touch_durable(s->attempt) && session_ready_durable(s) &&
+           (!e->noted || attempt_durable(s->attempt));
+}
+
 static void begin(struct session *s)
 {
     struct attempt *a = s->attempt;
@@ -376,7 +383,7 @@ static void begin(struct session *s)
         return;
     attempt_touch(a);
     note(e);
-    if (!attempt_touch_durable(a) || (e->noted && !attempt_durable(a))) {
+    if (!may_run(e)) {
         if (s->core->store_failing)
             refuse_untouched(e);
         return;

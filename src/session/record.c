@@ -272,7 +272,9 @@ static bool fill_from_row(struct session *s, const json_t *o, enum session_state
     adopted_from_row(s, json_object_get(o, "adopted"));
     spans_from_row(s, json_object_get(o, "spans"));
     session_spans_fit(s);
-    return numbers_from_row(s, o);
+    bool fine = numbers_from_row(s, o);
+    s->ready_durable = s->ready > 0;
+    return fine;
 }
 
 struct session *session_from_row(struct cleat *core, const char *row, struct error *e)

@@ -166,6 +166,14 @@ bool session_durable(const struct session *s)
     return !s->dirty && s->commit <= s->core->commit_durable;
 }
 
+/* Once it is, it stays so, whatever else of the session waits for the journal. */
+bool session_ready_durable(struct session *s)
+{
+    if (s->ready > 0 && session_durable(s))
+        s->ready_durable = true;
+    return s->ready_durable;
+}
+
 bool session_is_over(const struct session *s)
 {
     return s->state == SESSION_CLOSED || s->state == SESSION_FAILED;

@@ -32,6 +32,7 @@ bool session_not_before(struct session *, int64_t when); /* true: too early; run
 
 void session_dirty(struct session *); /* its row goes into the turn's commit */
 bool session_durable(const struct session *);
+bool session_ready_durable(struct session *); /* that it was ready */
 bool session_is_over(const struct session *); /* CLOSED or FAILED */
 
 /* What holds a session up that is not ready, for its document; text is copied, "": nothing. */
