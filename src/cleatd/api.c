@@ -10,6 +10,7 @@
 #include "cleatd/api_operator.h"
 #include "cleatd/api_sessions.h"
 #include "cleatd/exchange.h"
+#include "cleatd/metrics.h"
 
 struct api {
     struct loop *loop;
@@ -42,6 +43,7 @@ static const struct route {
     {"DELETE", "/v1/drain", api_delete_drain, false, FOR_OPERATORS},
     {"POST", "/v1/reap", api_post_reap, true, FOR_OPERATORS},
     {"GET", "/v1/status", api_get_status, false, FOR_OPERATORS},
+    {"GET", "/metrics", api_get_metrics, false, FOR_OPERATORS},
     {"GET", "/healthz", api_get_healthz, false, FOR_ALL},
     {"GET", "/readyz", api_get_readyz, false, FOR_ALL},
 };

@@ -14,6 +14,7 @@
 #include "base/option.h"
 #include "base/paths.h"
 #include "cleatd/conftext.h"
+#include "http/listen.h"
 
 #define MAX_FILE (1024 * 1024)
 
@@ -86,6 +87,15 @@ static const struct option settings_options[] = {
      .fallback = "8192",
      .help = "Longest request body of the API, in KiB. Code to execute travels in it.",
      .offset = FIELD(max_body_kb)},
+    {.key = "metrics_listen",
+     .type = OPTION_STRING,
+     .max = 63,
+     .fallback = "",
+     .help = "IP:PORT (or [IPv6]:PORT) where GET /metrics and GET /healthz are answered, and "
+             "nothing else, for collectors that cannot use the socket. Nobody is asked who he "
+             "is: an address of the loopback network, unless a firewall stands before it. "
+             "Empty: nowhere.",
+     .offset = FIELD(metrics_listen)},
     {.key = NULL},
 };
 
@@ -415,6 +425,16 @@ static bool read_peers(struct configuration *c, char *why, size_t size)
     return c->peers != NULL;
 }
 
+static bool check_metrics_listen(const char *address, char *why, size_t size)
+{
+    char ip[LISTEN_IP_SIZE];
+    uint16_t port;
+    if (!*address || listen_address(address, ip, &port))
+        return true;
+    snprintf(why, size, "metrics_listen \"%s\" is neither IP:PORT nor [IPv6]:PORT", address);
+    return false;
+}
+
 char *configuration_finish(struct configuration *c)
 {
     char why[512];
@@ -432,7 +452,8 @@ char *configuration_finish(struct configuration *c)
         snprintf(why, sizeof why, "socket \"%s\" is not an absolute path", c->own.socket);
         fine = false;
     }
-    fine = fine && read_peers(c, why, sizeof why) &&
+    fine = fine && check_metrics_listen(c->own.metrics_listen, why, sizeof why) &&
+           read_peers(c, why, sizeof why) &&
            cleat_config_check(c->coordinator, why, sizeof why);
     if (fine)
         return NULL;

@@ -20,6 +20,7 @@ struct settings {
     int on_sigterm;
     int64_t drain_timeout_s, max_connections, max_body_kb;
     char **peers;
+    char *metrics_listen;
 };
 
 /* Where the file set an option: a problem of the whole names the line all the same. */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "cleatd/metrics.h"
 
 #define RETRY_AFTER_S "2"
 
@@ -73,7 +74,9 @@ void exchange_answer(struct exchange *x, int status, const char *document)
            KI("ms", loop_now_ms(x->loop) - x->started_ms));
     if (status == 429 || status == 503)
         server_add_header(x->request, "Retry-After", RETRY_AFTER_S);
-    server_answer(x->request, status, NULL, document, strlen(document));
+    metrics_note_answer(status);
+    server_answer(x->request, status, status < 400 ? x->content_type : NULL, document,
+                  strlen(document));
     TAILQ_REMOVE(x->list, x, entry);
     exchange_free(x);
 }

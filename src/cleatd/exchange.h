@@ -25,10 +25,11 @@ struct exchange {
     char session[ID_SIZE];   /* of the path, or the one that was created */
     enum wait_for wait;
     int64_t wait_ms, started_ms;
-    int status;   /* of the answer when all goes well */
-    bool creates; /* the answer says whether the session is new … */
-    bool created; /* … and this is what it says */
-    bool gone;    /* the client left; the exchange ends with the turn */
+    int status;               /* of the answer when all goes well */
+    const char *content_type; /* of it; NULL: JSON */
+    bool creates;             /* the answer says whether the session is new … */
+    bool created;             /* … and this is what it says */
+    bool gone;                /* the client left; the exchange ends with the turn */
     struct exchange_list *list;
     TAILQ_ENTRY(exchange) entry;
 };

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cleatd/api.h"
+#include "cleatd/scrape.h"
 #include "loop/child.h"
 #include "loop/loop.h"
 
@@ -91,6 +92,19 @@ static struct api *listen_for_clients(struct loop *loop, struct cleat *cleat,
     if (!api)
         fprintf(stderr, "cleatd: %s: %s\n", s->socket, e.message);
     return api;
+}
+
+/* False: what is configured cannot be had. */
+static bool listen_for_collectors(struct loop *loop, struct cleat *cleat,
+                                  const struct settings *s, struct scrape **scrape)
+{
+    struct error e = {0};
+    if (!*s->metrics_listen)
+        return true;
+    *scrape = scrape_new(loop, cleat, s->metrics_listen, &e);
+    if (!*scrape)
+        fprintf(stderr, "cleatd: metrics_listen %s: %s\n", s->metrics_listen, e.message);
+    return *scrape != NULL;
 }
 
 /* ---- signals ---- */
@@ -184,7 +198,7 @@ static void run(struct service *s)
 int service_run(struct configuration *c, const struct service_hooks *hooks)
 {
     char why[512];
-    int passed = take_passed_socket();
+    int status = EXIT_FAILURE, passed = take_passed_socket();
     if (passed == 0 && somebody_listens(c->own.socket)) {
         fprintf(stderr, "cleatd: %s: another server listens there\n", c->own.socket);
         return EXIT_FAILURE;
@@ -195,12 +209,16 @@ int service_run(struct configuration *c, const struct service_hooks *hooks)
     s.api = s.cleat ? listen_for_clients(s.loop, s.cleat, c, passed) : NULL;
     if (!s.cleat)
         fprintf(stderr, "cleatd: %s\n", why);
-    if (s.api) {
+    struct scrape *scrape = NULL;
+    if (s.api && listen_for_collectors(s.loop, s.cleat, &c->own, &scrape)) {
         run(&s);
-        api_free(s.api);
+        status = EXIT_SUCCESS;
     }
+    scrape_free(scrape);
+    if (s.api)
+        api_free(s.api);
     if (s.cleat)
         cleat_free(s.cleat);
     loop_free(s.loop);
-    return s.api ? EXIT_SUCCESS : EXIT_FAILURE;
+    return status;
 }

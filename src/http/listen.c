@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -81,6 +83,25 @@ static bool read_address(const char *ip, uint16_t port, struct sockaddr_storage 
         return true;
     }
     return false;
+}
+
+bool listen_address(const char *text, char ip[LISTEN_IP_SIZE], uint16_t *port)
+{
+    const char *colon = strrchr(text, ':');
+    size_t len = colon ? (size_t)(colon - text) : 0;
+    char *end;
+    struct sockaddr_storage address;
+    socklen_t size;
+    bool in_brackets = len > 2 && text[0] == '[' && text[len - 1] == ']';
+    if (!colon || colon[1] < '1' || colon[1] > '9')
+        return false;
+    long number = strtol(colon + 1, &end, 10);
+    if (*end || number > UINT16_MAX || len >= LISTEN_IP_SIZE)
+        return false;
+    snprintf(ip, LISTEN_IP_SIZE, "%.*s", (int)(in_brackets ? len - 2 : len),
+             text + in_brackets);
+    *port = (uint16_t)number;
+    return read_address(ip, *port, &address, &size) && (strchr(ip, ':') != NULL) == in_brackets;
 }
 
 int listen_tcp(const char *ip, uint16_t *port, struct error *e)

@@ -2,9 +2,15 @@
 #ifndef CLEAT_HTTP_LISTEN_H
 #define CLEAT_HTTP_LISTEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/error.h"
+
+#define LISTEN_IP_SIZE 46
+
+/* "IP:PORT" or "[IPv6]:PORT". False: it is none, or its port is 0. */
+bool listen_address(const char *text, char ip[LISTEN_IP_SIZE], uint16_t *port);
 
 /* Non-blocking, close-on-exec; -1 and *e on failure. The caller closes it. */
 

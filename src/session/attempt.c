@@ -10,6 +10,7 @@
 #include "session/grants.h"
 #include "session/launch.h"
 #include "session/message.h"
+#include "session/metrics.h"
 #include "session/once.h"
 #include "session/reaper.h"
 #include "session/session.h"
@@ -22,7 +23,7 @@ const char *const attempt_state_names[ATTEMPT_STATES] = {
     "LAUNCHING", "STARTING", "REGISTERING", "CHECKING",  "ROUTING",
     "STAGING",   "LIVE",     "ENDING",      "SALVAGING", "ENDED"};
 
-static const char *const phase_names[ATTEMPT_STATES] = {"launch", "start", "register",
+static const char *const phases[ATTEMPT_STATES] = {"launch", "start", "register",
                                                         "check",  "route", "stage"};
 
 /* Key and secret are of its identity, its row of its session. */
@@ -214,6 +215,16 @@ void attempt_set_state(struct attempt *a, enum attempt_state to)
     a->state = to;
 }
 
+/* A phase that broke off was none. */
+static void leave_phase(struct attempt *a, enum attempt_state to)
+{
+    const char *name = phases[a->state];
+    if (name && to > a->state && to <= ATTEMPT_LIVE)
+        session_span_close(a->session, name, a->number, NULL);
+    else if (name)
+        session_span_cut(a->session, name, a->number);
+}
+
 void attempt_go(struct attempt *a, enum attempt_state to)
 {
     enum attempt_state from = a->state;
@@ -224,10 +235,9 @@ void attempt_go(struct attempt *a, enum attempt_state to)
     log_info("attempt.state", KV("session", s->id), KI("attempt", a->number),
              KV("from", attempt_state_names[from]), KV("to", attempt_state_names[to]),
              KI("after_ms", now - a->since));
-    if (phase_names[from])
-        session_span_close(s, phase_names[from], a->number, NULL);
-    if (phase_names[to])
-        session_span_open(s, phase_names[to], a->number, false);
+    leave_phase(a, to);
+    if (phases[to])
+        session_span_open(s, phases[to], a->number, false);
     if (is_arriving(from) && !is_arriving(to)) {
         s->group->arriving--;
         sweeps_consider(s->group);
@@ -243,6 +253,7 @@ void attempt_go(struct attempt *a, enum attempt_state to)
     a->since = now;
     a->tries = 0;
     a->retry_at = 0;
+    metrics_attempt(a, from);
     attempt_dirty(a);
     s->again = true;
     session_wake(s);
@@ -266,7 +277,7 @@ void attempt_fail(struct attempt *a, const struct error *e)
 {
     struct session *s = a->session;
     struct group *g = s->group;
-    s->core->counters.launch_failures++;
+    metrics_attempt_failed(a, e->code);
     log_warn("attempt.failed", KV("session", s->id), KI("attempt", a->number),
              KV("state", attempt_state_names[a->state]), KV("code", error_name(e->code)),
              KV("error", e->message));

@@ -9,6 +9,7 @@
 #include "session/cleanup.h"
 #include "session/gate.h"
 #include "session/launch.h"
+#include "session/metrics.h"
 #include "session/session.h"
 #include "session/steps.h"
 #include "session/upload.h"
@@ -43,6 +44,7 @@ void cleanup_end(struct attempt *a, enum step_result *step, const char *name,
         session_span_open(a->session, name, a->number, true);
     *step = result;
     session_span_close(a->session, name, a->number, result_name(result));
+    metrics_cleanup(a->session->group, name, result);
     log_info("cleanup.step", KV("session", a->session->id), KI("attempt", a->number),
              KV("step", name), KV("result", result_name(result)));
     attempt_dirty(a);

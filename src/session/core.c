@@ -15,6 +15,7 @@
 #include "session/journal.h"
 #include "session/listing.h"
 #include "session/outage.h"
+#include "session/metrics.h"
 #include "session/notes.h"
 #include "session/probe.h"
 #include "session/reaper.h"
@@ -69,6 +70,14 @@ struct group *core_find_group(const struct cleat *core, const char *class_name)
         if (strcmp(core->groups[i].class->name, class_name) == 0)
             return &core->groups[i];
     return NULL;
+}
+
+bool core_uses_aws(const struct cleat *core)
+{
+    for (size_t i = 0; i < core->group_count; i++)
+        if (class_uses_aws(core->groups[i].class))
+            return true;
+    return false;
 }
 
 struct session *core_find_request(const struct cleat *core, const char *tenant,
@@ -199,6 +208,7 @@ static bool open_group(struct cleat *core, struct group *g, struct class *class,
     struct settings *set = core->settings;
     g->core = core;
     g->class = class;
+    g->metrics = metrics_new();
     g->runtime_ops = runtime_of(class);
     g->balancer_ops = balancer_of(class);
     g->runtime = g->runtime_ops->open(&(struct runtime_env){.loop = core->loop,
@@ -310,6 +320,7 @@ static void close_group(struct group *g)
     for (size_t i = 0; i < g->sweep_count; i++)
         sweep_free(g->sweeps[i]);
     free(g->sweeps);
+    free(g->metrics);
 }
 
 void cleat_free(struct cleat *core)

@@ -213,6 +213,7 @@ struct attempt {
     bool sync_told;       /* somebody who cannot prove himself says that he has the input */
 
     struct op launch_op, add_op;
+    int64_t launch_began;   /* in this life of ours; 0: it did not */
     struct message message; /* of the step under way */
     unsigned tries, unreachable;
     int64_t retry_at, start_deadline;
@@ -246,8 +247,9 @@ struct execution {
     char id[ID_SIZE + 64];
     json_t *request; /* body of POST /execute */
     int64_t timeout_s, output_limit, begun, deadline;
-    bool named; /* its id is the caller's … */
-    bool noted; /* … and remembered on its behalf */
+    bool named;        /* its id is the caller's … */
+    bool noted;        /* … and remembered on its behalf */
+    bool sought_route; /* there was no confirmed one when it was its turn */
     enum run_state ran;
     struct error last; /* why the newest try brought no record */
     struct message message;
@@ -352,6 +354,7 @@ struct group {
     unsigned arriving; /* attempts on their way to ROUTING */
     unsigned session_counts[SESSION_STATES], attempt_counts[ATTEMPT_STATES]; /* by state */
     unsigned places_owed;
+    struct metrics *metrics;
     struct listing *listing;
     uint64_t listed;   /* number of the newest listing that was whole */
     char trouble[160]; /* why the newest listing failed; "": it did not */
@@ -386,8 +389,7 @@ struct outage {
 };
 
 struct counters {
-    uint64_t launches, launch_failures, misroutes, commits, uploads_confirmed, uploads_lost,
-        uploads_skipped;
+    uint64_t launches, misroutes, commits, commits_failed;
 };
 
 struct cleat {
@@ -438,6 +440,7 @@ struct session *core_find(const struct cleat *, const char *id);             /* 
 struct group *core_find_group(const struct cleat *, const char *class_name); /* NULL: none */
 struct session *core_find_request(const struct cleat *, const char *tenant,
                                   const char *request_id);
+bool core_uses_aws(const struct cleat *);
 struct attempt *core_find_attempt(const struct cleat *,
                                   const char *key); /* by its launch key */
 

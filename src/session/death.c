@@ -5,6 +5,7 @@
 #include "session/attempt.h"
 #include "session/execution.h"
 #include "session/input.h"
+#include "session/metrics.h"
 #include "session/once.h"
 #include "session/session.h"
 
@@ -48,6 +49,8 @@ void death_take(struct attempt *a)
     struct session *s = a->session;
     struct error e;
     error_set(&e, ERR_DIED, "the container died: %s", a->cause);
+    if (a->state == ATTEMPT_LIVE || a->lived > 0)
+        s->group->metrics->deaths++;
     if (s->ready == 0 || s->replacing > 0)
         attempt_fail(a, &e);
     else if (s->group->class->on_death == ON_DEATH_FAIL || !a->noting || once_is_full(s) ||

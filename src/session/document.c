@@ -10,6 +10,7 @@
 #include "session/attempt.h"
 #include "session/context.h"
 #include "session/document.h"
+#include "session/metrics.h"
 #include "session/route.h"
 #include "session/session.h"
 
@@ -158,7 +159,10 @@ char *cleat_route(struct cleat *core, const char *tenant, const char *id)
 {
     struct session *s = context_find(core, tenant, id);
     const struct attempt *a = s ? s->attempt : NULL;
-    if (!a || a->state != ATTEMPT_LIVE || !a->route.confirmed)
+    bool known = a && a->state == ATTEMPT_LIVE && a->route.confirmed;
+    if (s)
+        metrics_route(s->group, known);
+    if (!known)
         return NULL;
     const struct group *g = s->group;
     json_t *headers = json_object();

@@ -8,6 +8,7 @@
 #include "session/call.h"
 #include "session/execution.h"
 #include "session/message.h"
+#include "session/metrics.h"
 #include "session/once.h"
 #include "session/probe.h"
 #include "session/route.h"
@@ -71,8 +72,9 @@ static const char *ran_name(enum run_state ran)
 }
 
 /* A repeated execution id brings its old record: the container's own number tells. */
-static void count(struct session *s, const json_t *record)
+static void count(const struct execution *e, const json_t *record)
 {
+    struct session *s = e->session;
     const char *status = json_string_value(json_object_get(record, "status"));
     int64_t n;
     if (message_count(record, "execution_num", &n))
@@ -82,8 +84,11 @@ static void count(struct session *s, const json_t *record)
     if ((uint64_t)n <= s->executed)
         return;
     s->executed = (uint64_t)n;
-    if (!status || strcmp(status, "completed") != 0)
+    bool completed = status && strcmp(status, "completed") == 0;
+    if (!completed)
         s->executions_failed++;
+    metrics_execution(s->group, completed ? EXECUTION_COMPLETED : EXECUTION_FAILED,
+                      e->begun ? s->used - e->begun : -1);
 }
 
 static void forget(struct execution *e)
@@ -100,8 +105,10 @@ static void finish(struct execution *e, const struct error *error, json_t *recor
     if (e->ran == RAN_NO && !record)
         forget(e);
     if (record)
-        count(s, record);
+        count(e, record);
     else
+        metrics_execution(s->group, EXECUTION_LOST, -1);
+    if (!record)
         log_warn("execution.failed", KV("session", s->id), KV("execution", e->id),
                  KV("code", error_name(error->code)), KV("ran", ran_name(e->ran)),
                  KV("error", error->message));
@@ -368,6 +375,8 @@ static void begin(struct session *s)
 {
     struct attempt *a = s->attempt;
     struct execution *e = TAILQ_FIRST(&s->executions);
+    if (e && s->replacing > 0)
+        e->sought_route = true;
     if (!e || s->replacing > 0)
         return;
     if (e->deadline == 0)
@@ -377,8 +386,10 @@ static void begin(struct session *s)
         return;
     }
     session_at(s, e->deadline);
-    if (a->state != ATTEMPT_LIVE || !a->route.confirmed || a->route.suspect)
+    if (a->state != ATTEMPT_LIVE || !a->route.confirmed || a->route.suspect) {
+        e->sought_route = true;
         return;
+    }
     if (was_lost(e))
         return;
     attempt_touch(a);
@@ -392,6 +403,7 @@ static void begin(struct session *s)
     e->begun = core_now(s->core);
     e->deadline = e->begun + e->timeout_s * 1000 + EXECUTION_GRACE_MS;
     s->running = e;
+    metrics_route(s->group, !e->sought_route);
     s->again = true;
 }
 

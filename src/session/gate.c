@@ -3,9 +3,10 @@
 #include <stdio.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/metrics.h"
 #include "session/session.h"
 
-static const char *const call_names[DRIVER_CALLS] = {[DRIVER_LAUNCH] = "launch",
+const char *const driver_call_names[DRIVER_CALLS] = {[DRIVER_LAUNCH] = "launch",
                                                      [DRIVER_STOP] = "stop",
                                                      [DRIVER_ADD] = "add",
                                                      [DRIVER_REMOVE] = "remove",
@@ -27,8 +28,8 @@ bool gate_admits(struct group *g, enum driver_call call, bool *trial, int64_t *w
     if (!admitted)
         *when = breaker_retry_at(b, now);
     if (*trial)
-        log_info("breaker.half_open", KV("class", g->class->name), KV("call", call_names[call]),
-                 KV("error", b->error.message));
+        log_info("breaker.half_open", KV("class", g->class->name),
+                 KV("call", driver_call_names[call]), KV("error", b->error.message));
     return admitted;
 }
 
@@ -37,13 +38,15 @@ void gate_note(struct group *g, enum driver_call call, bool trial, const struct 
     struct breaker *b = &g->breakers[call];
     int64_t now = core_now(g->core);
     bool was_open = b->open;
+    metrics_driver_call(g, call, e);
     breaker_done(b, now, trial, e);
     if (b->open && (trial || !was_open) && !b->trying && b->retry_at > now) {
-        log_error("breaker.open", KV("class", g->class->name), KV("call", call_names[call]),
-                  KI("failures", b->failures), KI("wait_ms", b->retry_at - now),
-                  KV("error", b->error.message));
+        log_error("breaker.open", KV("class", g->class->name),
+                  KV("call", driver_call_names[call]), KI("failures", b->failures),
+                  KI("wait_ms", b->retry_at - now), KV("error", b->error.message));
     } else if (was_open && !b->open) {
-        log_info("breaker.closed", KV("class", g->class->name), KV("call", call_names[call]));
+        log_info("breaker.closed", KV("class", g->class->name),
+                 KV("call", driver_call_names[call]));
         wake_group(g);
     }
 }
@@ -86,7 +89,7 @@ json_t *gate_status(const struct group *g)
 {
     json_t *o = json_object();
     for (size_t i = 0; i < DRIVER_CALLS; i++)
-        json_object_set_new(o, call_names[i],
+        json_object_set_new(o, driver_call_names[i],
                             breaker_status(&g->breakers[i], core_now(g->core)));
     return o;
 }

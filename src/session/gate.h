@@ -4,6 +4,8 @@
 
 #include "session/core.h"
 
+extern const char *const driver_call_names[DRIVER_CALLS];
+
 /* True: start it now, and tell gate_done its end. False: the engine is left alone for a while;
  * the session runs again then. */
 bool gate_pass(struct session *, enum driver_call, struct op *);

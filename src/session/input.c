@@ -128,7 +128,7 @@ void input_stop(struct session *s)
     if (s->input.child)
         child_kill(s->input.child, SIGKILL, true);
     let_go(s);
-    session_span_close(s, "input", 0, NULL);
+    session_span_cut(s, "input", 0);
 }
 
 static void on_line(void *arg, const char *line)

@@ -117,6 +117,7 @@ static void start(struct attempt *a)
     if (prepare(a, &what) && gate_pass(s, DRIVER_LAUNCH, &a->launch_op)) {
         a->launch_op.state = OP_RUNNING;
         s->core->counters.launches++;
+        a->launch_began = core_now(s->core);
         g->runtime_ops->launch(g->runtime, &what, launched, a);
     }
     free(label);

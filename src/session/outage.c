@@ -57,6 +57,7 @@ void outage_failed(struct cleat *core, const struct error *e)
         o->failures = 0;
     }
     core->store_failing = true;
+    core->counters.commits_failed++;
     o->error = *e;
     tell(core);
     timer_arm(&o->retry, wait_ms(o->failures++));

@@ -273,16 +273,28 @@ char *reaper_order(struct cleat *core, bool adopt, bool dry)
     return text;
 }
 
-json_t *reaper_status(const struct cleat *core)
+struct reaper_counts reaper_count(const struct cleat *core)
 {
     const struct reaper *r = core->reaper;
     char cause[FOUND_CAUSE_SIZE];
-    json_int_t counts[] = {[FOUND_CLOSE] = 0, [FOUND_HOLD] = 0, [FOUND_REPORT] = 0};
+    unsigned counts[] = {[FOUND_CLOSE] = 0, [FOUND_HOLD] = 0, [FOUND_REPORT] = 0};
     for (struct found *f = found_first(&r->found); f; f = found_next(f))
         if (!f->removing && found_is_chosen(&r->found, f))
             counts[found_judge(&r->found, f, cause)]++;
-    return json_pack("{s:I, s:I, s:I, s:i, s:I, s:I, s:I}", "found", (json_int_t)r->seen,
-                     "adopted", (json_int_t)r->adopted, "waiting", counts[FOUND_CLOSE],
-                     "closing", (int)r->closing, "closed", (json_int_t)r->closed, "held",
-                     counts[FOUND_HOLD], "reported", counts[FOUND_REPORT]);
+    return (struct reaper_counts){.found = r->seen,
+                                  .adopted = r->adopted,
+                                  .closed = r->closed,
+                                  .waiting = counts[FOUND_CLOSE],
+                                  .closing = r->closing,
+                                  .held = counts[FOUND_HOLD],
+                                  .reported = counts[FOUND_REPORT]};
+}
+
+json_t *reaper_status(const struct cleat *core)
+{
+    struct reaper_counts n = reaper_count(core);
+    return json_pack("{s:I, s:I, s:i, s:i, s:I, s:i, s:i}", "found", (json_int_t)n.found,
+                     "adopted", (json_int_t)n.adopted, "waiting", (int)n.waiting, "closing",
+                     (int)n.closing, "closed", (json_int_t)n.closed, "held", (int)n.held,
+                     "reported", (int)n.reported);
 }

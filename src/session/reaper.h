@@ -20,6 +20,12 @@ void reaper_forgot(struct attempt *);
 /* An operator asks, after a listing: closes all that it may, without grace, and says what it
  * did. adopt: the journal is the truth. dry: says what it would do. free() */
 char *reaper_order(struct cleat *, bool adopt, bool dry);
+
+struct reaper_counts {
+    uint64_t found, adopted, closed;           /* since the start */
+    unsigned waiting, closing, held, reported; /* now */
+};
+struct reaper_counts reaper_count(const struct cleat *);
 json_t *reaper_status(const struct cleat *); /* new reference */
 
 #endif

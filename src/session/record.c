@@ -13,9 +13,6 @@
 #include "session/request.h"
 #include "session/session.h"
 
-static const char *const span_names[] = {"queue",    "capacity",   "input", "launch", "start",
-                                         "register", "check",      "route", "stage",  "local",
-                                         "upload",   "deregister", "drain", "stop",   NULL};
 static const char *const span_results[] = {"running", "ok", "skipped", "lost", NULL};
 
 static const char *known(const char *const *list, const char *text)

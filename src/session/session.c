@@ -10,12 +10,17 @@
 #include "session/execution.h"
 #include "session/input.h"
 #include "session/journal.h"
+#include "session/metrics.h"
 #include "session/request.h"
 #include "session/session.h"
 #include "session/steps.h"
 
 const char *const session_state_names[SESSION_STATES] = {
     "QUEUED", "OPENING", "READY", "BUSY", "REROUTING", "CLOSING", "CLOSED", "FAILED"};
+
+const char *const span_names[SPAN_NAMES + 1] = {
+    "queue", "capacity", "input", "launch", "start",      "register", "check",
+    "route", "stage",    "local", "upload", "deregister", "drain",    "stop"};
 
 static void leave_queue(struct session *s)
 {
@@ -200,18 +205,33 @@ void session_span_open(struct session *s, const char *name, unsigned attempt, bo
                                        .result = cleanup ? "running" : NULL});
 }
 
-void session_span_close(struct session *s, const char *name, unsigned attempt,
-                        const char *result)
+/* NULL: there is none, or no more. */
+static struct span *end_span(struct session *s, const char *name, unsigned attempt)
 {
     for (size_t i = s->span_count; i-- > 0;) {
         struct span *span = &s->spans[i];
         if (span->end == 0 && span->attempt == attempt && strcmp(span->name, name) == 0) {
             span->end = core_now(s->core);
-            if (result)
-                span->result = result;
-            return;
+            return span;
         }
     }
+    return NULL;
+}
+
+void session_span_close(struct session *s, const char *name, unsigned attempt,
+                        const char *result)
+{
+    struct span *span = end_span(s, name, attempt);
+    if (!span)
+        return;
+    if (result)
+        span->result = result;
+    metrics_phase(s->group, name, span->end - span->start);
+}
+
+void session_span_cut(struct session *s, const char *name, unsigned attempt)
+{
+    end_span(s, name, attempt);
 }
 
 void session_spans_fit(struct session *s)
@@ -306,6 +326,7 @@ void session_go(struct session *s, enum session_state to)
         s->core->closed++;
         give_back_place(s);
     }
+    metrics_session(s, from);
     bool only_busy = (from == SESSION_READY && to == SESSION_BUSY) ||
                      (from == SESSION_BUSY && to == SESSION_READY);
     if (!only_busy)

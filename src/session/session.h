@@ -41,11 +41,17 @@ void session_waits_for(struct session *, const char *text);
 void session_lacks_room(struct session *, const struct error *);
 void session_has_room(struct session *);
 
-/* Intervals for documents. Names and results are static texts. */
+/* All names of intervals, NULL-ended; the last are the steps of cleanup. */
+enum { SPAN_NAMES = 14, SPAN_STEPS = 4 };
+extern const char *const span_names[SPAN_NAMES + 1];
+
+/* Intervals for documents, and for metrics once closed. Names and results are static texts. */
 void session_span_add(struct session *, const struct span *);
 void session_span_open(struct session *, const char *name, unsigned attempt, bool cleanup);
 void session_span_close(struct session *, const char *name, unsigned attempt,
                         const char *result);
+void session_span_cut(struct session *, const char *name,
+                      unsigned attempt);                    /* it came to nothing */
 void session_spans_fit(struct session *);                   /* no room for more is kept */
 void session_span_drop(struct session *, unsigned attempt); /* all of that attempt's */
 

@@ -5,7 +5,9 @@
 #include "session/config.h"
 #include "session/document.h"
 #include "session/drain.h"
+#include "session/figures.h"
 #include "session/gate.h"
+#include "session/metrics.h"
 #include "session/reaper.h"
 #include "session/session.h"
 #include "session/sweep.h"
@@ -47,14 +49,6 @@ static void add_counts(json_t *o, const struct cleat *core)
                         counts(attempt_state_names, ATTEMPT_STATES, attempts, -1));
 }
 
-static bool uses_aws(const struct cleat *core)
-{
-    for (size_t i = 0; i < core->group_count; i++)
-        if (class_uses_aws(core->groups[i].class))
-            return true;
-    return false;
-}
-
 static json_t *journal_status(const struct cleat *core)
 {
     static const char *const durability[] = {[STORE_NORMAL] = "normal", [STORE_FULL] = "full"};
@@ -83,6 +77,7 @@ char *cleat_status(struct cleat *core)
     json_t *o =
         json_pack("{s:s, s:s, s:I}", "version", cleat_version(), "owner", core->settings->owner,
                   "uptime_s", (json_int_t)((core_now(core) - core->started) / 1000));
+    json_object_set_new(o, "key_figures", figures_document(core));
     add_counts(o, core);
     json_t *classes = json_object();
     for (size_t i = 0; i < core->group_count; i++)
@@ -96,7 +91,7 @@ char *cleat_status(struct cleat *core)
                                   document_number(http.connections_open), "pools",
                                   document_number(http.shares), "shared_connections",
                                   document_number(http.shared_connections)));
-    json_object_set_new(o, "aws", uses_aws(core) ? aws_status(core->aws) : json_null());
+    json_object_set_new(o, "aws", core_uses_aws(core) ? aws_status(core->aws) : json_null());
     json_object_set_new(o, "loop",
                         json_pack("{s:o, s:o, s:I}", "turns", document_number(loop.turns.total),
                                   "long_turns", document_number(loop.long_turns),
@@ -106,12 +101,12 @@ char *cleat_status(struct cleat *core)
     json_object_set_new(o, "drain", drain_status(core));
     json_object_set_new(o, "misroutes", document_number(n->misroutes));
     json_object_set_new(o, "launches", document_number(n->launches));
-    json_object_set_new(o, "launch_failures", document_number(n->launch_failures));
+    json_object_set_new(o, "launch_failures", document_number(metrics_failed_attempts(core)));
     json_object_set_new(o, "uploads",
                         json_pack("{s:o, s:o, s:o}", "confirmed",
-                                  document_number(n->uploads_confirmed), "lost",
-                                  document_number(n->uploads_lost), "skipped",
-                                  document_number(n->uploads_skipped)));
+                                  document_number(metrics_uploads(core, STEP_OK)), "lost",
+                                  document_number(metrics_uploads(core, STEP_LOST)), "skipped",
+                                  document_number(metrics_uploads(core, STEP_SKIPPED))));
     return document_take(o);
 }
 

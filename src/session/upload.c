@@ -23,16 +23,9 @@
 
 static void end_upload(struct attempt *a, enum step_result result, const char *why)
 {
-    struct counters *n = &a->session->core->counters;
-    if (result == STEP_LOST) {
-        n->uploads_lost++;
+    if (result == STEP_LOST)
         log_error("artifacts.lost", KV("session", a->session->id), KI("attempt", a->number),
                   KV("container", a->container.id), KV("cause", why));
-    } else if (result == STEP_OK) {
-        n->uploads_confirmed++;
-    } else {
-        n->uploads_skipped++;
-    }
     cleanup_end(a, &a->cleanup.upload, "upload", result);
     session_dirty(a->session); /* its document says so after a crash as well */
     attempt_quiet(a);          /* last: why may be a text of its answer */

@@ -20,6 +20,19 @@ static void check_group(const struct cleat *core, const struct group *g)
         world_violate("counts", "class %s: attempts by state", g->class->name);
 }
 
+static void check_spans(const struct cleat *core)
+{
+    const struct session *s;
+    TAILQ_FOREACH (s, &core->open, part_entry)
+        for (size_t i = 0; i < s->span_count; i++) {
+            size_t j = 0;
+            while (span_names[j] && strcmp(span_names[j], s->spans[i].name) != 0)
+                j++;
+            if (!span_names[j])
+                world_violate("counts", "the interval %s is in no list", s->spans[i].name);
+        }
+}
+
 static void check_parts(const struct cleat *core)
 {
     const struct session *s;
@@ -43,4 +56,5 @@ void recount(const struct cleat *core)
     for (size_t i = 0; i < core->group_count; i++)
         check_group(core, &core->groups[i]);
     check_parts(core);
+    check_spans(core);
 }

@@ -1,0 +1,13 @@
+/* Metrics of the coordinator and of this process. */
+#ifndef CLEAT_CLEATD_METRICS_H
+#define CLEAT_CLEATD_METRICS_H
+
+#include "cleat.h"
+#include "cleatd/exchange.h"
+
+char *metrics_text(struct cleat *); /* Prometheus' text format; free() */
+void metrics_note_answer(int status);
+
+void api_get_metrics(struct exchange *);
+
+#endif
