@@ -17,13 +17,15 @@ static bool has_ended(const json_t *session)
     return state && (strcmp(state, "CLOSED") == 0 || strcmp(state, "FAILED") == 0);
 }
 
-/* Why it ended, or for what it waits in the queue. */
+/* Why it ended, for what it waits in the queue, or that it waits for a claim. */
 static void add_reason(struct table *t, const json_t *session, int64_t now)
 {
     const json_t *queue = json_object_get(session, "queue");
     struct buf text = {0};
     if (json_is_object(queue))
         queue_describe(&text, queue, now);
+    else if (json_is_true(json_object_get(session, "warm")) && !has_ended(session))
+        buf_puts(&text, "warm, not claimed");
     table_cell(t, PLAIN, text.len ? text.data : member_text(session, "stop_reason"));
     buf_free(&text);
 }

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "cleat/call.h"
+#include "cleat/figures.h"
 #include "cleat/member.h"
 #include "cleat/term.h"
 
@@ -88,7 +89,12 @@ static void show_status(const json_t *document)
 {
     static const char *const headings[] = {"COUNTER", "VALUE"};
     struct table *t = table_new(2, headings);
-    flatten_object(t, "", document);
+    const char *key;
+    json_t *member;
+    show_figures(document);
+    json_object_foreach ((json_t *)document, key, member)
+        if (strcmp(key, "key_figures") != 0)
+            flatten(t, mem_strdup(key), member);
     table_print(t, stdout);
     table_free(t);
 }
