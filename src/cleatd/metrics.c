@@ -31,6 +31,15 @@ static void add_answers(struct exposition *x)
     }
 }
 
+static void add_turns(struct exposition *x, const struct loop *loop)
+{
+    struct loop_stats stats;
+    loop_get_stats(loop, &stats);
+    expose_family(x, "cleat_api_turn_seconds", "histogram",
+                  "Time for which requests to the API held the loop.");
+    expose_histogram(x, &stats.turns, &buckets_short, NULL);
+}
+
 /* ---- the process: names and meanings are those of Prometheus' client libraries */
 
 static void add_gauge(struct exposition *x, const char *name, int64_t value, const char *help)
@@ -118,13 +127,14 @@ static void add_times(struct exposition *x)
     expose_seconds(x, (int64_t)wall.tv_sec * 1000000 + wall.tv_nsec / 1000 - age_us, NULL);
 }
 
-char *metrics_text(struct cleat *cleat)
+char *metrics_text(struct cleat *cleat, const struct loop *loop)
 {
     struct exposition x = {0};
     char *text = cleat_metrics(cleat);
     buf_puts(&x.text, text);
     free(text);
     add_answers(&x);
+    add_turns(&x, loop);
     add_memory(&x);
     add_files(&x);
     add_times(&x);
@@ -134,5 +144,5 @@ char *metrics_text(struct cleat *cleat)
 void api_get_metrics(struct exchange *x)
 {
     x->content_type = PROMETHEUS_TYPE;
-    exchange_answer_owned(x, metrics_text(x->cleat));
+    exchange_answer_owned(x, metrics_text(x->cleat, x->loop));
 }

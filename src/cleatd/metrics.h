@@ -5,7 +5,8 @@
 #include "cleat.h"
 #include "cleatd/exchange.h"
 
-char *metrics_text(struct cleat *); /* Prometheus' text format; free() */
+/* Prometheus' text format; loop: the one that serves the API. free() */
+char *metrics_text(struct cleat *, const struct loop *);
 void metrics_note_answer(int status);
 
 void api_get_metrics(struct exchange *);

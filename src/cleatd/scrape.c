@@ -13,6 +13,7 @@
 #define IDLE_TIMEOUT_MS (90 * 1000) /* a collector that comes once a minute keeps its own */
 
 struct scrape {
+    struct loop *loop;
     struct cleat *cleat;
     struct server *server;
 };
@@ -36,7 +37,7 @@ static void on_request(void *arg, struct server_request *r)
     } else if (strcmp(path, "/healthz") == 0) {
         answer(r, 200, NULL, "{\"status\":\"ok\"}");
     } else {
-        char *text = metrics_text(s->cleat);
+        char *text = metrics_text(s->cleat, s->loop);
         answer(r, 200, PROMETHEUS_TYPE, text);
         free(text);
     }
@@ -51,6 +52,7 @@ struct scrape *scrape_new(struct loop *loop, struct cleat *cleat, const char *ad
                                      .idle_timeout_ms = IDLE_TIMEOUT_MS,
                                      .max_connections = MAX_CONNECTIONS};
     struct scrape *s = mem_alloc(sizeof *s);
+    s->loop = loop;
     s->cleat = cleat;
     listen_address(address, ip, &options.port);
     s->server = server_new(loop, &options, on_request, s, e);

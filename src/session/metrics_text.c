@@ -311,7 +311,7 @@ static void add_loop(struct exposition *x, const struct cleat *core)
     struct loop_stats loop;
     loop_get_stats(core->loop, &loop);
     expose_family(x, "cleat_loop_turn_seconds", "histogram",
-                  "Time of the event loop's turns and of its API handlers.");
+                  "Time of the turns of the coordinator's loop.");
     expose_histogram(x, &loop.turns, &buckets_short, NULL);
     counter(x, "cleat_loop_long_turns_total", loop.long_turns, "Turns of more than 50 ms.");
     expose_family(x, "cleat_loop_longest_turn_seconds", "gauge", "The longest turn so far.");
