@@ -149,12 +149,39 @@ struct cleat_call *cleat_reap(struct cleat *, const char *request, size_t len, c
 /* The caller is no longer interested; what was asked for goes on. The callback never fires. */
 void cleat_call_cancel(struct cleat_call *);
 
+/* ---- jobs: sessions that run one command and close; their id is the session's ---- */
+
+/* request: what cleat_create takes, and {"name","argv":[…] or "code","stdin" or "stdin_base64",
+ * "timeout_s"}. Done when it is committed; the document is the job. created in it tells a new
+ * job from one that this request id already had, ended or not. */
+struct cleat_call *cleat_job_submit(struct cleat *, const char *tenant, const char *request,
+                                    size_t len, cleat_done_fn *, void *arg);
+/* Done when its command has ended, whatever cleanup is still under way. */
+struct cleat_call *cleat_job_wait(struct cleat *, const char *tenant, const char *job,
+                                  int64_t timeout_ms, cleat_done_fn *, void *arg);
+/* Ends what it runs; its output so far is kept, its files are uploaded. Done when that is
+ * committed; harmless on one that has ended. */
+struct cleat_call *cleat_job_cancel(struct cleat *, const char *tenant, const char *job,
+                                    cleat_done_fn *, void *arg);
+struct cleat_log_query {
+    uint64_t after;     /* bytes of both streams together, in the order in which they came */
+    const char *stream; /* "stdout", "stderr"; NULL: both */
+    int64_t follow_ms;  /* waits that long for more, or for the end; 0: does not wait */
+};
+/* {"chunks":[{"offset","time","stream","data" or "data_base64"}],"next","ended","truncated"}: a
+ * bounded piece of its output; next is where to go on, ended says that nothing follows. */
+struct cleat_call *cleat_job_logs(struct cleat *, const char *tenant, const char *job,
+                                  const struct cleat_log_query *, cleat_done_fn *, void *arg);
+
 /* ---- documents: free() them; NULL: no such session ---- */
 
 char *cleat_session(struct cleat *, const char *tenant, const char *session);
 /* {"sessions":[…],"truncated"}: all that are not over and the newest 1,000 that are, oldest
  * first; truncated: there are more of those. */
 char *cleat_sessions(struct cleat *, const char *tenant);
+char *cleat_job(struct cleat *, const char *tenant, const char *job);
+/* {"jobs":[…],"truncated"}: as cleat_sessions. state: only those in it; NULL: all. */
+char *cleat_jobs(struct cleat *, const char *tenant, const char *state);
 /* {"base_url","headers":{…},"expires_at"}: how a request of this session reaches its container.
  */
 char *cleat_route(struct cleat *, const char *tenant, const char *session);

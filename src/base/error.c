@@ -53,6 +53,14 @@ const char *error_name(enum error_code code)
     return table[known(code)].name;
 }
 
+enum error_code error_find(const char *name)
+{
+    for (int i = 0; name && i < ERR_COUNT; i++)
+        if (strcmp(table[i].name, name) == 0)
+            return (enum error_code)i;
+    return ERR_NONE;
+}
+
 int error_http_status(enum error_code code)
 {
     return table[known(code)].status;

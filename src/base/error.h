@@ -51,6 +51,7 @@ struct error {
 };
 
 const char *error_name(enum error_code);
+enum error_code error_find(const char *name); /* ERR_NONE: there is none of that name */
 int error_http_status(enum error_code);
 bool error_retryable(enum error_code);
 

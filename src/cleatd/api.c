@@ -7,6 +7,7 @@
 #include <strings.h>
 #include "base/buf.h"
 #include "base/mem.h"
+#include "cleatd/api_jobs.h"
 #include "cleatd/api_operator.h"
 #include "cleatd/api_sessions.h"
 #include "cleatd/exchange.h"
@@ -37,6 +38,11 @@ static const struct route {
     {"POST", "/v1/sessions/*/execute", api_post_execute, true, FOR_TENANTS},
     {"POST", "/v1/sessions/*/keepalive", api_post_keepalive, false, FOR_TENANTS},
     {"GET", "/v1/sessions/*/route", api_get_route, false, FOR_TENANTS},
+    {"POST", "/v1/jobs", api_post_jobs, true, FOR_TENANTS},
+    {"GET", "/v1/jobs", api_get_jobs, false, FOR_TENANTS},
+    {"GET", "/v1/jobs/*", api_get_job, false, FOR_TENANTS},
+    {"DELETE", "/v1/jobs/*", api_delete_job, false, FOR_TENANTS},
+    {"GET", "/v1/jobs/*/logs", api_get_job_logs, false, FOR_TENANTS},
     {"GET", "/v1/isolation", api_get_isolation, false, FOR_TENANTS},
     {"GET", "/v1/drain", api_get_drain, false, FOR_OPERATORS},
     {"POST", "/v1/drain", api_post_drain, true, FOR_OPERATORS},

@@ -190,6 +190,9 @@ const struct option class_options[] = {
              "Seconds that one execution may run when its request does not say."),
     LIVE_INT(output_limit_kb, 1, 8192, "1024",
              "Output kept of each stream of an execution, in KiB; the rest is cut and marked."),
+    LIVE_INT(job_log_limit_kb, 1, 65536, "16384",
+             "Output kept of a job, of both streams together, in KiB; the rest is cut and "
+             "marked."),
     LIVE_INT(max_connections, 1, 64, "4",
              "Connections that one session may have to its container."),
 

@@ -57,7 +57,7 @@ struct class
     int64_t check_interval_ms, check_fall, check_rise;
     /* limits of a session */
     int64_t create_timeout_s, start_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
-    int64_t output_limit_kb;
+    int64_t output_limit_kb, job_log_limit_kb;
     int64_t max_connections;
     /* launching and routing */
     int64_t launch_attempts, backoff_base_ms;

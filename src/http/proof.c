@@ -33,7 +33,7 @@ static void hmac_hex(char out[PROOF_HEX_SIZE], const uint8_t key[PROOF_SECRET_SI
     hex_encode(out, mac, sizeof mac);
 }
 
-static void digest_hex(char out[PROOF_HEX_SIZE], const void *data, size_t size)
+void proof_digest(char out[PROOF_HEX_SIZE], const void *data, size_t size)
 {
     uint8_t digest[32];
     size_t len = 0;
@@ -77,7 +77,7 @@ void proof_request(char out[PROOF_HEX_SIZE], const uint8_t secret[PROOF_SECRET_S
 {
     char digest[PROOF_HEX_SIZE];
     struct buf text = {0};
-    digest_hex(digest, body, body_len);
+    proof_digest(digest, body, body_len);
     buf_printf(&text, "request\n%s\n%s\n%s\n%u\n%s\n%s", method, path, session, attempt, nonce,
                digest);
     hmac_hex(out, secret, &text);

@@ -34,6 +34,7 @@ void proof_secret(uint8_t out[PROOF_SECRET_SIZE], const uint8_t master[PROOF_SEC
 /* Seals a container's label: HMAC-SHA256(master, "label\n" session "\n" text), as hex. */
 void proof_label(char out[PROOF_HEX_SIZE], const uint8_t master[PROOF_SECRET_SIZE],
                  const char *session, const char *text);
+void proof_digest(char out[PROOF_HEX_SIZE], const void *data, size_t size); /* SHA-256, hex */
 void proof_nonce(char out[PROOF_NONCE_SIZE], const uint8_t random[16]);
 bool proof_nonce_valid(const char *nonce);
 

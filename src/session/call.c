@@ -10,6 +10,7 @@
 #include "session/document.h"
 #include "session/drain.h"
 #include "session/execution.h"
+#include "session/job_document.h"
 #include "session/listing.h"
 #include "session/reaper.h"
 #include "session/request.h"
@@ -23,6 +24,7 @@ enum call_kind {
     CALL_CLOSED,
     CALL_CLOSE,
     CALL_EXECUTE,
+    CALL_WHEN,
     CALL_DRAIN,
     CALL_REAP,
     CALL_ANSWERED
@@ -42,6 +44,10 @@ struct cleat_call {
         bool dry_run, adopt;
         uint64_t after; /* the listing that was the newest */
     } reap;
+    struct {
+        call_ready_fn *ready;
+        void *query;
+    } when;
     /* the answer */
     bool admitted;
     struct error error;
@@ -53,6 +59,7 @@ static void call_free(struct cleat_call *call)
 {
     task_stop(&call->task);
     timer_stop(&call->timer);
+    free(call->when.query);
     free(call->document);
     free(call);
 }
@@ -77,6 +84,21 @@ static void wait_ended(void *arg)
     error_set(&e, ERR_WAIT_TIMEOUT,
               "the wait ended before the session did what was waited for");
     call_finish(arg, &e, NULL, NULL);
+}
+
+/* True: it is answered. */
+static bool answer_when(struct cleat_call *call, bool expired)
+{
+    char *document = call->when.ready(call->session, call->when.query, expired);
+    if (document)
+        call_finish(call, NULL, NULL, document);
+    return document != NULL;
+}
+
+static void when_ended(void *arg)
+{
+    if (!answer_when(arg, true))
+        wait_ended(arg);
 }
 
 static struct cleat_call *call_new(struct cleat *core, struct session *s, enum call_kind kind,
@@ -135,9 +157,22 @@ struct cleat_call *call_created(struct session *s, bool created, cleat_done_fn *
     return call;
 }
 
+struct cleat_call *call_when(struct session *s, call_ready_fn *ready, void *query,
+                             int64_t timeout_ms, cleat_done_fn *done, void *arg)
+{
+    struct cleat_call *call = call_new(s->core, s, CALL_WHEN, done, arg);
+    call->when.ready = ready;
+    call->when.query = query;
+    timer_init(&call->timer, s->core->loop, when_ended, call);
+    timer_arm(&call->timer, timeout_ms);
+    session_wake(s);
+    return call;
+}
+
 static char *document_of(const struct cleat_call *call)
 {
-    json_t *o = session_document(call->session);
+    bool of_job = call->kind == CALL_CREATE && call->session->job;
+    json_t *o = of_job ? job_document(call->session) : session_document(call->session);
     if (call->kind == CALL_CREATE)
         json_object_set_new(o, "created", json_boolean(call->created));
     char *text = js_text(o);
@@ -181,6 +216,8 @@ void calls_answer(struct session *s)
             answer(call, s->stored);
         else if (call->kind == CALL_CLOSE && s->core->store_failing && !session_durable(s))
             answer_store_failed(call);
+        else if (call->kind == CALL_WHEN)
+            answer_when(call, false);
         else if (call->kind == CALL_READY)
             answer_ready(call, s);
         else if (call->kind == CALL_CLOSED)
@@ -258,7 +295,10 @@ struct cleat_call *cleat_execute(struct cleat *core, const char *tenant, const c
     struct session *s = find(core, tenant, id, &e);
     if (!s)
         return call_refuse(core, &e, false, "no", done, arg);
-    json_t *body = execute_request_parse(s, request, len, &timeout_s, &output_limit, &e);
+    if (s->job)
+        error_set(&e, ERR_CONFLICT, "the session runs a job, and nothing beside it");
+    json_t *body =
+        s->job ? NULL : execute_request_parse(s, request, len, &timeout_s, &output_limit, &e);
     if (body && s->state >= SESSION_CLOSING)
         error_set(&e, ERR_CLOSED, "the session is closing or closed");
     if (e.code != ERR_NONE) {

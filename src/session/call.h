@@ -17,6 +17,12 @@ void call_finish(struct cleat_call *, const struct error *e, const char *ran, ch
 
 /* The call of a create that found or made the session; answered when the journal holds it. */
 struct cleat_call *call_created(struct session *, bool created, cleat_done_fn *, void *arg);
+/* A call that is answered with the first document (owned) that ready gives; ready is asked
+ * whenever something of the session changed, and with expired when its time is up: NULL is
+ * then the error wait_timeout. Takes query and frees it. */
+typedef char *call_ready_fn(struct session *, void *query, bool expired);
+struct cleat_call *call_when(struct session *, call_ready_fn *ready, void *query,
+                             int64_t timeout_ms, cleat_done_fn *, void *arg);
 /* A call that is answered with an error. admitted: there is a session for what it asked. */
 struct cleat_call *call_refuse(struct cleat *, const struct error *, bool admitted,
                                const char *ran, cleat_done_fn *, void *arg);

@@ -12,6 +12,7 @@
 #include "session/config.h"
 #include "session/drain.h"
 #include "session/drivers.h"
+#include "session/job_files.h"
 #include "session/journal.h"
 #include "session/listing.h"
 #include "session/outage.h"
@@ -285,6 +286,7 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     outage_init(core);
     timer_init(&core->purge, core->loop, purge, core);
     loop_at_turn_end(core->loop, journal_turn_end, core);
+    job_files_init(core);
     reaper_start(core);
 }
 
@@ -299,13 +301,14 @@ struct cleat *cleat_new(struct event_base *base, struct cleat_config *config, ch
     struct cleat *core = mem_alloc(sizeof(*core));
     init(core, base, config);
     if (dir_make(core->settings->state_dir, STATE_DIR_MODE, &e) != ERR_NONE ||
-        !open_store(core, &e) || !open_master_key(core, &e) || !open_groups(core, &e) ||
+        job_files_open(core, &e) != ERR_NONE || !open_store(core, &e) || !open_master_key(core, &e) || !open_groups(core, &e) ||
         !journal_load(core, &e)) {
         mem_copy_string(why, size, e.message);
         cleat_free(core);
         return NULL;
     }
     drain_load(core);
+    job_files_sweep(core);
     recovery_start(core);
     timer_arm(&core->purge, PURGE_EVERY_MS);
     return core;
@@ -334,6 +337,7 @@ void cleat_free(struct cleat *core)
     reaper_free(core);
     while (!TAILQ_EMPTY(&core->sessions))
         session_free(TAILQ_FIRST(&core->sessions));
+    job_files_close(core);
     calls_forget_answers(core);
     for (size_t i = 0; i < core->group_count; i++)
         close_group(&core->groups[i]);

@@ -247,6 +247,9 @@ struct execution {
     char id[ID_SIZE + 64];
     json_t *request; /* body of POST /execute */
     int64_t timeout_s, output_limit, begun, deadline;
+    bool of_job;
+    enum { ASKS_FOR_RECORD, ASKS_FOR_OUTPUT, ASKS_FOR_END } asks; /* of a job's (job.h) */
+    bool cancel_told;
     bool named;        /* its id is the caller's … */
     bool noted;        /* … and remembered on its behalf */
     bool sought_route; /* there was no confirmed one when it was its turn */
@@ -288,6 +291,7 @@ struct session {
     json_t *env;    /* object or NULL */
     bool env_lost;  /* there was one, but adoption did not bring it back */
     struct input input;
+    struct job *job; /* NULL: it is none */
     int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
 
     enum session_state state;
@@ -428,7 +432,8 @@ struct cleat {
     struct task noted; /* a caller's note alone makes no turn, whose end commits it */
     struct drain drain;
     uint64_t commit_sent, commit_durable;
-    struct timer purge;
+    TAILQ_HEAD(, dropped) dropped_jobs; /* whose files are being removed */
+    struct timer drop_jobs, purge;
     bool purging;                        /* a commit that forgets sessions is in flight */
     TAILQ_HEAD(, cleat_call) free_calls; /* calls without a session (errors to deliver) */
     struct counters counters;

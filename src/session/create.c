@@ -3,20 +3,36 @@
 #include <string.h>
 #include "base/log.h"
 #include "cleat.h"
+#include "http/json.h"
 #include "session/call.h"
 #include "session/config.h"
 #include "session/create.h"
 #include "session/drain.h"
 #include "session/input.h"
+#include "session/job_files.h"
 #include "session/request.h"
 #include "session/session.h"
 
-static struct session *make_session(struct cleat *core, const struct create_request *r)
+/* What a job runs is on the disk before the journal knows of it. */
+static enum error_code keep_command(struct cleat *core, const char *id,
+                                    const struct create_request *r, struct error *e)
+{
+    char *text = r->command ? js_text(r->command) : NULL;
+    enum error_code code = text ? job_files_put(core, id, text, e) : ERR_NONE;
+    free(text);
+    return code;
+}
+
+/* NULL and *e: what it needs cannot be kept. */
+static struct session *make_session(struct cleat *core, const struct create_request *r,
+                                    struct error *e)
 {
     uint8_t random[10];
     char id[ID_SIZE];
     loop_random(core->loop, random, sizeof(random));
     id_make(id, core_now(core), random);
+    if (keep_command(core, id, r, e) != ERR_NONE)
+        return NULL;
     struct group *g = core_find_group(core, r->class_name);
     struct session *s = session_new(core, g, id, r->tenant, r->request_id ? r->request_id : id);
     session_fill(s, r);
@@ -105,7 +121,8 @@ static enum error_code check_room(struct cleat *core, const char *tenant, struct
 /* The environment of an adopted session is not known. */
 static bool asks_the_same(const struct session *s, const struct create_request *r)
 {
-    char *without = s->env_lost ? request_without_env(r->parameters) : NULL;
+    bool lost = s->env_lost || (s->job && session_is_over(s));
+    char *without = lost ? request_without_env(r->parameters) : NULL;
     bool same = strcmp(s->parameters, without ? without : r->parameters) == 0;
     free(without);
     return same;
@@ -119,21 +136,20 @@ struct cleat_call *create_call(struct cleat *core, struct create_request *r,
     struct session *s = NULL;
     if (r->request_id)
         s = core_find_request(core, r->tenant, r->request_id);
-    if (s && s->state >= SESSION_CLOSING)
+    if (s && s->state >= SESSION_CLOSING && !s->job)
         error_set(&e, ERR_BLOCKED, "this request id had a session that was closed");
     else if (s && !asks_the_same(s, r))
         error_set(&e, ERR_CONFLICT, "this request id has a session with other parameters");
     else if (!s && check_input(core, r, &e) == ERR_NONE &&
              check_tenant(core, r, &e) == ERR_NONE)
         check_room(core, r->tenant, &e);
-    if (e.code != ERR_NONE) {
-        call = call_refuse(core, &e, s != NULL, NULL, done, arg);
-    } else {
-        bool created = !s;
-        if (!s)
-            s = make_session(core, r);
-        call = call_created(s, created, done, arg);
-    }
+    bool known = s != NULL;
+    if (!known && e.code == ERR_NONE)
+        s = make_session(core, r, &e);
+    if (e.code != ERR_NONE)
+        call = call_refuse(core, &e, known, NULL, done, arg);
+    else
+        call = call_created(s, !known, done, arg);
     create_request_release(r);
     return call;
 }
@@ -145,5 +161,10 @@ struct cleat_call *cleat_create(struct cleat *core, const char *tenant, const ch
     struct error e = {0};
     if (!create_request_parse(core->config, tenant, request, len, &r, &e))
         return call_refuse(core, &e, false, NULL, done, arg);
+    if (r.job) {
+        error_set(&e, ERR_INVALID, "job: jobs are made by a call of their own");
+        create_request_release(&r);
+        return call_refuse(core, &e, false, NULL, done, arg);
+    }
     return create_call(core, &r, done, arg);
 }

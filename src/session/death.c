@@ -5,6 +5,7 @@
 #include "session/attempt.h"
 #include "session/execution.h"
 #include "session/input.h"
+#include "session/job.h"
 #include "session/metrics.h"
 #include "session/once.h"
 #include "session/session.h"
@@ -53,8 +54,8 @@ void death_take(struct attempt *a)
         s->group->metrics->deaths++;
     if (s->ready == 0 || s->replacing > 0)
         attempt_fail(a, &e);
-    else if (s->group->class->on_death == ON_DEATH_FAIL || !a->noting || once_is_full(s) ||
-             is_past_hope(s, a))
+    else if (s->group->class->on_death == ON_DEATH_FAIL || (s->job && s->job->sent) ||
+             !a->noting || once_is_full(s) || is_past_hope(s, a))
         close_for(s, &e);
     else
         replace(s, a, &e);

@@ -10,6 +10,7 @@
 #include "session/attempt.h"
 #include "session/context.h"
 #include "session/document.h"
+#include "session/job.h"
 #include "session/metrics.h"
 #include "session/route.h"
 #include "session/session.h"
@@ -125,6 +126,8 @@ json_t *session_document(const struct session *s)
         o, "proof",
         json_string(s->group->class->proof == PROOF_REQUIRED ? "required" : "none"));
     json_object_set_new(o, "input", document_optional(s->input.url));
+    json_object_set_new(
+        o, "job", s->job ? json_string(s->job->name ? s->job->name : s->id) : json_null());
     json_object_set_new(o, "adopted", json_boolean(s->adopted));
     add_attempt(o, s);
     json_object_set_new(o, "waiting_for", waiting_for(s));

@@ -7,6 +7,7 @@
 #include "session/attempt.h"
 #include "session/call.h"
 #include "session/execution.h"
+#include "session/job.h"
 #include "session/message.h"
 #include "session/metrics.h"
 #include "session/once.h"
@@ -98,6 +99,18 @@ static void forget(struct execution *e)
     e->noted = false;
 }
 
+/* The job may close its session, which ends every execution that is left. */
+static void end_of_job(struct execution *e, const struct error *error, json_t *record)
+{
+    struct session *s = e->session;
+    enum run_state ran = e->ran;
+    struct error why = error ? *error : (struct error){0};
+    json_incref(record);
+    execution_free(e);
+    job_finished(s, ran, &why, record);
+    json_decref(record);
+}
+
 static void finish(struct execution *e, const struct error *error, json_t *record)
 {
     struct session *s = e->session;
@@ -115,9 +128,17 @@ static void finish(struct execution *e, const struct error *error, json_t *recor
     if (e->call)
         call_finish(e->call, record ? NULL : error, record ? NULL : ran_name(e->ran),
                     record ? js_text(record) : NULL);
-    execution_free(e);
+    if (e->of_job)
+        end_of_job(e, error, record);
+    else
+        execution_free(e);
     s->again = true;
     session_wake(s);
+}
+
+void execution_ended(struct execution *e, json_t *record)
+{
+    finish(e, NULL, record);
 }
 
 void executions_end(struct session *s, const struct error *why)
@@ -235,6 +256,13 @@ static void take_lost(struct execution *e)
     retry(e);
 }
 
+/* Its output is collected, and the record comes last. */
+static bool is_taken_for_job(const struct execution *e)
+{
+    bool accepted = e->message.status == 200 || e->message.status == 202;
+    return e->of_job && accepted && e->session->group->class->proof == PROOF_REQUIRED;
+}
+
 static void take_answer(struct execution *e)
 {
     struct attempt *a = e->session->attempt;
@@ -249,6 +277,13 @@ static void take_answer(struct execution *e)
         take_settling(e);
     } else if (m->verdict != VERDICT_PROVEN) {
         take_lost(e);
+    } else if (job_take(e)) {
+        return;
+    } else if (is_taken_for_job(e)) {
+        e->ran = RAN_YES;
+        e->tries = 0;
+        job_begun(e, m->body);
+        message_reset(m);
     } else if (m->status == 202) {
         e->ran = RAN_YES;
         e->tries = 0;
@@ -259,6 +294,8 @@ static void take_answer(struct execution *e)
     } else if (m->status == 200) {
         if (!message_count(m->body, "total_executions", &a->completed))
             a->completed++;
+        if (e->of_job)
+            job_take_plain(e->session, m->body);
         finish(e, NULL, m->body);
     } else {
         take_refusal(e);
@@ -279,6 +316,8 @@ static void send(struct execution *e)
 {
     struct session *s = e->session;
     bool plain = s->group->class->proof == PROOF_NONE;
+    if (job_ask(e))
+        return;
     int64_t left = e->deadline - core_now(s->core);
     int64_t timeout = plain ? left : WAIT_S * 1000 + ANSWER_MARGIN_MS;
     message_send(
@@ -299,7 +338,7 @@ static void complete_request(struct execution *e)
     json_object_set_new(e->request, "timeout_s", json_integer(e->timeout_s));
     json_object_set_new(e->request, "output_limit", json_integer(e->output_limit));
     if (e->session->group->class->proof == PROOF_REQUIRED)
-        json_object_set_new(e->request, "wait_s", json_integer(WAIT_S));
+        json_object_set_new(e->request, "wait_s", json_integer(e->of_job ? 0 : WAIT_S));
 }
 
 /* The caller is told. A plain container may still be at it and knows no deadline: its slot is
@@ -311,7 +350,7 @@ static void give_up(struct execution *e)
               (long long)e->timeout_s, e->last.code ? ": " : "", e->last.message);
     if (e->message.state != OP_IDLE)
         may_have_run(e);
-    if (e->session->group->class->proof == PROOF_REQUIRED || e->ran == RAN_NO) {
+    if (e->session->group->class->proof == PROOF_REQUIRED || e->ran == RAN_NO || e->of_job) {
         finish(e, &why, NULL);
         return;
     }
@@ -371,6 +410,13 @@ static bool may_run(const struct execution *e)
            (!e->noted || attempt_durable(s->attempt));
 }
 
+/* A job ends at its deadline also where the container knows none. */
+static int64_t grace_ms(const struct execution *e)
+{
+    bool plain = e->session->group->class->proof == PROOF_NONE;
+    return e->of_job && plain ? 0 : EXECUTION_GRACE_MS;
+}
+
 static void begin(struct session *s)
 {
     struct attempt *a = s->attempt;
@@ -394,16 +440,19 @@ static void begin(struct session *s)
         return;
     attempt_touch(a);
     note(e);
-    if (!may_run(e)) {
+    bool may_begin = !e->of_job || job_may_begin(s);
+    if (!may_begin || !may_run(e)) {
         if (s->core->store_failing)
             refuse_untouched(e);
         return;
     }
     complete_request(e);
     e->begun = core_now(s->core);
-    e->deadline = e->begun + e->timeout_s * 1000 + EXECUTION_GRACE_MS;
+    e->deadline = e->begun + e->timeout_s * 1000 + grace_ms(e);
     s->running = e;
     metrics_route(s->group, !e->sought_route);
+    if (e->of_job && s->group->class->proof == PROOF_NONE)
+        job_begun(e, NULL);
     s->again = true;
 }
 
@@ -423,6 +472,7 @@ void executions_step(struct session *s)
     }
     if (e->deadline != INT64_MAX)
         session_at(s, e->deadline);
+    job_hurry_cancel(e);
     if (e->message.state == OP_RUNNING || !s->attempt->route.confirmed)
         return;
     if (session_not_before(s, e->retry_at))

@@ -9,6 +9,7 @@
 #include "session/call.h"
 #include "session/clock.h"
 #include "session/drain.h"
+#include "session/job_files.h"
 #include "session/journal.h"
 #include "session/notes.h"
 #include "session/outage.h"
@@ -78,6 +79,15 @@ static void add_session(struct changes *c, struct session *s, uint64_t number)
         }
 }
 
+/* Nothing of it is left. */
+static void discard(struct session *s, const struct error *why)
+{
+    if (s->job)
+        job_files_drop(s->core, s->id);
+    calls_fail(s, why);
+    session_free(s);
+}
+
 /* What a failed commit held is not durable: it goes into a later one. A session that the
  * journal never held is forgotten and its caller told; nothing was done for it yet. One that was
  * adopted has a container to lose. */
@@ -85,8 +95,7 @@ static void again(struct session *s, uint64_t number, const struct error *e)
 {
     struct attempt *a;
     if (!s->stored && !s->adopted && s->commit <= number) {
-        calls_fail(s, e);
-        session_free(s);
+        discard(s, e);
         return;
     }
     if (s->commit == number)
@@ -129,8 +138,7 @@ static void forget_unstored(struct cleat *core, const struct error *e)
         next = TAILQ_NEXT(s, journal_entry);
         if (s->stored || s->adopted || s->commit > 0)
             continue;
-        calls_fail(s, e);
-        session_free(s);
+        discard(s, e);
     }
 }
 
@@ -144,8 +152,7 @@ static void forget(struct session *s)
         same = same && !a->dirty && attempt_has_ended(a);
     if (same) {
         error_set(&gone, ERR_NOT_FOUND, "the session is forgotten: its retention is over");
-        calls_fail(s, &gone);
-        session_free(s);
+        discard(s, &gone);
         return;
     }
     session_dirty(s);

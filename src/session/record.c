@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/config.h"
+#include "session/job.h"
 #include "session/once.h"
 #include "session/record.h"
 #include "session/request.h"
@@ -110,6 +111,8 @@ char *session_row(const struct session *s)
         json_object_set_new(
             o, "adopted",
             json_pack("{s:b, s:s}", "env_lost", (int)s->env_lost, "unfit", s->unfit));
+    if (s->job)
+        json_object_set_new(o, "job", job_row(s));
     return add_spans(s, take_text(o));
 }
 
@@ -164,14 +167,6 @@ static int find_name(const char *const *names, int count, const char *text)
     return -1;
 }
 
-static enum error_code find_code(const char *name)
-{
-    for (int i = 0; name && i < ERR_COUNT; i++)
-        if (strcmp(error_name((enum error_code)i), name) == 0)
-            return (enum error_code)i;
-    return ERR_NONE;
-}
-
 static bool numbers_from_row(struct session *s, const json_t *o)
 {
     int64_t attempts = 0, failures = 0, executed = 0, failed = 0, probes = 0, misroutes = 0,
@@ -223,6 +218,7 @@ static struct session *make_closed(struct cleat *core, const char *id, const cha
                                .class_name = class_name ? class_name : "default",
                                .input = json_string_value(json_object_get(o, "input")),
                                .env = json_object_get(o, "env"),
+                               .job = json_object_get(o, "job"),
                                .parameters = (char *)parameters};
     struct session *s = NULL;
     struct group *g = core_find_group(core, r.class_name);
@@ -263,10 +259,11 @@ static bool fill_from_row(struct session *s, const json_t *o, enum session_state
     const char *reason = json_string_value(json_object_get(o, "stop_reason"));
     session_set_state(s, state);
     s->stored = true;
-    s->error.code = find_code(json_string_value(json_object_get(o, "error")));
+    s->error.code = error_find(json_string_value(json_object_get(o, "error")));
     mem_copy_string(s->error.message, sizeof(s->error.message), message ? message : "");
     mem_copy_string(s->stop_reason, sizeof(s->stop_reason), reason ? reason : "");
     adopted_from_row(s, json_object_get(o, "adopted"));
+    job_from_row(s, json_object_get(o, "job"));
     spans_from_row(s, json_object_get(o, "spans"));
     session_spans_fit(s);
     bool fine = numbers_from_row(s, o);

@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/config.h"
 #include "session/input.h"
+#include "session/job_request.h"
 #include "session/request.h"
 
 #define MAX_NAME 128
@@ -147,6 +148,7 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
                                        "max_lifetime_s",
                                        "exec_timeout_s",
                                        "input",
+                                       "job",
                                        NULL};
     *r =
         (struct create_request){.tenant = tenant ? tenant : "default", .class_name = "default"};
@@ -171,6 +173,8 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
         error_set(e, ERR_FORBIDDEN, "tenant: a session of another tenant cannot be made");
     js_object(o, "env", false, &r->env, e);
     check_env(r->env, e);
+    js_object(o, "job", false, &r->job, e);
+    job_spec_check(r->job, e);
     js_string(o, "input", false, MAX_INPUT, &r->input, e);
     if (r->input && e->code == ERR_NONE)
         input_check(r->input, e);
@@ -202,6 +206,7 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
 void create_request_release(struct create_request *r)
 {
     json_decref(r->json);
+    json_decref(r->command);
     free(r->parameters);
     *r = (struct create_request){0};
 }
@@ -219,14 +224,24 @@ static void check_argv(const json_t *argv, struct error *e)
             error_set(e, ERR_INVALID, "argv: word %zu is not a string", i);
 }
 
+void execute_check_command(const json_t *o, struct error *e)
+{
+    const char *code = NULL;
+    json_t *argv = NULL;
+    js_string(o, "code", false, MAX_CODE, &code, e);
+    js_array(o, "argv", false, MAX_ARGV, &argv, e);
+    check_argv(argv, e);
+    if (e->code == ERR_NONE && (code != NULL) == (argv != NULL))
+        error_set(e, ERR_INVALID, "either code or argv is needed");
+}
+
 /* The body for the container, without the fields that the coordinator adds. New reference. */
 json_t *execute_request_parse(const struct session *s, const char *text, size_t len,
                               int64_t *timeout_s, int64_t *output_limit, struct error *e)
 {
     static const char *const keys[] = {"code",      "argv",         "execution_id",
                                        "timeout_s", "output_limit", NULL};
-    const char *code = NULL, *id = NULL;
-    json_t *argv = NULL;
+    const char *id = NULL;
     *e = (struct error){0};
     json_t *o = js_parse_object(text, len, e);
     if (!o)
@@ -234,17 +249,14 @@ json_t *execute_request_parse(const struct session *s, const char *text, size_t 
     *timeout_s = s->exec_timeout_s;
     *output_limit = s->group->class->output_limit_kb * 1024;
     js_only(o, keys, e);
-    js_string(o, "code", false, MAX_CODE, &code, e);
-    js_array(o, "argv", false, MAX_ARGV, &argv, e);
+    execute_check_command(o, e);
     js_string(o, "execution_id", false, 64, &id, e);
     check_name("execution_id", id, e);
     check_placeholder("execution_id", id, e);
-    check_argv(argv, e);
     js_int(o, "timeout_s", false, 1, 86400, timeout_s, e);
     js_int(o, "output_limit", false, 1, MAX_OUTPUT, output_limit, e);
-    if (e->code == ERR_NONE && (code != NULL) == (argv != NULL))
-        error_set(e, ERR_INVALID, "either code or argv is needed");
-    if (e->code == ERR_NONE && argv && s->group->class->proof == PROOF_NONE)
+    if (e->code == ERR_NONE && json_object_get(o, "argv") &&
+        s->group->class->proof == PROOF_NONE)
         error_set(e, ERR_INVALID, "argv: containers of class %s run code only",
                   s->group->class->name);
     if (e->code != ERR_NONE) {

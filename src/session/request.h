@@ -9,6 +9,8 @@ struct create_request {
     json_t *json; /* owns the strings below */
     const char *request_id, *tenant, *user, *thread, *run, *parent, *class_name;
     json_t *env; /* borrowed */
+    json_t *job; /* borrowed; NULL: it is to be none … */
+    json_t *command; /* … else what it runs (job_request.h), owned; NULL: known already */
     const char *input;
     int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
     char *parameters; /* canonical, without the request id */
@@ -22,6 +24,9 @@ void create_request_release(struct create_request *);
 
 /* Canonical parameters, of the same request without its env; free(). */
 char *request_without_env(const char *parameters);
+
+/* Of an execute or a job: exactly one of code and argv, as they must be. */
+void execute_check_command(const json_t *, struct error *e);
 
 /* An execute: the body for the container without what the coordinator adds (new reference), or
  * NULL and *e. *output_limit in bytes. */

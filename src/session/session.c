@@ -9,6 +9,7 @@
 #include "session/call.h"
 #include "session/execution.h"
 #include "session/input.h"
+#include "session/job.h"
 #include "session/journal.h"
 #include "session/metrics.h"
 #include "session/request.h"
@@ -113,6 +114,7 @@ void session_free(struct session *s)
     free(s->input.url);
     free(s->spans);
     json_decref(s->env);
+    job_free(s);
     free(s);
 }
 
@@ -130,6 +132,8 @@ void session_fill(struct session *s, const struct create_request *r)
     s->idle_timeout_s = r->idle_timeout_s;
     s->max_lifetime_s = r->max_lifetime_s;
     s->exec_timeout_s = r->exec_timeout_s;
+    if (r->job)
+        job_new(s, r->job);
 }
 
 void session_enqueue(struct session *s)
@@ -322,6 +326,7 @@ void session_go(struct session *s, enum session_state to)
         s->closed = now;
         s->counted = true;
         forget_env(s);
+        job_over(s);
         session_spans_fit(s);
         s->core->closed++;
         give_back_place(s);
@@ -347,6 +352,7 @@ void session_close(struct session *s, const char *stop_reason, const struct erro
         why = *e;
     else
         error_set(&why, ERR_CLOSED, "the session is closing (%s)", stop_reason);
+    job_closing(s, stop_reason, e);
     executions_end(s, &why);
     session_go(s, SESSION_CLOSING);
 }

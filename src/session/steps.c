@@ -14,6 +14,7 @@
 #include "session/gate.h"
 #include "session/grants.h"
 #include "session/input.h"
+#include "session/job.h"
 #include "session/launch.h"
 #include "session/message.h"
 #include "session/probe.h"
@@ -286,13 +287,16 @@ static void serving(struct session *s)
 {
     if (past(s, session_lifetime_end(s), ERR_NONE, "max_lifetime", ""))
         return;
-    if (!s->running && s->queued == 0 &&
+    if (!s->job && !s->running && s->queued == 0 &&
         past(s, s->used + s->idle_timeout_s * 1000, ERR_NONE, "idle_timeout", ""))
         return;
     if (s->replacing > 0)
         death_replace_step(s);
     else if (!s->attempt)
         lost_container(s);
+    if (s->state >= SESSION_CLOSING)
+        return;
+    job_step(s);
     if (s->state >= SESSION_CLOSING)
         return;
     executions_step(s);

@@ -85,6 +85,7 @@ static void forget_tables(void)
     aws_begin();
     haproxy_begin();
     files_begin();
+    datafiles_begin();
     books_begin();
     sim_store_begin();
     sim_client_begin();
