@@ -32,10 +32,18 @@ WITH_ID = {
     ("GET", "/v1/sessions/*/route"): [("", None)],
     ("DELETE", "/v1/sessions/*"): [("?wait=nonsense", None), ("?wait=closed&timeout_s=1", None), ("", None)],
 }
+# The same with the id of a job.
+WITH_JOB = {
+    ("GET", "/v1/jobs/*"): [("", None), ("?wait=ended&timeout_s=1", None), ("?wait=nonsense", None)],
+    ("GET", "/v1/jobs/*/logs"): [("?after=0", None), ("?follow=true&timeout_s=1", None), ("?stream=nonsense", None)],
+    ("DELETE", "/v1/jobs/*"): [("", None)],
+}
 # Routes that list or make: each has a test of its own below.
-WITHOUT_ID = {("POST", "/v1/sessions"), ("GET", "/v1/sessions"), ("GET", "/v1/isolation")}
+WITHOUT_ID = {("POST", "/v1/sessions"), ("GET", "/v1/sessions"), ("GET", "/v1/isolation"), ("POST", "/v1/jobs"),
+              ("GET", "/v1/jobs")}
 OPERATORS_ONLY = {("GET", "/v1/drain"): None, ("POST", "/v1/drain"): {"tenant": "green", "now": True},
-                  ("DELETE", "/v1/drain"): None, ("POST", "/v1/reap"): {}, ("GET", "/v1/status"): None}
+                  ("DELETE", "/v1/drain"): None, ("POST", "/v1/reap"): {}, ("GET", "/v1/status"): None,
+                  ("GET", "/metrics"): None}
 FOR_ALL = {("GET", "/healthz"), ("GET", "/readyz")}
 
 
@@ -84,10 +92,10 @@ def routes():
 
 
 def test_every_route_is_tried_here():
-    for who, cases in (("tenants", WITH_ID.keys() | WITHOUT_ID), ("operators", OPERATORS_ONLY.keys()),
+    for who, cases in (("tenants", WITH_ID.keys() | WITH_JOB.keys() | WITHOUT_ID), ("operators", OPERATORS_ONLY.keys()),
                        ("all", FOR_ALL)):
         assert {r for r, w in routes().items() if w == who} == set(cases), f"routes for {who}: add a case for each"
-    assert all("*" in pattern for _, pattern in WITH_ID)
+    assert all("*" in pattern for _, pattern in WITH_ID.keys() | WITH_JOB.keys())
     assert not any("*" in pattern for _, pattern in WITHOUT_ID)
 
 
@@ -125,6 +133,38 @@ def test_the_owner_and_an_operator_reach_it(daemon, green, session, peer, method
         headers = JSON if body else {}
         status, document = api.raw(method, pattern.replace("*", session["session_id"]) + query, text_of(body), headers)
         assert status in (200, 202, 400), document
+
+
+@pytest.mark.parametrize("state", ["running", "cancelled"])
+def test_anothers_job_is_answered_as_one_that_never_was(blue, green, stranger, daemon, state):
+    theirs = green.submit("/bin/sh", "-c", "echo green; exec sleep 600", name="greens-own")["job_id"]
+    poll(lambda: green.output(theirs) == b"green\n", 30, "its output")
+    if state == "cancelled":
+        green.cancel(theirs)
+        green.ended(theirs)
+    for (method, pattern), cases in WITH_JOB.items():
+        for verb in (method, "HEAD") if method == "GET" else (method,):
+            for query, _ in cases:
+                asked = [blue.bytes(verb, pattern.replace("*", id) + query) for id in (theirs, NEVER)]
+                assert asked[0] == asked[1] and asked[0].startswith(b"HTTP/1.1 404 "), asked
+                refused = [stranger.bytes(verb, pattern.replace("*", id) + query) for id in (theirs, NEVER)]
+                assert refused[0] == refused[1] and refused[0].startswith(b"HTTP/1.1 403 "), refused
+    assert green.job(theirs)["state"] == state, "none of this touched it"
+    for api in (green, daemon.api):
+        assert api.output(theirs) == b"green\n" and theirs in [j["job_id"] for j in api.jobs()]
+        assert api.cancel(theirs)["job_id"] == theirs and api.ended(theirs)["state"] == "cancelled"
+
+
+def test_lists_of_jobs_and_submits_are_the_callers_own(blue, green, daemon):
+    job = green.submit("/bin/true", name="greens-own")
+    assert job["tenant"] == "green" and blue.jobs() == []
+    assert job["job_id"] in [j["job_id"] for j in daemon.api.jobs("?tenant=green")]
+    assert not [j for j in daemon.api.jobs("?tenant=blue")]
+    asked = [blue.bytes("POST", "/v1/jobs", text_of({"tenant": t, "argv": ["true"]})) for t in ("green", "grey1")]
+    assert asked[0] == asked[1] and asked[0].startswith(b"HTTP/1.1 403 ")
+    asked = [blue.bytes("GET", f"/v1/jobs?tenant={t}") for t in ("green", "grey1")]
+    assert asked[0] == asked[1] and b"greens-own" not in asked[0]
+    assert green.ended(job["job_id"])["state"] == "succeeded"
 
 
 def test_lists_have_the_callers_own_only(daemon, blue, green, session):
