@@ -54,7 +54,7 @@ static enum error_code read_object(struct s3_list *l, const struct xml *node, bo
                                    struct error *e)
 {
     struct buf key = {0};
-    int64_t size;
+    int64_t size = 0;
     const char *text = xml_text(node, "Key");
     if (!*text || !read_size(xml_text(node, "Size"), &size))
         error_set(e, ERR_PROTOCOL, "S3 listed an object without key or size");
