@@ -1,0 +1,283 @@
+"""Sessions on static hosts: cleatd leases real executors that run before and after it."""
+
+import contextlib
+import http.client
+import os
+import secrets
+import signal
+import socket
+
+import pytest
+
+from cleat_harness import ApiError, haproxy_class, poll, shared_connections
+from executor_help import addresses, needs_root
+from static_help import StaticHost
+
+pytestmark = needs_root
+
+
+@pytest.fixture
+def farm(start, root):
+    """Hosts with one claim key, and coordinators for them."""
+    class Farm:
+        key = secrets.token_bytes(32)
+        hosts = []
+
+        def grow(self, count=1, **options):
+            for _ in range(count):
+                place = root / f"host{len(self.hosts)}"
+                place.mkdir()
+                place.chmod(0o755)
+                self.hosts.append(start.add(StaticHost(next(addresses), str(place), self.key, **options)).boot())
+            return self
+
+        def coordinator(self, name="cleatd", hosts=None, options=None, **values):
+            hosts = hosts or self.hosts
+            return start.cleatd(name, classes={"default": {
+                "runtime": "static", "static_key_file": self.hosts[0].key_file, "backoff_base_ms": 200,
+                "static_hosts": [f"{h.address}:{h.port}" for h in hosts], **values}}, **(options or {}))
+
+    farm = Farm()
+    farm.hosts = []
+    return farm
+
+
+def view(cleatd):
+    """What cleatd says of its hosts: address → (state, lease, error)."""
+    hosts = cleatd.api.status()["classes"]["default"]["runtime"]["hosts"]
+    return {h["host"].split(":")[0]: (h["state"], h["lease"], h["error"]) for h in hosts}
+
+
+def is_free(host):
+    with contextlib.suppress(OSError, http.client.HTTPException, socket.timeout):
+        return host.state()["state"] == "free"
+    return False
+
+
+def free_all(farm):
+    for host in farm.hosts:
+        poll(lambda: is_free(host), 30, f"{host.address} is free")
+
+
+@contextlib.contextmanager
+def frozen(host):
+    os.kill(host.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(host.process.pid, signal.SIGCONT)
+
+
+def test_one_session_after_the_other(start, farm):
+    """All hosts leased: the next session waits and gets the first that is released, clean."""
+    farm.grow(2)
+    cleatd = farm.coordinator()
+    first, second = cleatd.api.ready(), cleatd.api.ready()
+    assert first["container"] != second["container"]
+    path = cleatd.api.execute(first["session_id"], "open('artifacts/of-first', 'w').write('x')\n"
+                                                   "import os; print(os.getcwd())")["stdout"].strip()
+    third = cleatd.api.create()["session_id"]
+    poll(lambda: "capacity: all 2 hosts are leased" in (cleatd.api.session(third)["waiting_for"] or ""), 20,
+         "the third waits for a host")
+    assert {state for state, _, _ in view(cleatd).values()} == {"leased"}
+    cleatd.api.close(first["session_id"])
+    assert cleatd.manifest(first["session_id"])
+    third = cleatd.api.wait(third)
+    assert third["address"] == first["address"] and third["proof"] == "required"
+    told = cleatd.api.execute(third["session_id"], f"import os; print(os.listdir({path!r}), os.listdir({path!r} + '/artifacts'))")
+    assert "of-first" not in told["stdout"] and "artifacts" in told["stdout"], told
+    cleatd.api.close_all()
+    free_all(farm)
+    assert {view(cleatd)[h.address][0] for h in farm.hosts} == {"free"}
+
+
+def test_a_burst_of_sessions(farm):
+    """Twelve sessions on three hosts: each gets one, no host two at once."""
+    farm.grow(3)
+    cleatd = farm.coordinator(launch_attempts=20)
+    made = [cleatd.api.create()["session_id"] for _ in range(12)]
+    held = set()
+    while made:
+        ready = [s for s in made if cleatd.api.session(s)["state"] == "READY"]
+        poll(lambda: ready or any(cleatd.api.session(s)["state"] == "READY" for s in made), 60, "a session is ready")
+        addresses_now = [cleatd.api.session(s)["address"] for s in ready]
+        assert len(set(addresses_now)) == len(addresses_now) <= 3
+        for session in ready:
+            assert session not in held
+            held.add(session)
+            assert cleatd.api.execute(session, "print('x')")["status"] == "completed"
+            cleatd.api.close(session)
+            made.remove(session)
+    free_all(farm)
+
+
+def test_behind_haproxy(start, farm):
+    haproxy = start.haproxy()
+    farm.grow(3)
+    cleatd = farm.coordinator(**haproxy_class(haproxy))
+    ready = [cleatd.api.ready() for _ in range(3)]
+    for round_ in range(3):
+        for s in ready:
+            assert cleatd.api.execute(s["session_id"], f"print({round_})")["stdout"] == f"{round_}\n"
+    assert len(haproxy.servers()) >= 3
+    cleatd.api.close_all()
+    free_all(farm)
+    again = cleatd.api.ready()
+    assert cleatd.api.execute(again["session_id"], "print(4)")["stdout"] == "4\n"
+    assert not shared_connections(haproxy.requests())
+
+
+def test_a_host_is_killed_while_leased(farm):
+    """The engine of a static host is the host: back without the lease, it says that the container is gone."""
+    farm.grow(1)
+    host, cleatd = farm.hosts[0], farm.coordinator(dead_after_s=60)
+    session = cleatd.api.ready()["session_id"]
+    cleatd.api.execute(session, "open('artifacts/unsaved', 'w').write('x')")
+    host.process.kill()
+    host.process.wait()
+    host.boot()
+    over = cleatd.api.wait(session, "closed")
+    assert over["stop_reason"] == "container_died" and "does not hold the session" in over["error"]["message"], over
+    assert len(host.salvage) == 1
+    again = cleatd.api.ready()
+    assert cleatd.api.execute(again["session_id"], "print(1)")["stdout"] == "1\n"
+
+
+def test_a_host_releases_itself(farm):
+    """A limit of the executor's own is an orderly end: what was there is uploaded."""
+    farm.grow(1)
+    host, cleatd = farm.hosts[0], farm.coordinator()
+    session = cleatd.api.ready()["session_id"]
+    cleatd.api.execute(session, "open('artifacts/saved', 'w').write('x')")
+    host.process.terminate()
+    assert host.wait_exit() == 0
+    host.boot()
+    over = cleatd.api.wait(session, "closed")
+    assert over["stop_reason"] == "container_died" and cleatd.file_of(session, "artifacts/saved") == b"x"
+    assert host.salvage == []
+
+
+def test_cleatd_is_killed_while_hosts_are_leased(farm):
+    farm.grow(2)
+    cleatd = farm.coordinator()
+    kept, lost = cleatd.api.ready()["session_id"], cleatd.api.ready()["session_id"]
+    for session in kept, lost:
+        cleatd.api.execute(session, "open('artifacts/mine', 'w').write('x')")
+    cleatd.kill()
+    cleatd.forget(lost)
+    cleatd.start()
+    assert cleatd.api.execute(kept, "print(open('artifacts/mine').read())")["stdout"] == "x\n"
+    assert cleatd.api.wait(lost)["adopted"]  # no row knows it, but the label that its host keeps for it
+    assert cleatd.api.execute(lost, "print(open('artifacts/mine').read())")["stdout"] == "x\n"
+    for session in kept, lost:
+        cleatd.api.close(session)
+        assert cleatd.file_of(session, "artifacts/mine") == b"x"
+    free_all(farm)
+
+
+def test_the_answer_to_a_lease_is_lost(farm):
+    """It is asked for again, also by the next life of cleatd: the same host, leased once."""
+    farm.grow(1)
+    host, cleatd = farm.hosts[0], farm.coordinator()
+    poll(lambda: view(cleatd)[host.address][0] == "free", 20, "the host was asked")
+    with frozen(host):
+        session = cleatd.api.create()["session_id"]
+        poll(lambda: view(cleatd)[host.address][0] == "silent", 20, "the lease is not answered")
+        cleatd.kill()
+    poll(lambda: not is_free(host), 20, "the host takes the lease")
+    cleatd.start()
+    ready = cleatd.api.wait(session)
+    assert ready["attempt"] == 1 and host.log.count("event=lease.taken") == 1
+    with frozen(host):
+        cleatd.api.close(session, wait=False)
+    with contextlib.suppress(ApiError):
+        cleatd.api.wait(session, "closed")
+    cleatd.api.close_all()
+    poll(lambda: view(cleatd)[host.address][0] == "free", 20, "the host is free again")
+    with frozen(host):
+        session = cleatd.api.create()["session_id"]
+        poll(lambda: view(cleatd)[host.address][0] == "silent", 20, "the lease is not answered")
+    assert cleatd.api.wait(session)["attempt"] == 1
+
+
+def test_two_coordinators_share_a_host(farm):
+    """Whoever is first has it; the other one waits, and neither touches what is the other's."""
+    farm.grow(1)
+    one = farm.coordinator("one", options={"owner": "one", "reap_grace_s": 0, "reap_interval_s": 1})
+    two = farm.coordinator("two", options={"owner": "two", "reap_grace_s": 0, "reap_interval_s": 1})
+    first = one.api.ready()["session_id"]
+    second = two.api.create()["session_id"]
+    poll(lambda: "leased" in (two.api.session(second)["waiting_for"] or ""), 20, "the second waits")
+    assert view(two)[farm.hosts[0].address][1].startswith("one.")
+    assert one.api.execute(first, "print(1)")["stdout"] == "1\n"
+    one.api.close(first)
+    assert two.api.wait(second)["state"] == "READY"
+    two.api.close(second)
+    free_all(farm)
+
+
+def test_a_release_that_is_not_confirmed(farm):
+    """The host is not given out, is asked again and is shown; it closes when the host confirms."""
+    farm.grow(1)
+    host, cleatd = farm.hosts[0], farm.coordinator(step_timeout_s=1)
+    session = cleatd.api.ready()["session_id"]
+    host.process.kill()  # and no host comes back for a while
+    host.process.wait()
+    cleatd.api.close(session, wait=False)
+    other = cleatd.api.create()["session_id"]
+    poll(lambda: "event=stop.retry" in "\n".join(cleatd.log_lines()), 30, "the release is tried again")
+    state, lease, error = view(cleatd)[host.address]
+    assert state == "silent" and session in lease and error, (state, lease, error)
+    assert cleatd.api.session(other)["state"] == "OPENING" and cleatd.api.session(session)["state"] == "CLOSING"
+    host.boot()
+    assert cleatd.api.wait(session, "closed")["state"] == "CLOSED"
+    assert cleatd.api.wait(other)["state"] == "READY"
+
+
+def test_an_upload_that_is_never_confirmed(farm):
+    """After the salvage limit the host is free again, and what was not saved lies aside on it."""
+    farm.grow(1)
+    host, cleatd = farm.hosts[0], farm.coordinator(salvage_limit_s=0, upload_timeout_s=1)
+    session = cleatd.api.ready()["session_id"]
+    cleatd.api.execute(session, "open('artifacts/unsaved', 'w').write('precious')")
+    (cleatd.artifacts / session).write_text("no directory")
+    over = cleatd.api.close(session)
+    assert [c["result"] for c in over["cleanup"] if c["name"] == "upload"] == ["lost"], over["cleanup"]
+    assert [name for name in host.salvage if session in name] == host.salvage != []
+    assert cleatd.api.ready()["state"] == "READY"
+
+
+def test_hosts_that_are_no_use(farm, start, root):
+    """A host with another claim key, one that is away, one without a sandbox: each is named, none is leased."""
+    farm.grow(1)
+    place = root / "stranger"
+    place.mkdir()
+    stranger = start.add(StaticHost(next(addresses), str(place))).boot()
+    away = StaticHost(next(addresses), str(root), farm.key)
+    cleatd = farm.coordinator(hosts=[stranger, away, farm.hosts[0]], sandbox="bwrap", launch_attempts=1)
+    poll(lambda: view(cleatd)[away.address][0] == "silent" and view(cleatd)[stranger.address][0] == "refusing", 20,
+         "what is wrong with the hosts")
+    assert "another claim key" in view(cleatd)[stranger.address][2]
+    session = cleatd.api.create()["session_id"]
+    over = poll(lambda: cleatd.api.session(session)["state"] == "FAILED" and cleatd.api.session(session), 20, "it fails")
+    assert over["error"]["code"] == "launch_failed" and "bubblewrap" in over["error"]["message"], over
+    poll(lambda: is_free(farm.hosts[0]), 20, "the host that was asked is free")
+
+
+def test_a_host_that_is_taken_away(farm):
+    """What is configured no more and does not answer is not waited for."""
+    farm.grow(2)
+    cleatd = farm.coordinator(step_timeout_s=1, salvage_limit_s=0)
+    sessions = {cleatd.api.session(s["session_id"])["address"].split(":")[0]: s["session_id"]
+                for s in (cleatd.api.ready(), cleatd.api.ready())}
+    gone = farm.hosts[1]
+    cleatd.terminate()
+    gone.process.kill()
+    gone.process.wait()
+    text = cleatd.config_path.read_text()
+    cleatd.config_path.write_text(text.replace(f', "{gone.address}:8080"', ""))
+    cleatd.start()
+    over = cleatd.api.close(sessions[gone.address])
+    assert over["state"] == "CLOSED"
+    assert "event=host.given_up" in "\n".join(cleatd.log_lines())
+    assert list(view(cleatd)) == [farm.hosts[0].address] or poll(lambda: list(view(cleatd)) == [farm.hosts[0].address])
