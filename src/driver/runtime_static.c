@@ -13,9 +13,10 @@
 #include "http/lease.h"
 
 #define WATCH_MS 1000
-#define LIVE_MS 5000    /* between two questions to a host that serves */
-#define REST_MS 30000   /* to any other */
-#define SILENT_MS 10000 /* so long a launch believes that a silent host is silent */
+#define LIVE_MS 5000     /* between two questions to a host that serves */
+#define REST_MS 30000    /* to any other */
+#define RESTART_MS 30000 /* so long a host that was heard of may be away for a release */
+#define SILENT_MS 10000  /* so long a launch believes that a silent host is silent */
 
 /* ---- which host */
 
@@ -67,6 +68,13 @@ static bool ask_stale(struct runtime *rt, const struct static_lease *l)
     return asked;
 }
 
+/* One that releases itself starts anew, and does not listen for a moment. */
+static bool is_there(const struct static_host *h)
+{
+    int64_t now = loop_now_ms(h->rt->env.loop);
+    return static_host_answered(h) || (h->heard_at > 0 && now - h->heard_at < RESTART_MS);
+}
+
 /* Why no host was found. */
 static void lack(struct runtime *rt, struct error *e)
 {
@@ -74,8 +82,8 @@ static void lack(struct runtime *rt, struct error *e)
     size_t count = 0, mute = 0, answered = 0;
     TAILQ_FOREACH (h, &rt->hosts, entry) {
         count += h->configured;
-        answered += h->configured && static_host_answered(h);
-        mute += h->configured && !static_host_answered(h);
+        answered += h->configured && is_there(h);
+        mute += h->configured && !is_there(h);
         if (h->configured && h->state == STATIC_SILENT)
             silent = h;
         if (h->configured && h->state == STATIC_REFUSING)

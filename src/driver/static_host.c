@@ -221,12 +221,14 @@ static void answered(void *arg, const struct http_answer *answer)
         m = lease_open(h->rt->key, answer->body, answer->body_len, &e);
     if (m != NULL && read_message(h, m, &why)) {
         h->failures = 0;
-        h->wanted = false;
+        h->heard_at = h->known_at;
+        h->wanted = h->state == STATIC_RELEASING;
         h->error = why;
-        if (h->state == STATIC_RELEASING)
+        if (h->wanted)
             timer_arm(&h->next, POLL_MS);
         tell_leases(h, asker, &why);
     } else {
+        h->wanted = true;
         explain(h, answer);
         timer_arm(&h->next, pause_ms(h));
         if (asker != NULL)

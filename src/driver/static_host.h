@@ -64,10 +64,11 @@ struct static_host {
     char holder[KEY_SIZE], ended[KEY_SIZE];
     bool in_order;
     char *label;
-    struct error error;        /* of SILENT and REFUSING, or why a lease was refused */
-    int64_t known_at, used_at; /* state, last given out */
-    uint64_t answered;         /* tick of the newest answer or failure */
-    bool wanted;               /* its state is wanted now */
+    struct error error;         /* of SILENT and REFUSING, or why a lease was refused */
+    int64_t known_at, heard_at; /* state, last word of its own */
+    int64_t used_at;            /* last given out */
+    uint64_t answered;          /* tick of the newest answer or failure */
+    bool wanted;                /* its state is wanted now */
     struct http_exchange *call;
     char nonce[PROOF_NONCE_SIZE];
     struct static_lease *asker; /* whose lease the call is; NULL: it asks something else */

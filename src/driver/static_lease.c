@@ -186,10 +186,8 @@ static void give_death(void *payload)
 static void hear_live(struct static_lease *l)
 {
     struct static_host *h = l->host;
-    if (is_held(l) || h->state == STATIC_RELEASING) {
-        h->wanted = !is_held(l); /* whose end it is shows when it is over */
-        return;
-    }
+    if (is_held(l) || h->state == STATIC_RELEASING)
+        return; /* whose end it is shows when it is over */
     struct death *d = later_call(&l->rt->later, give_death, sizeof(*d));
     d->rt = l->rt;
     d->in_order = h->in_order && strcmp(h->ended, l->container.key) == 0;
