@@ -8,6 +8,7 @@
 #include "books.h"
 #include "scenario.h"
 #include "service.h"
+#include "static.h"
 #include "sim_aws.h"
 #include "sim_stage.h"
 #include "sim_store.h"
@@ -106,6 +107,11 @@ static void set_runtime(struct cleat_config *config)
         set_option(config, "default", "ecs_task", "/simulated/ecs-task.json");
         set_option(config, "default", "artifacts", "s3://simulated/sessions");
         set_option(config, "default", "s3_role", settings.own_role ? ROLE : "");
+    }
+    if (settings.static_hosts) {
+        set_option(config, "default", "runtime", "static");
+        set_option(config, "default", "static_hosts", static_names());
+        set_option(config, "default", "static_key_file", STATIC_KEY_FILE);
     }
     if (!settings.docker)
         return;

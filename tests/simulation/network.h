@@ -31,6 +31,7 @@ struct sim_request {
     size_t header_count;
     struct node *node; /* the frontend that it came through, NULL: direct */
     struct container *container;
+    const char *to_ip;
     unsigned coordinator_life; /* who sent it */
     bool is_double;            /* a copy made by the network */
     bool is_signed;            /* as AWS wants it */

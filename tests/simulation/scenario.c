@@ -5,6 +5,7 @@
 #include "files.h"
 #include "instance.h"
 #include "service.h"
+#include "static.h"
 #include "sim_aws.h"
 #include "sim_stage.h"
 #include "sim_store.h"
@@ -31,6 +32,7 @@ static const struct scenario *const lists[] = {
     death_scenarios,
     disk_scenarios,
     orphan_scenarios,
+    static_scenarios,
     two_scenarios,
 };
 /* clang-format on */
@@ -82,6 +84,7 @@ static void forget_tables(void)
     network_begin();
     service_begin();
     docker_begin();
+    static_begin();
     aws_begin();
     haproxy_begin();
     files_begin();
@@ -141,6 +144,8 @@ static void build_world(void)
         node->random_picks = settings.random_picks;
         node->rehomes_cookies = settings.rehomes_cookies;
     }
+    if (settings.static_hosts)
+        static_start(settings.static_hosts);
     if (settings.docker)
         docker_start();
     if (settings.docker && settings.engine_restart_ms)

@@ -9,7 +9,8 @@
 
 struct settings_of_world {
     unsigned lives, nodes;     /* no node: balancer direct */
-    bool docker, ecs;          /* the runtime; else process */
+    bool docker, ecs;          /* the runtime; else process … */
+    unsigned static_hosts;     /* … or that many of these */
     bool own_role;             /* s3_role: credentials are handed over to each session */
     unsigned groups;           /* of an ALB in place of nodes */
     bool slots;                /* each for one target, behind a header */
@@ -50,6 +51,7 @@ extern const struct scenario crash_scenarios[];
 extern const struct scenario death_scenarios[];
 extern const struct scenario disk_scenarios[];
 extern const struct scenario orphan_scenarios[];
+extern const struct scenario static_scenarios[];
 extern const struct scenario two_scenarios[];
 const struct scenario *scenario_next(const struct scenario *); /* NULL: the first, or no more */
 const struct scenario *scenario_find(const char *name);

@@ -5,6 +5,7 @@
 #include "books.h"
 #include "scenario.h"
 #include "service.h"
+#include "static.h"
 #include "sim_aws.h"
 
 /* What differs between the scripts. */
@@ -50,6 +51,12 @@ static void set_crash_docker_haproxy(struct settings_of_world *s)
     set_script(s, 1);
     s->docker = true;
     s->nodes = 1;
+}
+
+static void set_crash_static(struct settings_of_world *s)
+{
+    set_script(s, 2);
+    s->static_hosts = 2;
 }
 
 static void set_crash_ecs(struct settings_of_world *s)
@@ -189,6 +196,8 @@ static void judge_left(void)
             world_violate("I4", "container %u lost files", c->index);
     if (docker_left() > 0)
         world_violate("I5", "%u boxes are left", docker_left());
+    if (static_left() > 0)
+        world_violate("I5", "%u hosts are still leased", static_left());
 }
 
 static void judge_script(void)
@@ -213,6 +222,7 @@ const struct scenario crash_scenarios[] = {
     SCRIPT("crash-two-nodes", "processes behind two nodes alone", set_crash_two_nodes),
     SCRIPT("crash-docker", "a Docker engine", set_crash_docker),
     SCRIPT("crash-docker-haproxy", "a Docker engine behind a node", set_crash_docker_haproxy),
+    SCRIPT("crash-static", "static hosts", set_crash_static),
     SCRIPT("crash-ecs", "tasks behind a shared target group", set_crash_ecs),
     SCRIPT("crash-slots", "tasks in slots", set_crash_slots),
     SCRIPT("crash-role", "tasks with credentials of their own", set_crash_role),

@@ -126,6 +126,8 @@ static void set_random(struct settings_of_world *s)
             *chances[i] = (unsigned)world_pick(1, world_chance(3000) ? 3000 : 500);
     ecs_habits.state_ms = world_chance(5000) ? 100 : 10000;
     alb_habits.deregistration_ms = world_chance(5000) ? 5000 : 300000;
+    if (!s->docker && !s->ecs && !s->plain && world_chance(3000))
+        s->static_hosts = (unsigned)world_pick(1, 6);
 }
 
 const struct scenario scenario_random = {

@@ -4,6 +4,7 @@
 #include "scenario.h"
 #include "service.h"
 #include "sim_aws.h"
+#include "static.h"
 
 #define OTHERS_ADDRESSES "127.65.0.0/24"
 
@@ -14,6 +15,8 @@ static void set_two(struct settings_of_world *s)
     s->docker = world_chance(4000);
     s->ecs = !s->docker && world_chance(5000);
     s->stagger_ms = 10000;
+    if (!s->docker && !s->ecs && world_chance(4000))
+        s->static_hosts = (unsigned)world_pick(1, 4);
 }
 
 static void set_two_crashes(struct settings_of_world *s)
@@ -60,6 +63,8 @@ static void judge_two(void)
             world_violate("READY", "%s was never ready", life->name);
     if (docker_left() > 0)
         world_violate("I5", "%u boxes are left", docker_left());
+    if (static_left() > 0)
+        world_violate("I5", "%u hosts are still leased", static_left());
 }
 
 const struct scenario two_scenarios[] = {

@@ -28,6 +28,7 @@ static const struct {
     [SABOTAGE_LATE_REMOVAL] = {"late-removal", "I3", "ecs-reused"},
     [SABOTAGE_UNSIGNED] = {"unsigned", "AWS", "ecs"},
     [SABOTAGE_LASTING_BOX] = {"lasting-box", "I5", "docker"},
+    [SABOTAGE_LASTING_LEASE] = {"lasting-lease", "I5", "crash-static"},
     [SABOTAGE_LOST_INPUT] = {"lost-input", "INPUT", "input"},
     [SABOTAGE_STRANGERS_KEYS] = {"strangers-keys", "I2", "ecs-keys"},
     [SABOTAGE_BLIND_LISTING] = {"blind-listing", "I5", "orphans"},

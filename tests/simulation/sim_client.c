@@ -11,6 +11,7 @@
 #include "haproxy.h"
 #include "network.h"
 #include "service.h"
+#include "static.h"
 #include "sim_aws.h"
 #include "trap.h"
 #include "world.h"
@@ -110,6 +111,7 @@ static void copy_request(struct http_exchange *x, const struct http_request *fro
         memcpy(body, from->body, from->body_len);
     to->body = body;
     to->body_len = from->body_len;
+    to->to_ip = x->ip;
     to->coordinator_life = world.me->life;
     to->arg = x;
 }
@@ -427,6 +429,8 @@ static void hand_over(struct http_exchange *x, struct sim_request *request)
         haproxy_receive(node, request);
     else if (container && container->listening)
         container_receive(container, request);
+    else if (static_listens(x->ip, x->port))
+        service_answer(request, 403, "{}"); /* a host that is free */
     else
         world_at(1, fail_reset, x);
 }
@@ -518,7 +522,8 @@ static void depart(struct http_exchange *x, const struct http_request *from)
                               ? from->first_byte_timeout_ms
                               : from->total_timeout_ms;
     const struct container *c = container_at(x->ip, x->port);
-    if (x->fate == FATE_REFUSED || !there || (c && !c->listening)) {
+    there = there || static_listens(x->ip, x->port);
+    if (x->fate == FATE_REFUSED || !there || (c && !c->listening && !x->service)) {
         world_at(world_pick(0, 5), fail_refused, x);
         return;
     }
@@ -548,6 +553,8 @@ struct http_exchange *http_start(struct http_share *share, const struct http_req
         x->ip = world_strdup(from->unix_socket), x->port = 0;
     x->service = service_at(x->ip);
     x->on_data = from->on_data;
+    if (!x->service)
+        x->service = static_service(x->ip, x->port, path ? path : "/");
     copy_request(x, from, path ? path : "/");
     x->request.is_signed = from->sign != NULL && world.sabotage != SABOTAGE_UNSIGNED;
     x->connection = connect_to(x);

@@ -57,6 +57,7 @@ enum sabotage {
     SABOTAGE_LATE_REMOVAL,      /* I3: a deregistration comes again and again */
     SABOTAGE_UNSIGNED,          /* AWS: nothing is signed */
     SABOTAGE_LASTING_BOX,       /* I5: the engine forgets a container that goes on */
+    SABOTAGE_LASTING_LEASE,     /* I5: a host says that it is free, and its container goes on */
     SABOTAGE_STRANGERS_KEYS,    /* I2: a session is given what was sealed for another one */
     SABOTAGE_LOST_INPUT,        /* INPUT: a container has less than it says */
     SABOTAGE_BLIND_LISTING,     /* I5: nothing is listed that no row knows */
