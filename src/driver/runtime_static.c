@@ -16,57 +16,11 @@
 #define LIVE_MS 5000     /* between two questions to a host that serves */
 #define REST_MS 30000    /* to any other */
 #define RESTART_MS 30000 /* so long a host that was heard of may be away for a release */
-#define SILENT_MS 10000  /* so long a launch believes that a silent host is silent */
+#define PROMISE_MS 5000  /* so long a host is kept for a launch that was prepared */
+#define NO_HOST 9
 
-/* ---- which host */
-
-static bool is_candidate(const struct static_host *h)
-{
-    return h->configured && TAILQ_EMPTY(&h->leases);
-}
-
-static struct static_host *find_holder(struct runtime *rt, const char *key)
-{
-    struct static_host *h;
-    TAILQ_FOREACH (h, &rt->hosts, entry)
-        if (is_candidate(h) && h->state == STATIC_LEASED && strcmp(h->holder, key) == 0)
-            return h;
-    return NULL;
-}
-
-/* The one that was not used for longest. */
-static struct static_host *find_free(struct runtime *rt)
-{
-    struct static_host *h, *best = NULL;
-    TAILQ_FOREACH (h, &rt->hosts, entry)
-        if (is_candidate(h) && h->state == STATIC_FREE &&
-            (best == NULL || h->used_at < best->used_at))
-            best = h;
-    return best;
-}
-
-/* Whether a host that was not free may have become so since the launch was asked for. */
-static bool is_stale(const struct static_host *h, const struct static_lease *l)
-{
-    if (!is_candidate(h))
-        return false;
-    if (h->state == STATIC_SILENT || h->state == STATIC_REFUSING)
-        return h->known_at + SILENT_MS < l->since;
-    return h->state == STATIC_UNKNOWN || h->known_at < l->since;
-}
-
-static bool ask_stale(struct runtime *rt, const struct static_lease *l)
-{
-    struct static_host *h;
-    bool asked = false;
-    TAILQ_FOREACH (h, &rt->hosts, entry)
-        if (is_stale(h, l)) {
-            asked = true;
-            if (h->call == NULL)
-                static_host_want(h);
-        }
-    return asked;
-}
+/* ---- which host: the journal knows it before the host is asked, so that no life of ours asks
+ * another one for the same launch */
 
 /* One that releases itself starts anew, and does not listen for a moment. */
 static bool is_there(const struct static_host *h)
@@ -75,69 +29,82 @@ static bool is_there(const struct static_host *h)
     return static_host_answered(h) || (h->heard_at > 0 && now - h->heard_at < RESTART_MS);
 }
 
-/* Why no host was found. */
-static void lack(struct runtime *rt, struct error *e)
+/* A launch that was prepared comes, or never will. */
+static bool is_promised(const struct static_host *h, const char *key)
+{
+    int64_t now = loop_now_ms(h->rt->env.loop);
+    return now - h->used_at < PROMISE_MS && h->promised[0] != '\0' &&
+           strcmp(h->promised, key) != 0;
+}
+
+/* The lower the better; NO_HOST: not this one. */
+static int rank(const struct static_host *h, const char *key, bool any_there)
+{
+    if (!h->configured || !TAILQ_EMPTY(&h->leases) || is_promised(h, key))
+        return NO_HOST;
+    if (h->state == STATIC_LEASED && strcmp(h->holder, key) == 0)
+        return 0;
+    if (h->state == STATIC_FREE)
+        return 1;
+    if (static_host_answered(h) || h->state == STATIC_UNKNOWN)
+        return h->state == STATIC_LEASED ? 3 : 2; /* it may have become free */
+    return any_there || h->state == STATIC_REFUSING ? NO_HOST : 4;
+}
+
+/* Of equals the one that was not used for longest. */
+static struct static_host *choose(struct runtime *rt, const char *key)
+{
+    struct static_host *h, *best = NULL;
+    bool any_there = false;
+    int least = NO_HOST;
+    TAILQ_FOREACH (h, &rt->hosts, entry)
+        any_there = any_there || (h->configured && is_there(h));
+    TAILQ_FOREACH (h, &rt->hosts, entry) {
+        int r = rank(h, key, any_there);
+        if (r < least || (r == least && best != NULL && h->used_at < best->used_at)) {
+            best = h;
+            least = r;
+        }
+    }
+    return best;
+}
+
+void static_lack(struct runtime *rt, struct error *e)
 {
     const struct static_host *h, *silent = NULL, *refusing = NULL;
-    size_t count = 0, mute = 0, answered = 0;
+    size_t count = 0, there = 0;
     TAILQ_FOREACH (h, &rt->hosts, entry) {
         count += h->configured;
-        answered += h->configured && is_there(h);
-        mute += h->configured && !is_there(h);
+        there += h->configured && is_there(h);
         if (h->configured && h->state == STATIC_SILENT)
             silent = h;
         if (h->configured && h->state == STATIC_REFUSING)
             refusing = h;
     }
-    if (answered > 0 && mute > 0)
-        error_set(e, ERR_CAPACITY, "all hosts that answer are leased (%zu of %zu do not)", mute,
-                  count);
-    else if (answered > 0)
+    if (there == count)
         error_set(e, ERR_CAPACITY, "all %zu hosts are leased", count);
-    else if (silent != NULL) {
-        error_set(e, ERR_CONNECT, "no host answers: %.200s", silent->error.message);
+    else if (there > 0)
+        error_set(e, ERR_CAPACITY, "all hosts that answer are leased (%zu of %zu do not)",
+                  count - there, count);
+    else if (refusing != NULL && silent == NULL)
+        error_set(e, ERR_PERMANENT, "%.200s", refusing->error.message);
+    else {
+        error_set(e, ERR_CONNECT, "no host answers: %.200s",
+                  silent != NULL ? silent->error.message : "none was heard of yet");
         e->of_engine = true;
-    } else
-        error_set(e, ERR_PERMANENT, "%.200s", refusing != NULL ? refusing->error.message : "");
+    }
 }
 
-static void match(struct runtime *rt, struct static_lease *l)
+static char *static_prepare(struct runtime *rt, const struct launch *l, struct error *e)
 {
-    struct static_host *h = find_holder(rt, l->container.key);
-    if (h == NULL)
-        h = find_free(rt);
-    bool late = loop_now_ms(rt->env.loop) >= l->deadline;
-    if (h == NULL || late) {
-        struct error e = {0};
-        if (!late && ask_stale(rt, l))
-            return;
-        if (h != NULL)
-            error_set(&e, ERR_LAUNCH, "no host took the lease within %" PRId64 " s",
-                      rt->env.class->step_timeout_s);
-        else
-            lack(rt, &e);
-        static_lease_fail(l, &e);
-        return;
+    struct static_host *h = choose(rt, l->key);
+    if (h == NULL) {
+        static_lack(rt, e);
+        return NULL;
     }
-    static_lease_attach(l, h);
-    l->phase = STATIC_ASKING;
+    mem_copy_string(h->promised, sizeof(h->promised), l->key);
     h->used_at = loop_now_ms(rt->env.loop);
-    if (h->state == STATIC_LEASED)
-        static_lease_heard(l, false, NULL);
-    else
-        static_host_step(h);
-}
-
-static void step(void *arg)
-{
-    struct runtime *rt = arg;
-    struct static_lease *l, *next;
-    for (l = TAILQ_FIRST(&rt->leases); l != NULL; l = next) {
-        next = TAILQ_NEXT(l, entry);
-        if (l->phase == STATIC_SEEKING)
-            match(rt, l);
-    }
-    static_list_step(rt);
+    return mem_strdup(h->name);
 }
 
 /* ---- launch */
@@ -184,14 +151,12 @@ static json_t *make_terms(const struct runtime *rt, const struct launch *l)
                      l->secret, "label", l->label, "settings", make_settings(rt, l));
 }
 
+/* A launch of that key is known. */
 static void join(struct static_lease *l, runtime_launched_fn *done, void *arg)
 {
     struct error e = {0};
-    if (l->phase == STATIC_SEEKING || l->phase == STATIC_ASKING) {
-        struct static_waiter *w = mem_alloc(sizeof(*w));
-        w->launched = done;
-        w->arg = arg;
-        STAILQ_INSERT_TAIL(&l->waiters, w, entry);
+    if (l->phase == STATIC_ASKING) {
+        static_lease_wait(l, done, arg);
         return;
     }
     if (l->failed)
@@ -201,23 +166,45 @@ static void join(struct static_lease *l, runtime_launched_fn *done, void *arg)
     later_launched(&l->rt->later, done, arg, &e, &l->container);
 }
 
+/* The host that prepare chose, in this life or in one before. NULL: *e. */
+static struct static_host *prepared_host(struct runtime *rt, const struct launch *l,
+                                         struct error *e)
+{
+    char ip[46];
+    uint16_t port;
+    if (!key_valid(l->key) || l->prepared == NULL ||
+        !static_name_read(l->prepared, ip, &port)) {
+        error_set(e, ERR_INVALID, "launch \"%s\" is not prepared", l->key);
+        return NULL;
+    }
+    struct static_host *h = static_host_at(rt, ip, port);
+    h->promised[0] = '\0';
+    if (TAILQ_EMPTY(&h->leases))
+        return h;
+    error_set(e, ERR_CAPACITY, "host %s is leased meanwhile", h->name);
+    return NULL;
+}
+
 static void static_launch(struct runtime *rt, const struct launch *l, runtime_launched_fn *done,
                           void *arg)
 {
+    struct error e = {0};
     struct static_lease *lease = static_lease_find(rt, l->key, NULL);
-    if (!key_valid(l->key)) {
-        struct error e;
-        error_set(&e, ERR_INVALID, "\"%s\" is no valid key", l->key);
+    struct static_host *h = lease == NULL ? prepared_host(rt, l, &e) : NULL;
+    if (lease != NULL) {
+        join(lease, done, arg);
+    } else if (h == NULL) {
         later_launched(&rt->later, done, arg, &e, NULL);
-        return;
-    }
-    if (lease == NULL) {
-        lease = static_lease_new(rt, l->key, STATIC_SEEKING);
+    } else {
+        lease = static_lease_new(rt, l->key, STATIC_ASKING);
         lease->terms = make_terms(rt, l);
-        lease->deadline = lease->since + rt->env.class->step_timeout_s * 1000;
-        task_wake(&rt->step);
+        lease->uncertain = true; /* a life before may have asked */
+        lease->deadline = loop_now_ms(rt->env.loop) + rt->env.class->step_timeout_s * 1000;
+        static_lease_attach(lease, h);
+        static_lease_wait(lease, done, arg);
+        timer_stop(&h->next);
+        static_host_step(h);
     }
-    join(lease, done, arg);
 }
 
 /* ---- adopt, stop, look, release */
@@ -322,7 +309,7 @@ static struct runtime *static_open(const struct runtime_env *env, struct error *
     TAILQ_INIT(&rt->leases);
     TAILQ_INIT(&rt->listings);
     later_init(&rt->later, env->loop);
-    task_init(&rt->step, env->loop, step, rt);
+    task_init(&rt->step, env->loop, static_list_step, rt);
     timer_init(&rt->watch, env->loop, watch, rt);
     add_hosts(rt);
     timer_arm(&rt->watch, WATCH_MS);
@@ -350,6 +337,7 @@ const struct runtime_ops runtime_static = {
     .name = "static",
     .open = static_open,
     .close = static_close,
+    .prepare = static_prepare,
     .launch = static_launch,
     .adopt = static_adopt,
     .stop = static_stop,

@@ -98,8 +98,10 @@ static void ask_release(struct static_host *h, struct static_lease *l)
          json_pack("{s:s, s:b}", "key", l->container.key, "keep", (int)l->keep));
 }
 
-static void ask_state(struct static_host *h)
+static void ask_state(struct static_host *h, struct static_lease *l)
 {
+    h->asker = l;
+    h->asks_state = true;
     h->wanted = false;
     send(h, LEASE_STATE_PATH, json_object());
 }
@@ -118,7 +120,7 @@ void static_host_step(void *host)
     else if (l != NULL && h->challenge[0] != '\0')
         ask_lease(h, l);
     else if (l != NULL || h->wanted)
-        ask_state(h);
+        ask_state(h, l);
 }
 
 void static_host_want(struct static_host *h)
@@ -211,10 +213,12 @@ static void answered(void *arg, const struct http_answer *answer)
 {
     struct static_host *h = arg;
     struct static_lease *asker = h->asker;
+    bool asks_state = h->asks_state;
     struct error why = {0}, e = {0};
     json_t *m = NULL;
     h->call = NULL;
     h->asker = NULL;
+    h->asks_state = false;
     h->answered = ++h->rt->tick;
     h->known_at = loop_now_ms(h->rt->env.loop);
     if (answer->error.code == ERR_NONE && answer->status == 200)
@@ -226,7 +230,7 @@ static void answered(void *arg, const struct http_answer *answer)
         h->error = why;
         if (h->wanted)
             timer_arm(&h->next, POLL_MS);
-        tell_leases(h, asker, &why);
+        tell_leases(h, asks_state ? NULL : asker, &why);
     } else {
         h->wanted = true;
         explain(h, answer);

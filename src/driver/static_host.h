@@ -21,8 +21,7 @@ enum static_state {
 };
 
 enum static_phase {
-    STATIC_SEEKING, /* a launch without a host */
-    STATIC_ASKING,  /* its host was asked, or is about to be */
+    STATIC_ASKING, /* its host was asked, or is about to be */
     STATIC_LIVE,
     STATIC_STOPPING, /* told to release itself until it says that it has */
     STATIC_ENDED,    /* its host does not hold it any more; nobody else gets it yet */
@@ -43,7 +42,6 @@ struct static_lease {
     struct static_host *host;
     json_t *terms; /* of a launch: what its host is told, with the secret */
     struct static_waiters waiters;
-    int64_t since;
     int64_t deadline; /* of the launch; of the stop that somebody waits for, 0: nobody does */
     unsigned refusals;
     bool keep;
@@ -66,12 +64,14 @@ struct static_host {
     char *label;
     struct error error;         /* of SILENT and REFUSING, or why a lease was refused */
     int64_t known_at, heard_at; /* state, last word of its own */
-    int64_t used_at;            /* last given out */
+    int64_t used_at;            /* last given out or promised */
+    char promised[KEY_SIZE];    /* to the launch of that key; "": to nobody */
     uint64_t answered;          /* tick of the newest answer or failure */
     bool wanted;                /* its state is wanted now */
     struct http_exchange *call;
     char nonce[PROOF_NONCE_SIZE];
-    struct static_lease *asker; /* whose lease the call is; NULL: it asks something else */
+    struct static_lease *asker; /* on whose behalf the call is, or NULL */
+    bool asks_state;            /* the call asks for no more than that */
     unsigned failures;          /* in a row */
     struct timer next;
     struct static_leases leases; /* ours; as long as there is one, nobody else gets it */
@@ -88,10 +88,14 @@ struct runtime {
     struct static_leases leases;
     TAILQ_HEAD(, static_listing) listings;
     uint64_t tick;
-    struct task step; /* matches launches and hosts, ends listings */
+    struct task step; /* ends listings */
     struct timer watch;
     struct later later;
 };
+
+/* ---- runtime_static.c */
+
+void static_lack(struct runtime *, struct error *e); /* why no host was found */
 
 /* ---- static_host.c: what a host is asked and what it says */
 
@@ -109,7 +113,7 @@ struct static_lease *static_lease_find(struct runtime *, const char *key, const 
 struct static_lease *static_lease_new(struct runtime *, const char *key, enum static_phase);
 void static_lease_attach(struct static_lease *, struct static_host *);
 void static_lease_forget(struct static_lease *); /* its callbacks do not come any more */
-void static_lease_fail(struct static_lease *, const struct error *); /* a launch */
+void static_lease_wait(struct static_lease *, runtime_launched_fn *, void *arg); /* a launch */
 /* Its host has said what it is at. asked: it answers that lease's own request, with why when it
  * was refused. */
 void static_lease_heard(struct static_lease *, bool asked, const struct error *why);
@@ -119,7 +123,7 @@ void static_lease_stop(struct static_lease *, bool keep, runtime_done_fn *, void
 /* ---- static_list.c */
 
 void static_list(struct runtime *, runtime_each_fn *, runtime_done_fn *, void *arg);
-void static_list_step(struct runtime *); /* ends listings of which all hosts were heard */
+void static_list_step(void *runtime); /* ends listings of which all hosts were heard */
 void static_list_drop(struct runtime *);
 json_t *static_status(struct runtime *);
 

@@ -7,6 +7,7 @@
 #include "http/lease.h"
 
 #define REFUSALS_MAX 4
+#define UNSENT_MAX 3
 
 struct static_lease *static_lease_find(struct runtime *rt, const char *key, const char *host)
 {
@@ -24,7 +25,6 @@ struct static_lease *static_lease_new(struct runtime *rt, const char *key,
     struct static_lease *l = mem_alloc(sizeof(*l));
     l->rt = rt;
     l->phase = phase;
-    l->since = loop_now_ms(rt->env.loop);
     mem_copy_string(l->container.key, sizeof(l->container.key), key);
     STAILQ_INIT(&l->waiters);
     TAILQ_INSERT_TAIL(&rt->leases, l, entry);
@@ -76,6 +76,14 @@ void static_lease_forget(struct static_lease *l)
 
 /* ---- who waits */
 
+void static_lease_wait(struct static_lease *l, runtime_launched_fn *done, void *arg)
+{
+    struct static_waiter *w = mem_alloc(sizeof(*w));
+    w->launched = done;
+    w->arg = arg;
+    STAILQ_INSERT_TAIL(&l->waiters, w, entry);
+}
+
 static void answer_launches(struct static_lease *l, const struct error *e)
 {
     struct static_waiter *w, *next;
@@ -119,7 +127,7 @@ static void go_live(struct static_lease *l)
     answer_launches(l, &none);
 }
 
-void static_lease_fail(struct static_lease *l, const struct error *e)
+static void fail(struct static_lease *l, const struct error *e)
 {
     answer_launches(l, e);
     if (!l->uncertain) {
@@ -131,14 +139,6 @@ void static_lease_fail(struct static_lease *l, const struct error *e)
     l->phase = STATIC_STOPPING;
     forget_terms(l);
     static_host_step(l->host);
-}
-
-static void seek_again(struct static_lease *l)
-{
-    detach(l);
-    l->phase = STATIC_SEEKING;
-    l->uncertain = false;
-    task_wake(&l->rt->step);
 }
 
 static bool past_deadline(const struct static_lease *l)
@@ -163,11 +163,10 @@ static void hear_asking(struct static_lease *l, bool asked, const struct error *
     l->uncertain = l->uncertain && !asked;
     if (may_ask_again(l, asked))
         return;
-    l->uncertain = false;
-    if (why != NULL)
-        static_lease_fail(l, why);
-    else
-        seek_again(l);
+    struct error busy;
+    error_set(&busy, ERR_CAPACITY, "host %s is leased meanwhile", l->host->name);
+    l->uncertain = false; /* whatever is on its way to it comes too late */
+    fail(l, why != NULL ? why : &busy);
 }
 
 struct death {
@@ -237,21 +236,31 @@ static bool is_given_up(const struct static_lease *l)
     return l->phase == STATIC_STOPPING && !l->host->configured && past_deadline(l);
 }
 
+/* A host that does not listen is not waited for as one that does not answer is. */
+static bool is_hopeless(const struct static_lease *l, const struct http_answer *answer)
+{
+    return past_deadline(l) || (!answer->sent && l->host->failures >= UNSENT_MAX);
+}
+
+static void fail_unheard(struct static_lease *l)
+{
+    struct error e = {0};
+    static_lack(l->rt, &e);
+    if (e.code == ERR_CAPACITY) /* others are there */
+        error_set(&e, ERR_CAPACITY, "%.240s", l->host->error.message);
+    fail(l, &e);
+}
+
 void static_lease_unheard(struct static_lease *l, const struct http_answer *answer)
 {
-    l->uncertain = l->uncertain || answer->sent;
     if (is_given_up(l)) {
         log_error("host.given_up", KV("lease", l->container.key), KV("host", l->host->name),
                   KV("cause", "it is not configured and does not answer"));
         end(l);
     } else if (l->phase == STATIC_STOPPING) {
         complain(l);
-    } else if (l->phase == STATIC_ASKING && !l->uncertain) {
-        seek_again(l);
-    } else if (l->phase == STATIC_ASKING && past_deadline(l)) {
-        struct error e = l->host->error;
-        e.code = ERR_LAUNCH;
-        static_lease_fail(l, &e);
+    } else if (l->phase == STATIC_ASKING && is_hopeless(l, answer)) {
+        fail_unheard(l);
     }
 }
 

@@ -63,8 +63,9 @@ static void finish(struct runtime *rt, struct static_listing *l)
     free(l);
 }
 
-void static_list_step(struct runtime *rt)
+void static_list_step(void *runtime)
 {
+    struct runtime *rt = runtime;
     struct static_listing *l, *next;
     const struct static_host *h;
     for (l = TAILQ_FIRST(&rt->listings); l != NULL; l = next) {
