@@ -31,6 +31,8 @@ struct cleat_error {
     bool retryable;      /* the same request may succeed later */
     bool admitted;       /* a session exists for the request */
     const char *ran;     /* executions: "no", "yes" or "unknown"; else NULL */
+    const char *reason;  /* tells causes of one code apart; or NULL */
+    int retry_after_s;   /* when it is expected to; 0: nothing is known */
 };
 
 /* error NULL: document is the answer. Else document is NULL. */
@@ -105,7 +107,8 @@ bool cleat_tenant_valid(const char *name, char *why, size_t size);
 bool cleat_sees(const struct cleat *, const char *tenant, const char *session);
 
 /* request: {"request_id","tenant","user","thread","run","parent","class","env":{…},
- *           "create_timeout_s","idle_timeout_s","max_lifetime_s","exec_timeout_s","input"}.
+ *           "create_timeout_s","idle_timeout_s","max_lifetime_s","exec_timeout_s","input",
+ *           "no_wait"}. no_wait: refused when it would have to wait for a place.
  * Done when the session is committed, not when it is ready. The document is the session.
  * created in it tells a new session from one that this request id already had. */
 struct cleat_call *cleat_create(struct cleat *, const char *tenant, const char *request,
@@ -148,6 +151,9 @@ struct cleat_call *cleat_reap(struct cleat *, const char *request, size_t len, c
                               void *arg);
 /* The caller is no longer interested; what was asked for goes on. The callback never fires. */
 void cleat_call_cancel(struct cleat_call *);
+/* The same, and what was asked for goes on no longer: the session that a cleat_create made, or
+ * for which a cleat_wait waits, closes with stop_reason "cancelled". */
+void cleat_call_abandon(struct cleat_call *);
 
 /* ---- jobs: sessions that run one command and close; their id is the session's ---- */
 

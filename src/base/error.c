@@ -129,6 +129,8 @@ enum error_code error_set(struct error *e, enum error_code code, const char *fmt
     error_make_printable(message);
     e->code = code;
     e->of_engine = false;
+    e->reason = NULL;
+    e->retry_after_s = 0;
     memcpy(e->message, message, sizeof message);
     return code;
 }

@@ -49,6 +49,20 @@ static bool read_wait(struct exchange *x, bool ready, bool closed)
     return true;
 }
 
+/* False: the exchange is refused. */
+static bool read_on_disconnect(struct exchange *x)
+{
+    const char *what = server_query(x->request, "on_disconnect");
+    x->cancels = what && strcmp(what, "cancel") == 0;
+    if (what && !x->cancels)
+        exchange_refuse(x, ERR_INVALID, 0, "on_disconnect is cancel");
+    else if (what && x->wait != WAIT_READY)
+        exchange_refuse(x, ERR_INVALID, 0, "on_disconnect needs wait=ready");
+    else
+        return true;
+    return false;
+}
+
 /* ---- what a call of libcleat ends in ---- */
 
 /* A session after a wait does not say whether this request made it; we know. */
@@ -113,7 +127,7 @@ void api_post_sessions(struct exchange *x)
     size_t len;
     const char *body = server_body(x->request, &len);
     x->creates = true;
-    if (read_wait(x, true, false))
+    if (read_wait(x, true, false) && read_on_disconnect(x))
         x->call =
             cleat_create(x->cleat, x->tenant, len ? body : "{}", len ? len : 2, on_created, x);
 }

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "cleatd/metrics.h"
 
-#define RETRY_AFTER_S "2"
+#define RETRY_AFTER_S 2 /* when nothing better is known */
 
 static void exchange_free(struct exchange *x)
 {
@@ -30,7 +30,9 @@ static void on_gone(void *arg)
     if (x->gone)
         return;
     x->gone = true;
-    if (x->call)
+    if (x->call && x->cancels && (x->created || !x->session[0]))
+        cleat_call_abandon(x->call);
+    else if (x->call)
         cleat_call_cancel(x->call);
     x->call = NULL;
     log_debug("api.gone", KV("method", server_method(x->request)),
@@ -65,6 +67,13 @@ void exchange_drop(struct exchange *x)
     finish_gone(x);
 }
 
+static void add_retry_after(struct exchange *x)
+{
+    char *text = mem_printf("%d", x->retry_after_s > 0 ? x->retry_after_s : RETRY_AFTER_S);
+    server_add_header(x->request, "Retry-After", text);
+    free(text);
+}
+
 void exchange_answer(struct exchange *x, int status, const char *document)
 {
     const char *method = server_method(x->request);
@@ -73,7 +82,7 @@ void exchange_answer(struct exchange *x, int status, const char *document)
            KV("method", method), KV("path", server_path(x->request)), KI("status", status),
            KI("ms", loop_now_ms(x->loop) - x->started_ms));
     if (status == 429 || status == 503)
-        server_add_header(x->request, "Retry-After", RETRY_AFTER_S);
+        add_retry_after(x);
     metrics_note_answer(status);
     server_answer(x->request, status, status < 400 ? x->content_type : NULL, document,
                   strlen(document));
@@ -97,6 +106,9 @@ void exchange_fail(struct exchange *x, const struct cleat_error *error)
                   "retryable", error->retryable, "admitted", error->admitted);
     if (e && error->ran)
         json_object_set_new(e, "ran", json_string(error->ran));
+    if (e && error->reason)
+        json_object_set_new(e, "reason", json_string(error->reason));
+    x->retry_after_s = error->retry_after_s;
     if (e && x->creates && x->session[0])
         json_object_set_new(e, "session_id", json_string(x->session));
     json_t *whole = json_pack("{s:o*}", "error", e);

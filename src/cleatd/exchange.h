@@ -27,9 +27,11 @@ struct exchange {
     int64_t wait_ms, started_ms;
     int status;               /* of the answer when all goes well */
     const char *content_type; /* of it; NULL: JSON */
+    int retry_after_s;        /* 0: nothing is known */
     bool creates;             /* the answer says whether the session is new … */
     bool created;             /* … and this is what it says */
-    bool gone;                /* the client left; the exchange ends with the turn */
+    bool cancels; /* when the client leaves, the session that this request made is closed */
+    bool gone;    /* the client left; the exchange ends with the turn */
     struct exchange_list *list;
     TAILQ_ENTRY(exchange) entry;
 };

@@ -177,6 +177,11 @@ const struct option class_options[] = {
     INT(check_fall, 1, 100, "3", "Failed checks in a row that make a target unhealthy."),
     INT(check_rise, 1, 100, "2", "Passed checks in a row that make a target healthy."),
 
+    LIVE_INT(max_parallel, 0, 100000, "0",
+             "Sessions of this class that may hold a container at the same time; the rest "
+             "queues. 0: no limit."),
+    LIVE_INT(max_queued, 0, 100000, "0",
+             "Sessions of this class that may wait for a place. 0: no limit."),
     LIVE_INT(
         create_timeout_s, 1, 86400, "600",
         "Seconds that a session may take to become ready, waiting for its turn not counted."),

@@ -55,6 +55,7 @@ struct class
     char **cookies;           /* names; a trailing * matches any ending */
     char *dynamic_cookie_key; /* "" unless the backend uses `cookie … dynamic` */
     int64_t check_interval_ms, check_fall, check_rise;
+    int64_t max_parallel, max_queued; /* of sessions; 0: no limit */
     /* limits of a session */
     int64_t create_timeout_s, start_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
     int64_t output_limit_kb, job_log_limit_kb;

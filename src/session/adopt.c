@@ -7,6 +7,7 @@
 #include "session/attempt.h"
 #include "session/label.h"
 #include "session/orphan.h"
+#include "session/queue.h"
 #include "session/request.h"
 #include "session/session.h"
 
@@ -73,10 +74,7 @@ static void admit(struct session *s)
 {
     s->adopted = true;
     s->opened = s->used = core_now(s->core); /* its create_timeout_s begins again */
-    if (s->admitted)
-        return;
-    s->admitted = true;
-    s->core->admitted++;
+    places_take(s);
 }
 
 /* A target may be there, and so may artifacts. */

@@ -5,6 +5,7 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/admission.h"
 #include "session/attempt.h"
 #include "session/journal.h"
 #include "session/grants.h"
@@ -289,6 +290,11 @@ void attempt_fail(struct attempt *a, const struct error *e)
         return;
     bool may_work_again =
         error_retryable(e->code) || e->code == ERR_DIED; /* nothing ran in it */
+    if (e->code == ERR_CAPACITY && s->state == SESSION_OPENING) {
+        lacked_room(a, e);
+        admission_return(s, e);
+        return;
+    }
     bool free = costs_nothing(a, e);
     if (free)
         lacked_room(a, e);

@@ -34,12 +34,14 @@ struct cleat_call {
     TAILQ_ENTRY(cleat_call) entry;
     struct cleat *core;
     struct session *session; /* NULL: none, or no longer needed */
+    char id[ID_SIZE];        /* of that session; "": of none */
     enum call_kind kind;
     cleat_done_fn *done;
     void *arg;
     struct task task;
     struct timer timer;
     bool created;
+    bool cancels; /* abandoned, it closes its session */
     struct {
         bool dry_run, adopt;
         uint64_t after; /* the listing that was the newest */
@@ -72,7 +74,9 @@ static void deliver(void *arg)
                                 .http_status = error_http_status(call->error.code),
                                 .retryable = error_retryable(call->error.code),
                                 .admitted = call->admitted,
-                                .ran = call->ran};
+                                .ran = call->ran,
+                                .reason = call->error.reason,
+                                .retry_after_s = call->error.retry_after_s};
     TAILQ_REMOVE(&call->core->free_calls, call, entry);
     call->done(call->arg, call->document ? NULL : &error, call->document);
     call_free(call);
@@ -112,6 +116,7 @@ static struct cleat_call *call_new(struct cleat *core, struct session *s, enum c
     call->arg = arg;
     task_init(&call->task, core->loop, deliver, call);
     timer_init(&call->timer, core->loop, wait_ended, call);
+    mem_copy_string(call->id, sizeof(call->id), s ? s->id : "");
     if (s)
         TAILQ_INSERT_TAIL(&s->calls, call, entry);
     else
@@ -152,7 +157,7 @@ struct cleat_call *call_refuse(struct cleat *core, const struct error *e, bool a
 struct cleat_call *call_created(struct session *s, bool created, cleat_done_fn *done, void *arg)
 {
     struct cleat_call *call = call_new(s->core, s, CALL_CREATE, done, arg);
-    call->created = created;
+    call->created = call->cancels = created;
     session_wake(s);
     return call;
 }
@@ -262,6 +267,14 @@ void cleat_call_cancel(struct cleat_call *call)
     call_free(call);
 }
 
+void cleat_call_abandon(struct cleat_call *call)
+{
+    struct session *s = core_find(call->core, call->id);
+    if (s && call->cancels)
+        session_close(s, "cancelled", NULL);
+    cleat_call_cancel(call);
+}
+
 /* ---- the others ---- */
 
 static struct session *find(struct cleat *core, const char *tenant, const char *id,
@@ -281,6 +294,7 @@ struct cleat_call *cleat_wait(struct cleat *core, const char *tenant, const char
     if (!s)
         return call_refuse(core, &e, false, NULL, done, arg);
     struct cleat_call *call = call_new(core, s, closed ? CALL_CLOSED : CALL_READY, done, arg);
+    call->cancels = !closed;
     timer_arm(&call->timer, timeout_ms);
     session_wake(s);
     return call;

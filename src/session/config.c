@@ -28,6 +28,19 @@ const struct option settings_options[] = {
     {"max_queued", OPTION_INT, 0, 100000, NULL, "1000",
      "Sessions that may wait for a place; beyond that a create is refused (429).",
      FIELD(max_queued), true},
+    {"tenant_max_sessions", OPTION_INT, 0, 100000, NULL, "0",
+     "The same limit for each tenant alone. 0: none.", FIELD(tenant_max_sessions), true},
+    {"tenant_max_queued", OPTION_INT, 0, 100000, NULL, "0",
+     "Sessions of one tenant that may wait. 0: no limit.", FIELD(tenant_max_queued), true},
+    {"tenant_limits", OPTION_LIST, 0, 0, NULL, "",
+     "Tenants with limits of their own in place of these two, as TENANT=SESSIONS:QUEUED. 0: "
+     "none.",
+     FIELD(tenant_limits), true},
+    {"user_max_sessions", OPTION_INT, 0, 100000, NULL, "0",
+     "The same limit for each user of a tenant; those who name no user are one. 0: none.",
+     FIELD(user_max_sessions), true},
+    {"user_max_queued", OPTION_INT, 0, 100000, NULL, "0",
+     "Sessions of one user that may wait. 0: no limit.", FIELD(user_max_queued), true},
     {"queue_timeout_s", OPTION_INT, 1, 86400, NULL, "600",
      "Longest wait for a place before a session fails.", FIELD(queue_timeout_s), true},
     {"retention_s", OPTION_INT, 1, 31536000, NULL, "86400",
@@ -135,6 +148,8 @@ bool cleat_config_check(const struct cleat_config *c, char *why, size_t size)
     if (c->settings.executor[0] != '/')
         return say(why, size, "executor is not an absolute path");
     struct error e = {0};
+    if (!limits_check(&c->settings, &e))
+        return say(why, size, e.message);
     return class_check(c->classes, c->class_count, &e) || say(why, size, e.message);
 }
 

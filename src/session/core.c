@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cleat.h"
 #include "loop/child.h"
+#include "session/admission.h"
 #include "session/call.h"
 #include "session/clock.h"
 #include "session/config.h"
@@ -278,7 +279,7 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     TAILQ_INIT(&core->sessions);
     TAILQ_INIT(&core->open);
     TAILQ_INIT(&core->over);
-    TAILQ_INIT(&core->queue);
+    admission_init(core);
     TAILQ_INIT(&core->journal);
     TAILQ_INIT(&core->commits);
     notes_init(core);
@@ -338,6 +339,7 @@ void cleat_free(struct cleat *core)
     while (!TAILQ_EMPTY(&core->sessions))
         session_free(TAILQ_FIRST(&core->sessions));
     job_files_close(core);
+    admission_stop(core);
     calls_forget_answers(core);
     for (size_t i = 0; i < core->group_count; i++)
         close_group(&core->groups[i]);

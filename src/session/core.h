@@ -21,6 +21,8 @@
 #include "http/proof.h"
 #include "loop/loop.h"
 #include "session/breaker.h"
+#include "session/limits.h"
+#include "session/pace.h"
 
 enum session_state {
     SESSION_QUEUED,
@@ -55,7 +57,9 @@ extern const char *const attempt_state_names[ATTEMPT_STATES];
 struct settings {
     char *state_dir, *owner, *executor, *aws_region;
     int64_t max_sessions, max_queued, queue_timeout_s, retention_s, max_closed;
-    int durability; /* enum store_durability */
+    int64_t tenant_max_sessions, tenant_max_queued, user_max_sessions, user_max_queued;
+    char **tenant_limits; /* limits.h */
+    int durability;       /* enum store_durability */
     int64_t reap_interval_s, reap_grace_s;
     bool reap_dry_run;
 };
@@ -274,6 +278,11 @@ struct input {
     struct error error; /* why the newest try failed, here or in the container */
 };
 
+/* Where a session stands among all that wait, and among those of its class, … */
+struct session_rank {
+    unsigned all, in_class, in_tenant, with_user; /* from 1 */
+};
+
 struct context {
     char *tenant, *user, *thread, *run, *parent;
 };
@@ -303,9 +312,16 @@ struct session {
     bool stored;        /* the journal holds it … */
     bool ready_durable; /* … and that it was ready */
     uint64_t commit;
-    bool enqueued;
-    bool admitted; /* counts against max_sessions */
-    bool counted;  /* among the closed ones */
+    bool counted; /* among the closed ones */
+
+    struct tenant *tenant;
+    struct tenant_user *user;     /* while it waits or runs on his account */
+    struct line *line;            /* in which it waits, or NULL */
+    uint64_t order;               /* of its creation */
+    int64_t queued_at, queued_ms; /* since when it waits, how long it did before */
+    bool has_container_place;     /* of daemon and class */
+    bool has_owner_place;         /* of tenant and user */
+    struct session_rank rank;     /* while it waits (position.h) */
 
     struct task task;
     bool adopted;    /* its container said more than the journal knew (adopt.h) */
@@ -336,12 +352,14 @@ struct session {
 
     TAILQ_ENTRY(session) entry;       /* all, oldest first */
     TAILQ_ENTRY(session) part_entry;  /* those that are over, or those that are not */
-    TAILQ_ENTRY(session) queue_entry; /* while QUEUED */
+    TAILQ_ENTRY(session) queue_entry; /* of its tenant's, while it waits */
+    TAILQ_ENTRY(session) line_entry;
     TAILQ_ENTRY(session) journal_entry;
     bool in_journal; /* something of it waits for the turn's commit */
     UT_hash_handle hh, hh_request;
 };
 TAILQ_HEAD(session_list, session);
+TAILQ_HEAD(tenant_list, tenant);
 
 /* A class at work: its runtime, its balancer, and a sweep for each of the balancer's target
  * groups. */
@@ -359,6 +377,10 @@ struct group {
     unsigned session_counts[SESSION_STATES], attempt_counts[ATTEMPT_STATES]; /* by state */
     unsigned places_owed;
     struct metrics *metrics;
+    unsigned running, queued, ranked; /* sessions (queue.h) */
+    struct pace pace;
+    unsigned refusals;           /* in a row: its engine has no room … */
+    int64_t refused_at, room_at; /* … and is tried again then */
     struct listing *listing;
     uint64_t listed;   /* number of the newest listing that was whole */
     char trouble[160]; /* why the newest listing failed; "": it did not */
@@ -394,6 +416,8 @@ struct outage {
 
 struct counters {
     uint64_t launches, misroutes, commits, commits_failed;
+    uint64_t admissions, returns, queue_timeouts; /* returns: from OPENING to QUEUED */
+    uint64_t refused[LIMITS];
 };
 
 struct cleat {
@@ -423,8 +447,17 @@ struct cleat {
     struct session_list open, over; /* of them: oldest first; in the order of their end */
     struct session *by_id, *by_request;
     struct attempt *by_key;
-    TAILQ_HEAD(, session) queue;
-    unsigned admitted, queued, closed;
+    unsigned admitted, queued, closed; /* sessions that hold a place, wait, are over */
+
+    struct tenant *tenants;     /* by name (queue.h) */
+    struct tenant_list waiting; /* with sessions that wait; the next one's turn first */
+    int64_t served;             /* the newest turn */
+    uint64_t order;             /* of the newest session */
+    bool ranked;                /* what sessions say of their rank holds */
+    struct pace pace;
+    struct task admission_task;
+    struct timer admission_timer;
+    bool admission_due;
 
     TAILQ_HEAD(, session) journal; /* with changes of this turn */
     TAILQ_HEAD(, commit) commits;  /* in flight */

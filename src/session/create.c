@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "cleat.h"
 #include "http/json.h"
+#include "session/admission.h"
 #include "session/call.h"
 #include "session/config.h"
 #include "session/create.h"
@@ -36,7 +37,7 @@ static struct session *make_session(struct cleat *core, const struct create_requ
     struct group *g = core_find_group(core, r->class_name);
     struct session *s = session_new(core, g, id, r->tenant, r->request_id ? r->request_id : id);
     session_fill(s, r);
-    s->created = core_now(core);
+    s->created = s->queued_at = core_now(core);
     session_enqueue(s);
     session_dirty(s);
     log_info("session.new", KV("session", s->id), KV("tenant", s->context.tenant),
@@ -103,19 +104,16 @@ static enum error_code check_input(const struct cleat *core, const struct create
 }
 
 /* Whether another session can be taken. */
-static enum error_code check_room(struct cleat *core, const char *tenant, struct error *e)
+static enum error_code check_room(struct cleat *core, const struct create_request *r,
+                                  struct error *e)
 {
-    if (drain_covers(core, tenant, e))
+    if (drain_covers(core, r->tenant, e))
         return e->code;
     if (core->store_failing)
         return error_set(e, ERR_STORE, "the journal cannot be written: %s",
                          core->outage.error.message);
-    if (core->closed >= (uint64_t)core->settings->max_closed)
-        return error_set(e, ERR_FULL, "max_closed closed sessions are remembered");
-    bool place = core->admitted + core->queued < (uint64_t)core->settings->max_sessions;
-    if (!place && core->queued >= (uint64_t)core->settings->max_queued)
-        return error_set(e, ERR_FULL, "max_sessions run and max_queued wait");
-    return ERR_NONE;
+    return admission_check(core, r->tenant, r->user, core_find_group(core, r->class_name),
+                           r->no_wait, e);
 }
 
 /* The environment of an adopted session is not known. */
@@ -142,7 +140,7 @@ struct cleat_call *create_call(struct cleat *core, struct create_request *r,
         error_set(&e, ERR_CONFLICT, "this request id has a session with other parameters");
     else if (!s && check_input(core, r, &e) == ERR_NONE &&
              check_tenant(core, r, &e) == ERR_NONE)
-        check_room(core, r->tenant, &e);
+        check_room(core, r, &e);
     bool known = s != NULL;
     if (!known && e.code == ERR_NONE)
         s = make_session(core, r, &e);

@@ -12,6 +12,7 @@
 #include "session/document.h"
 #include "session/job.h"
 #include "session/metrics.h"
+#include "session/position.h"
 #include "session/route.h"
 #include "session/session.h"
 
@@ -94,7 +95,7 @@ static void add_attempt(json_t *o, const struct session *s)
 
 static json_t *waiting_for(const struct session *s)
 {
-    return document_optional(s->state == SESSION_QUEUED ? "a place among max_sessions"
+    return document_optional(s->state == SESSION_QUEUED ? position_waits_for(s)
                                                         : s->waiting_for);
 }
 
@@ -131,6 +132,7 @@ json_t *session_document(const struct session *s)
     json_object_set_new(o, "adopted", json_boolean(s->adopted));
     add_attempt(o, s);
     json_object_set_new(o, "waiting_for", waiting_for(s));
+    json_object_set_new(o, "queue", position_document(s));
     json_object_set_new(o, "executions", json_integer((json_int_t)s->executed));
     json_object_set_new(o, "executions_failed", json_integer((json_int_t)s->executions_failed));
     json_object_set_new(o, "executions_queued", json_integer(s->queued));

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/admission.h"
 #include "session/attempt.h"
 #include "session/gate.h"
 #include "session/label.h"
@@ -77,6 +78,7 @@ static void launched(void *arg, const struct error *e, const struct container *c
         a->launched = true;
         launch_forget_prepared(a);
         session_has_room(a->session);
+        admission_has_room(a->session->group);
         attempt_dirty(a);
     }
     session_wake(a->session);

@@ -97,7 +97,10 @@ char *session_row(const struct session *s)
                    {"replacing", s->replacing},
                    {"replacements", (int64_t)s->replacements},
                    {"executed_before", (int64_t)s->executed_before},
-                   {"input_files", s->input.done ? s->input.files : -1}};
+                   {"input_files", s->input.done ? s->input.files : -1},
+                   {"order", (int64_t)s->order},
+                   {"queued_at", s->queued_at},
+                   {"queued_ms", s->queued_ms}};
     json_object_set_new(o, "id", json_string(s->id));
     json_object_set_new(o, "request_id", json_string(s->request_id));
     json_object_set_new(o, "parameters", json_string(s->parameters));
@@ -170,7 +173,7 @@ static int find_name(const char *const *names, int count, const char *text)
 static bool numbers_from_row(struct session *s, const json_t *o)
 {
     int64_t attempts = 0, failures = 0, executed = 0, failed = 0, probes = 0, misroutes = 0,
-            replacements = 0, before = 0, files = -1;
+            replacements = 0, before = 0, files = -1, order = (int64_t)s->order;
     struct error e = {0};
     js_int(o, "created", true, 0, INT64_MAX, &s->created, &e);
     js_int(o, "opened", true, 0, INT64_MAX, &s->opened, &e);
@@ -189,6 +192,13 @@ static bool numbers_from_row(struct session *s, const json_t *o)
     js_int(o, "replacements", false, 0, UINT32_MAX, &replacements, &e);
     js_int(o, "executed_before", false, 0, INT64_MAX, &before, &e);
     js_int(o, "input_files", false, -1, INT64_MAX, &files, &e);
+    s->queued_at = s->created; /* as rows had it before sessions could come back to the queue */
+    js_int(o, "order", false, 1, INT64_MAX, &order, &e);
+    js_int(o, "queued_at", false, 0, INT64_MAX, &s->queued_at, &e);
+    js_int(o, "queued_ms", false, 0, INT64_MAX, &s->queued_ms, &e);
+    s->order = (uint64_t)order;
+    if (s->core->order < s->order)
+        s->core->order = s->order;
     s->attempts_used = (unsigned)attempts;
     s->failures = (unsigned)failures;
     s->executed = (uint64_t)executed;

@@ -1,7 +1,9 @@
 /* After a start: adopt what rows own, and go on with it. */
+#include "session/admission.h"
 #include "session/attempt.h"
 #include "session/launch.h"
 #include "session/listing.h"
+#include "session/queue.h"
 #include "session/reaper.h"
 #include "session/recovery.h"
 #include "session/session.h"
@@ -45,6 +47,7 @@ static void resume(struct session *s)
         if (a->orphan)
             reaper_recovered(a);
     }
+    admission_recall(s);
     if (session_is_over(s)) {
         s->counted = true;
         core->closed++;
@@ -54,8 +57,10 @@ static void resume(struct session *s)
         session_enqueue(s);
         return;
     }
-    s->admitted = true;
-    core->admitted++;
+    if (s->state == SESSION_CLOSING)
+        places_take_container(s);
+    else
+        places_take(s);
     s->used = core_now(core); /* uses are not stored one by one: count from here */
     if (s->state == SESSION_READY || s->state == SESSION_BUSY)
         session_go(s, SESSION_REROUTING);

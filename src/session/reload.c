@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cleat.h"
+#include "session/admission.h"
 #include "session/config.h"
 #include "session/session.h"
 
@@ -81,6 +82,7 @@ bool cleat_reload(struct cleat *core, struct cleat_config *config, cleat_change_
     if (fine) {
         tell_all(&(struct listener){fn, arg}, core->config, config);
         swap_all(core->config, config);
+        admission_limits_changed(core);
         TAILQ_FOREACH (s, &core->open, part_entry) /* every deadline may have moved */
             session_wake(s);
     }

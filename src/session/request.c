@@ -113,6 +113,7 @@ static char *canonical(const struct create_request *r)
 {
     json_t *copy = json_copy(r->json);
     json_object_del(copy, "request_id");
+    json_object_del(copy, "no_wait");
     if (!r->env || json_object_size(r->env) == 0)
         json_object_del(copy, "env");
     json_object_set_new(copy, "class", json_string(r->class_name));
@@ -149,6 +150,7 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
                                        "exec_timeout_s",
                                        "input",
                                        "job",
+                                       "no_wait",
                                        NULL};
     *r =
         (struct create_request){.tenant = tenant ? tenant : "default", .class_name = "default"};
@@ -176,6 +178,7 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
     js_object(o, "job", false, &r->job, e);
     job_spec_check(r->job, e);
     js_string(o, "input", false, MAX_INPUT, &r->input, e);
+    js_bool(o, "no_wait", false, &r->no_wait, e);
     if (r->input && e->code == ERR_NONE)
         input_check(r->input, e);
     const struct class *class =

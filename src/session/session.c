@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/json.h"
+#include "session/admission.h"
 #include "session/attempt.h"
 #include "session/call.h"
 #include "session/execution.h"
@@ -12,6 +13,7 @@
 #include "session/job.h"
 #include "session/journal.h"
 #include "session/metrics.h"
+#include "session/queue.h"
 #include "session/request.h"
 #include "session/session.h"
 #include "session/steps.h"
@@ -25,25 +27,21 @@ const char *const span_names[SPAN_NAMES + 1] = {
 
 static void leave_queue(struct session *s)
 {
-    struct cleat *core = s->core;
-    if (!s->enqueued)
+    if (!s->line)
         return;
-    s->enqueued = false;
-    TAILQ_REMOVE(&core->queue, s, queue_entry);
-    core->queued--;
+    queue_remove(s);
+    s->queued_ms += core_now(s->core) - s->queued_at;
     session_span_close(s, "queue", 0, NULL);
 }
 
-/* The end of a session frees its place for the one that has waited longest. */
-static void give_back_place(struct session *s)
+/* Somebody who waits may have it. */
+static void give_back_places(struct session *s, bool container)
 {
-    struct cleat *core = s->core;
-    if (s->admitted) {
-        s->admitted = false;
-        core->admitted--;
-    }
-    if (!TAILQ_EMPTY(&core->queue))
-        session_wake(TAILQ_FIRST(&core->queue));
+    places_give_owner(s);
+    if (container)
+        places_give_container(s);
+    if (s->core->queued > 0)
+        admission_wake(s->core);
 }
 
 static struct session_list *part_of(const struct session *s)
@@ -66,6 +64,8 @@ struct session *session_new(struct cleat *core, struct group *group, const char 
     s->request_id = mem_strdup(request_id);
     s->request_key = mem_printf("%s\n%s", tenant, request_id);
     s->context.tenant = mem_strdup(tenant);
+    s->tenant = tenant_join(s);
+    s->order = ++core->order;
     TAILQ_INIT(&s->attempts);
     TAILQ_INIT(&s->executions);
     TAILQ_INIT(&s->calls);
@@ -90,7 +90,8 @@ void session_free(struct session *s)
     while (!TAILQ_EMPTY(&s->attempts))
         attempt_free(TAILQ_FIRST(&s->attempts));
     leave_queue(s);
-    give_back_place(s);
+    give_back_places(s, true);
+    tenant_leave(s);
     if (s->counted)
         core->closed--;
     if (s->in_journal)
@@ -138,11 +139,10 @@ void session_fill(struct session *s, const struct create_request *r)
 
 void session_enqueue(struct session *s)
 {
-    s->core->queued++;
-    s->enqueued = true;
-    TAILQ_INSERT_TAIL(&s->core->queue, s, queue_entry);
+    queue_add(s);
     if (s->span_count == 0)
         session_span_open(s, "queue", 0, false);
+    admission_wake(s->core);
 }
 
 void session_wake(struct session *s)
@@ -313,12 +313,18 @@ void session_go(struct session *s, enum session_state to)
              KV("error", s->error.message));
     leave_queue(s);
     session_set_state(s, to);
+    if (to == SESSION_QUEUED) {
+        s->queued_at = now;
+        give_back_places(s, true);
+        session_enqueue(s);
+    }
     if (to == SESSION_OPENING)
         s->opened = now;
     if (to == SESSION_READY && s->ready == 0)
         s->ready = s->used = now;
     if (to == SESSION_CLOSING) {
         s->closing = now;
+        give_back_places(s, false);
         session_has_room(s);
         input_stop(s);
     }
@@ -329,7 +335,7 @@ void session_go(struct session *s, enum session_state to)
         job_over(s);
         session_spans_fit(s);
         s->core->closed++;
-        give_back_place(s);
+        give_back_places(s, true);
     }
     metrics_session(s, from);
     bool only_busy = (from == SESSION_READY && to == SESSION_BUSY) ||

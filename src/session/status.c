@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include "base/mem.h"
 #include "cleat.h"
+#include "session/admission.h"
 #include "session/config.h"
 #include "session/document.h"
 #include "session/drain.h"
@@ -99,6 +100,7 @@ char *cleat_status(struct cleat *core)
     json_object_set_new(o, "journal", journal_status(core));
     json_object_set_new(o, "orphans", reaper_status(core));
     json_object_set_new(o, "drain", drain_status(core));
+    json_object_set_new(o, "admission", admission_status(core));
     json_object_set_new(o, "misroutes", document_number(n->misroutes));
     json_object_set_new(o, "launches", document_number(n->launches));
     json_object_set_new(o, "launch_failures", document_number(metrics_failed_attempts(core)));

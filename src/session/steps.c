@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/admission.h"
 #include "session/adopt.h"
 #include "session/attempt.h"
 #include "session/call.h"
@@ -237,17 +238,11 @@ static void queued(struct session *s)
         session_close(s, "drained", &e);
         return;
     }
-    if (past(s, s->created + core->settings->queue_timeout_s * 1000, ERR_QUEUE_TIMEOUT,
-             "queue_timeout", "no place became free in time"))
-        return;
-    if (TAILQ_FIRST(&core->queue) != s ||
-        core->admitted >= (uint64_t)core->settings->max_sessions)
-        return;
-    core->admitted++;
-    s->admitted = true;
-    session_go(s, SESSION_OPENING);
-    if (!TAILQ_EMPTY(&core->queue))
-        session_wake(TAILQ_FIRST(&core->queue));
+    int64_t left = core->settings->queue_timeout_s * 1000 - s->queued_ms;
+    if (past(s, s->queued_at + left, ERR_QUEUE_TIMEOUT, "queue_timeout",
+             admission_obstacle(s) == LIMIT_CAPACITY ? "the engine had no room in time"
+                                                     : "no place became free in time"))
+        core->counters.queue_timeouts++;
 }
 
 /* What a session was at when its time was over says more than that it was. */

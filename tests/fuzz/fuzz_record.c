@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cleat.h"
 #include "fuzz.h"
+#include "session/admission.h"
 #include "session/attempt.h"
 #include "session/config.h"
 #include "session/document.h"
@@ -25,7 +26,7 @@ static void set_up(void)
     core.settings = &core.config->settings;
     core.loop = loop_new(NULL);
     TAILQ_INIT(&core.sessions);
-    TAILQ_INIT(&core.queue);
+    admission_init(&core);
     TAILQ_INIT(&core.journal);
     TAILQ_INIT(&core.commits);
     core.groups = groups;

@@ -111,7 +111,8 @@ static void a_session_is_made_again(void **state)
     assert_string_equal(s->parameters, PARAMETERS);
     assert_int_equal(s->idle_timeout_s, 77);
     assert_int_equal(s->state, SESSION_OPENING);
-    assert_true(s->adopted && s->env_lost && s->admitted && !*s->unfit);
+    assert_true(s->adopted && s->env_lost && s->has_container_place && s->has_owner_place &&
+                !*s->unfit);
     assert_true(s->created <= core_now(w->core) - 5000);
     const struct attempt *a = s->attempt;
     assert_int_equal(a->number, 2);
