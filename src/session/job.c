@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "http/json.h"
 #include "session/job_files.h"
+#include "session/metrics.h"
 #include "session/session.h"
 
 const char *const job_outcome_names[JOB_OUTCOMES] = {"",          "succeeded", "failed",
@@ -63,6 +64,7 @@ static void end(struct session *s, enum job_outcome outcome, const struct error 
     j->bytes = j->log.bytes;
     j->truncated = j->log.truncated;
     session_dirty(s);
+    metrics_job(s);
     log_info("job.ended", KV("session", s->id), KV("name", j->name ? j->name : ""),
              KV("outcome", job_outcome_names[outcome]), KI("exit_code", j->exit_code),
              KI("signal", j->signal), KI("output", j->bytes), KV("error", j->error.message));

@@ -98,6 +98,15 @@ void metrics_execution(const struct group *g, enum execution_result result, int6
         histogram_add(&g->metrics->execution_times, &buckets_long, ms * 1000);
 }
 
+void metrics_job(const struct session *s)
+{
+    const struct job *j = s->job;
+    struct metrics *m = s->group->metrics;
+    m->jobs[j->outcome]++;
+    if (j->started > 0)
+        histogram_add(&m->job_times, &buckets_long, (j->ended - j->started) * 1000);
+}
+
 void metrics_route(const struct group *g, bool hit)
 {
     if (hit)

@@ -5,6 +5,7 @@
 
 #include "base/histogram.h"
 #include "session/core.h"
+#include "session/job.h"
 #include "session/session.h"
 
 /* How a session's start ended. */
@@ -33,6 +34,8 @@ struct metrics {
     uint64_t executions[EXECUTION_RESULTS];
     struct histogram execution_times; /* of those with a record */
     uint64_t route_hits, route_misses;
+    uint64_t jobs[JOB_OUTCOMES];
+    struct histogram job_times; /* of those that ran */
     struct {
         char reason[32];
         uint64_t count;
@@ -49,6 +52,7 @@ void metrics_attempt_failed(const struct attempt *, enum error_code);
 void metrics_driver_call(const struct group *, enum driver_call, const struct error *);
 /* ms < 0: it never began. */
 void metrics_execution(const struct group *, enum execution_result, int64_t ms);
+void metrics_job(const struct session *); /* it has ended */
 /* A request needed a route: hit: it was confirmed already. */
 void metrics_route(const struct group *, bool hit);
 

@@ -126,6 +126,20 @@ static void add_executions(struct exposition *x, const struct cleat *core)
                          g->class->name, NULL);
 }
 
+static void add_jobs(struct exposition *x, const struct cleat *core)
+{
+    expose_family(x, "cleat_jobs_total", "counter", "Jobs that ended, by how.");
+    EACH_GROUP (g, core)
+        for (size_t i = JOB_OPEN + 1; i < JOB_OUTCOMES; i++)
+            expose(x, (int64_t)g->metrics->jobs[i], "class", g->class->name, "outcome",
+                   job_outcome_names[i], NULL);
+    expose_family(x, "cleat_job_seconds", "histogram",
+                  "Time for which the commands of jobs ran.");
+    EACH_GROUP (g, core)
+        expose_histogram(x, &g->metrics->job_times, &buckets_long, "class", g->class->name,
+                         NULL);
+}
+
 /* ---- drivers ---- */
 
 static void add_driver_failures(struct exposition *x, const struct group *g,
@@ -327,9 +341,10 @@ char *cleat_metrics(struct cleat *core)
     gauge(&x, "cleat_draining", core->drain.all || core->drain.closed,
           "1 while no new sessions of anybody are taken.");
     static void (*const parts[])(struct exposition *, const struct cleat *) = {
-        add_sessions,   add_starts,       add_ends,     add_phases,  add_cleanup,
-        add_executions, add_driver_calls, add_attempts, add_routes,  add_endpoint_cache,
-        add_http,       add_aws,          add_orphans,  add_journal, add_loop};
+        add_sessions, add_starts,     add_ends,           add_phases,
+        add_cleanup,  add_executions, add_jobs,           add_driver_calls,
+        add_attempts, add_routes,     add_endpoint_cache, add_http,
+        add_aws,      add_orphans,    add_journal,        add_loop};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
         parts[i](&x, core);
     return buf_take(&x.text);

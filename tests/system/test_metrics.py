@@ -52,6 +52,9 @@ def used():
         d.api.execute(session, "raise SystemExit(3)")
         failed = d.api.create(tenant="tenant-b", **{"class": "broken"})["session_id"]
         d.api.wait(failed, "closed")
+        for argv in (["true"], ["false"]):
+            job = d.api.call("POST", "/v1/jobs", {"argv": argv, "tenant": "tenant-c"})["job_id"]
+            d.api.wait(job, "closed")
         d.session = session
         d.closed = d.api.ready(tenant="tenant-a")["session_id"]
         d.api.close(d.closed)
@@ -70,21 +73,24 @@ def test_promtool_finds_nothing_wrong(used):
 def test_numbers_are_those_of_what_was_done(used):
     m = used.metrics()
     assert m.value("cleat_sessions", state="READY", **{"class": "default"}) == 1
-    assert m.value("cleat_sessions") == 1 and m.value("cleat_sessions_over") == 2
+    assert m.value("cleat_sessions") == 1 and m.value("cleat_sessions_over") == 4
     assert m.value("cleat_attempts", state="LIVE") == 1
-    assert m.value("cleat_session_starts_total", result="ready") == 2
+    assert m.value("cleat_session_starts_total", result="ready") == 4
     assert m.value("cleat_session_starts_total", result="failed", **{"class": "broken"}) == 1
     assert m.value("cleat_attempt_failures_total", **{"class": "broken"}) == 1
     assert m.value("cleat_sessions_ended_total", stop_reason="deleted") == 1
-    assert m.value("cleat_executions_total", result="completed") == 1
-    assert m.value("cleat_executions_total", result="failed") == 1
-    assert m.value("cleat_execution_seconds_count") == 2
-    assert m.value("cleat_phase_seconds_count", phase="queue", **{"class": "default"}) == 2
-    assert m.value("cleat_phase_seconds_count", phase="stop", **{"class": "default"}) == 1
-    assert m.value("cleat_cleanup_steps_total", step="stop", result="ok", **{"class": "default"}) == 1
-    assert m.value("cleat_driver_calls_total", call="launch", result="ok", **{"class": "default"}) == 2
+    assert m.value("cleat_executions_total", result="completed") == 2
+    assert m.value("cleat_executions_total", result="failed") == 2
+    assert m.value("cleat_execution_seconds_count") == 4
+    assert m.value("cleat_sessions_ended_total", stop_reason="job_ended") == 2
+    assert m.value("cleat_jobs_total", outcome="succeeded") == m.value("cleat_jobs_total", outcome="failed") == 1
+    assert m.value("cleat_job_seconds_count") == m.value("cleat_jobs_total") == 2
+    assert m.value("cleat_phase_seconds_count", phase="queue", **{"class": "default"}) == 4
+    assert m.value("cleat_phase_seconds_count", phase="stop", **{"class": "default"}) == 3
+    assert m.value("cleat_cleanup_steps_total", step="stop", result="ok", **{"class": "default"}) == 3
+    assert m.value("cleat_driver_calls_total", call="launch", result="ok", **{"class": "default"}) == 4
     assert m.value("cleat_route_requests_total", result="hit") >= 2
-    assert m.value("cleat_container_start_seconds_count", **{"class": "default"}) == 2
+    assert m.value("cleat_container_start_seconds_count", **{"class": "default"}) == 4
     assert m.value("cleat_journal_commits_total") > 0 and m.value("cleat_journal_failing") == 0
     assert m.value("cleat_ready") == 1 and m.value("cleat_build_info") == 1
     assert m.value("process_resident_memory_bytes") > 1e6
@@ -125,8 +131,8 @@ def test_the_socket_says_the_same_and_json_routes_stay_json(used):
 
 def test_status_has_the_key_figures(used):
     f = used.api.status()["key_figures"]
-    assert f["success_rate"] == pytest.approx(2 / 3) and f["sessions_failed"] == 1
-    assert f["queue_wait"]["count"] == 3 and f["queue_wait"]["p95_ms"] < 10_000
+    assert f["success_rate"] == pytest.approx(4 / 5) and f["sessions_failed"] == 1
+    assert f["queue_wait"]["count"] == 5 and f["queue_wait"]["p95_ms"] < 10_000
     assert 0 < f["container_start"]["p50_ms"] <= f["container_start"]["p95_ms"] < 60_000
     assert f["cache_hit_rate"] == 1.0 and f["cache_hits"] >= 2
 
@@ -231,7 +237,7 @@ def test_a_real_prometheus_scrapes_and_answers(used, tmp_path):
     try:
         poll(lambda: prometheus.query('up{job="cleat"} == 1'), 60, "the first scrape")
         started = prometheus.query('sum by (class, result) (cleat_session_starts_total) > 0')
-        assert started == {frozenset({("class", "default"), ("result", "ready")}): 2,
+        assert started == {frozenset({("class", "default"), ("result", "ready")}): 4,
                            frozenset({("class", "broken"), ("result", "failed")}): 1}
         [p95] = prometheus.query(
             "histogram_quantile(0.95, sum by (le) (cleat_container_start_seconds_bucket))").values()
