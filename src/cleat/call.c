@@ -23,6 +23,7 @@ static void read_error(struct call *c)
     json_t *e = json_object_get(c->document, "error");
     const char *name = json_string_value(json_object_get(e, "code"));
     const char *message = json_string_value(json_object_get(e, "message"));
+    const char *reason = json_string_value(json_object_get(e, "reason"));
     bool retryable = json_is_true(json_object_get(e, "retryable"));
     if (!name) {
         char *text = mem_printf("cleatd answered %d without saying why", c->status);
@@ -30,11 +31,13 @@ static void read_error(struct call *c)
         free(text);
         return;
     }
+    char *full = reason ? mem_printf("%s: %s", name, reason) : NULL;
     keep_failure(c,
                  strcmp(name, "not_found") == 0 ? EXIT_NOT_FOUND
                  : retryable                    ? EXIT_RETRYABLE
                                                 : EXIT_ERROR,
-                 message ? message : "", name);
+                 message ? message : "", full ? full : name);
+    free(full);
 }
 
 static void read_answer(struct call *c, const struct http_answer *a)
