@@ -6,6 +6,7 @@
 #include "session/context.h"
 #include "session/document.h"
 #include "session/job.h"
+#include "session/position.h"
 #include "session/session.h"
 
 #define MAX_ENDED_LISTED 1000
@@ -86,7 +87,7 @@ json_t *job_document(const struct session *s)
     json_object_set_new(o, "exit_code", number_or_null(j->exit_code));
     json_object_set_new(o, "signal", number_or_null(j->signal));
     json_object_set_new(o, "error", error_of(s));
-    json_object_set_new(o, "queue", json_null());
+    json_object_set_new(o, "queue", position_document(s));
     add_times(o, s);
     json_object_set_new(o, "output", output_of(s));
     json_object_set_new(o, "timeout_s", json_integer(j->timeout_s));

@@ -209,7 +209,10 @@ def test_cancel(daemon, api):
     running = api.submit("/bin/sh", "-c", f"echo begun; sleep {mark}", **{"class": "one"})["job_id"]
     queued = api.submit("/bin/echo", "never", **{"class": "one"})["job_id"]
     poll(lambda: sleeping(mark) and api.logs(running)["chunks"], 30, "the job")
-    assert api.job(queued)["state"] == "queued"
+    waits = api.job(queued)
+    assert waits["state"] == "queued" and waits["queue"]["position"] == 1
+    assert waits["queue"]["reason"] == "max_parallel" and api.job(running)["queue"] is None
+    assert "place 1" in cleat(daemon.socket, "job", "list", "--state", "queued").stdout
     assert cleat(daemon.socket, "job", "cancel", queued, running).returncode == 0
     for job in (queued, running):
         assert cleat(daemon.socket, "job", "wait", job).returncode == 130
