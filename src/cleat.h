@@ -106,11 +106,15 @@ bool cleat_tenant_valid(const char *name, char *why, size_t size);
 /* Whether there is such a session for that tenant. */
 bool cleat_sees(const struct cleat *, const char *tenant, const char *session);
 
-/* request: {"request_id","tenant","user","thread","run","parent","class","env":{…},
+/* request: {"request_id","tenant","user","thread","run","parent","class",
+ *           "resources":{"cpu_milli","memory_mb","gpu","labels":{…}},"env":{…},
  *           "create_timeout_s","idle_timeout_s","max_lifetime_s","exec_timeout_s","input",
  *           "no_wait"}. no_wait: refused when it would have to wait for a place.
  * Done when the session is committed, not when it is ready. The document is the session.
- * created in it tells a new session from one that this request id already had. */
+ * created in it tells a new session from one that this request id already had. tenant, user,
+ * thread, run and parent never change; a child, whose parent is a session's id, has the first
+ * four from its parent where the request does not say, and closes when its parent does. Without
+ * class, resources choose one that has them. */
 struct cleat_call *cleat_create(struct cleat *, const char *tenant, const char *request,
                                 size_t len, cleat_done_fn *, void *arg);
 /* Done when the session is ready (or can never be: error), or closed with closed = true. */

@@ -12,6 +12,7 @@ static const struct {
 } table[ERR_COUNT] = {
     [ERR_NONE] = {"none", 200, false},
     [ERR_INVALID] = {"invalid_request", 400, false},
+    [ERR_NO_CLASS] = {"no_class_fits", 400, false},
     [ERR_FORBIDDEN] = {"forbidden", 403, false},
     [ERR_NOT_FOUND] = {"not_found", 404, false},
     [ERR_CONFLICT] = {"conflict", 409, false},

@@ -9,6 +9,7 @@ enum error_code {
     ERR_NONE,
     /* what the caller asked for */
     ERR_INVALID,   /* invalid_request 400 */
+    ERR_NO_CLASS,  /* no_class_fits 400: no class has such resources */
     ERR_FORBIDDEN, /* forbidden 403 */
     ERR_NOT_FOUND, /* not_found 404 */
     ERR_CONFLICT,  /* conflict 409: same request id, other parameters */

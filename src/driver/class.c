@@ -154,7 +154,13 @@ const struct option class_options[] = {
         "the container. 0: the workspace is a volume, which is kept in that case."),
     LIVE_INT(
         cpu_milli, 0, 1024000, "0",
-        "CPU of a container of runtime docker in thousandths of a processor. 0: no limit."),
+        "CPU of a container of runtime docker in thousandths of a processor; with others only "
+        "what a request for resources is compared with. 0: no limit."),
+    LIVE_INT(gpu, 0, 1024, "0",
+             "GPUs of a container, for requests for resources; its task definition or machine "
+             "is what gives them."),
+    LIVE_LIST(labels, "",
+              "What else requests for resources may ask for: KEY=VALUE, in any words."),
 
     LIST(haproxy_sockets, "",
          "Runtime API sockets of HAProxy (stats socket PATH level admin), one per node."),

@@ -36,6 +36,9 @@ struct class
     /* docker */
     char *docker_socket, *image, *docker_user, *docker_network;
     int64_t docker_tmpfs_mb, cpu_milli;
+    /* what a request's resources are compared with, beside memory_mb and cpu_milli */
+    int64_t gpu;
+    char **labels; /* "KEY=VALUE" */
     /* ecs */
     char *ecs_cluster;
     char *ecs_task;      /* path of the RunTask template */

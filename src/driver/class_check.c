@@ -67,6 +67,14 @@ static bool is_numeric_user(const char *s)
            s[uid + (s[uid] == ':' ? gid + 1 : 0)] == '\0';
 }
 
+static const char *labels_problem(const struct class *c)
+{
+    for (size_t i = 0; i < list_length(c->labels); i++)
+        if (!strchr(c->labels[i], '=') || c->labels[i][0] == '=')
+            return "labels takes KEY=VALUE";
+    return NULL;
+}
+
 static const char *docker_problem(const struct class *c)
 {
     if (!*c->image)
@@ -240,6 +248,8 @@ static const char *problem(const struct class *c)
         return static_problem(c);
     if (c->balancer == BALANCER_ALB && alb_problem(c))
         return alb_problem(c);
+    if (labels_problem(c))
+        return labels_problem(c);
     if (c->gather_max_ms < c->gather_ms)
         return "gather_max_ms is below gather_ms";
     if (c->runtime == RUNTIME_DOCKER && docker_problem(c))

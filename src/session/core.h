@@ -295,6 +295,9 @@ struct session {
     char *request_key; /* tenant "\n" request id */
     char *class_name;  /* a closed session's class may be configured no longer */
     struct context context;
+    struct session *parent; /* NULL: none, or not found yet */
+    TAILQ_HEAD(, session) children;
+    TAILQ_ENTRY(session) sibling;
     char *
         parameters; /* canonical JSON of what was asked for: another create must ask the same */
     json_t *env;    /* object or NULL */

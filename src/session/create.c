@@ -7,6 +7,7 @@
 #include "session/admission.h"
 #include "session/call.h"
 #include "session/config.h"
+#include "session/context.h"
 #include "session/create.h"
 #include "session/drain.h"
 #include "session/input.h"
@@ -126,21 +127,34 @@ static bool asks_the_same(const struct session *s, const struct create_request *
     return same;
 }
 
+/* The session that its request id has, NULL: none. *e: why it is not given, or not made. */
+static struct session *find(struct cleat *core, struct create_request *r, struct error *e)
+{
+    struct session *s = NULL;
+    if (!context_inherit(core, r, e))
+        return NULL;
+    if (r->request_id)
+        s = core_find_request(core, r->tenant, r->request_id);
+    if (s && r->any_class)
+        create_request_set(r, "class", s->class_name);
+    if (s && s->state >= SESSION_CLOSING && !s->job)
+        error_set(e, ERR_BLOCKED, "this request id had a session that was closed");
+    else if (s && !asks_the_same(s, r))
+        error_set(e, ERR_CONFLICT, "this request id has a session with other parameters");
+    else if (!s && r->misfit.code != ERR_NONE)
+        *e = r->misfit;
+    else if (!s && context_may_begin(core, r, e) && check_input(core, r, e) == ERR_NONE &&
+             check_tenant(core, r, e) == ERR_NONE)
+        check_room(core, r, e);
+    return s;
+}
+
 struct cleat_call *create_call(struct cleat *core, struct create_request *r,
                                cleat_done_fn *done, void *arg)
 {
     struct error e = {0};
     struct cleat_call *call;
-    struct session *s = NULL;
-    if (r->request_id)
-        s = core_find_request(core, r->tenant, r->request_id);
-    if (s && s->state >= SESSION_CLOSING && !s->job)
-        error_set(&e, ERR_BLOCKED, "this request id had a session that was closed");
-    else if (s && !asks_the_same(s, r))
-        error_set(&e, ERR_CONFLICT, "this request id has a session with other parameters");
-    else if (!s && check_input(core, r, &e) == ERR_NONE &&
-             check_tenant(core, r, &e) == ERR_NONE)
-        check_room(core, r, &e);
+    struct session *s = find(core, r, &e);
     bool known = s != NULL;
     if (!known && e.code == ERR_NONE)
         s = make_session(core, r, &e);

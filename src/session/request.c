@@ -116,6 +116,8 @@ static char *canonical(const struct create_request *r)
     json_object_del(copy, "no_wait");
     if (!r->env || json_object_size(r->env) == 0)
         json_object_del(copy, "env");
+    if (json_object_size(json_object_get(copy, "resources")) == 0)
+        json_object_del(copy, "resources");
     json_object_set_new(copy, "class", json_string(r->class_name));
     json_object_set_new(copy, "tenant", json_string(r->tenant));
     char *text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
@@ -130,6 +132,38 @@ char *request_without_env(const char *parameters)
     char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(o);
     return text;
+}
+
+/* What does not fit is the caller's to judge: a row of the journal was asked for when it did.
+ */
+static const struct class *find_class(const struct cleat_config *config,
+                                      struct create_request *r, struct error *e)
+{
+    const struct class *class = NULL;
+    r->any_class = !r->class_name && r->resources.given;
+    if (r->any_class)
+        class = choice_pick(config, &r->resources, &r->misfit);
+    else if (r->class_name && !(class = config_class(config, r->class_name)))
+        error_set(e, ERR_INVALID, "class: there is no class \"%s\"", r->class_name);
+    else if (class)
+        choice_fits(class, &r->resources, &r->misfit);
+    return class || e->code != ERR_NONE ? class : config_class(config, "default");
+}
+
+static void take_class(const struct cleat_config *config, struct create_request *r,
+                       struct error *e)
+{
+    const struct class *class = find_class(config, r, e);
+    if (!class)
+        return;
+    r->class_name = class->name;
+    r->create_timeout_s = class->create_timeout_s;
+    r->idle_timeout_s = class->idle_timeout_s;
+    r->max_lifetime_s = class->max_lifetime_s;
+    r->exec_timeout_s = class->exec_timeout_s;
+    if (class->proof == PROOF_NONE && r->env && json_object_size(r->env) > 0)
+        error_set(r->misfit.code == ERR_NONE ? e : &r->misfit, ERR_INVALID,
+                  "env: containers of class %s take no environment", class->name);
 }
 
 bool create_request_parse(const struct cleat_config *config, const char *tenant,
@@ -149,11 +183,11 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
                                        "max_lifetime_s",
                                        "exec_timeout_s",
                                        "input",
+                                       "resources",
                                        "job",
                                        "no_wait",
                                        NULL};
-    *r =
-        (struct create_request){.tenant = tenant ? tenant : "default", .class_name = "default"};
+    *r = (struct create_request){.tenant = tenant ? tenant : "default"};
     *e = (struct error){0};
     json_t *o = r->json = js_parse_object(text, len, e);
     if (!o)
@@ -171,6 +205,7 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
         if (names[i].out != &r->class_name)
             check_placeholder(names[i].key, *names[i].out, e);
     }
+    r->any_tenant = !tenant && r->parent && !json_object_get(o, "tenant");
     if (e->code == ERR_NONE && tenant && strcmp(tenant, r->tenant) != 0)
         error_set(e, ERR_FORBIDDEN, "tenant: a session of another tenant cannot be made");
     js_object(o, "env", false, &r->env, e);
@@ -181,19 +216,9 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
     js_bool(o, "no_wait", false, &r->no_wait, e);
     if (r->input && e->code == ERR_NONE)
         input_check(r->input, e);
-    const struct class *class =
-        e->code == ERR_NONE ? config_class(config, r->class_name) : NULL;
-    if (e->code == ERR_NONE && !class)
-        error_set(e, ERR_INVALID, "class: there is no class \"%s\"", r->class_name);
-    if (class) {
-        r->create_timeout_s = class->create_timeout_s;
-        r->idle_timeout_s = class->idle_timeout_s;
-        r->max_lifetime_s = class->max_lifetime_s;
-        r->exec_timeout_s = class->exec_timeout_s;
-        if (class->proof == PROOF_NONE && r->env && json_object_size(r->env) > 0)
-            error_set(e, ERR_INVALID, "env: containers of class %s take no environment",
-                      class->name);
-    }
+    resources_read(o, &r->resources, e);
+    if (e->code == ERR_NONE)
+        take_class(config, r, e);
     take_limit(o, "create_timeout_s", &r->create_timeout_s, e);
     take_limit(o, "idle_timeout_s", &r->idle_timeout_s, e);
     take_limit(o, "max_lifetime_s", &r->max_lifetime_s, e);
@@ -204,6 +229,24 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
     }
     r->parameters = canonical(r);
     return true;
+}
+
+void create_request_set(struct create_request *r, const char *key, const char *value)
+{
+    json_object_set_new(r->json, key, json_string(value));
+    const char *kept = json_string_value(json_object_get(r->json, key));
+    struct {
+        const char *key, **field;
+    } names[] = {{"tenant", &r->tenant},
+                 {"user", &r->user},
+                 {"thread", &r->thread},
+                 {"run", &r->run},
+                 {"class", &r->class_name}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(names[i].key, key) == 0)
+            *names[i].field = kept;
+    free(r->parameters);
+    r->parameters = canonical(r);
 }
 
 void create_request_release(struct create_request *r)

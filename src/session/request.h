@@ -2,15 +2,20 @@
 #ifndef CLEAT_SESSION_REQUEST_H
 #define CLEAT_SESSION_REQUEST_H
 
+#include "session/choice.h"
 #include "session/core.h"
 
 /* A create; release it. */
 struct create_request {
     json_t *json; /* owns the strings below */
     const char *request_id, *tenant, *user, *thread, *run, *parent, *class_name;
-    json_t *env; /* borrowed */
-    json_t *job; /* borrowed; NULL: it is to be none … */
-    json_t *command; /* … else what it runs (job_request.h), owned; NULL: known already */
+    bool any_tenant; /* none is named, its parent's will do */
+    bool any_class;  /* the same: resources chose */
+    struct resources resources;
+    struct error misfit; /* its class lacks resources, which a session that is there may do */
+    json_t *env;         /* borrowed */
+    json_t *job;         /* borrowed; NULL: it is to be none … */
+    json_t *command;     /* … else what it runs (job_request.h), owned; NULL: known already */
     const char *input;
     bool no_wait; /* of this create alone, as its request id */
     int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
@@ -22,6 +27,8 @@ struct create_request {
 bool create_request_parse(const struct cleat_config *, const char *tenant, const char *text,
                           size_t len, struct create_request *, struct error *e);
 void create_request_release(struct create_request *);
+/* A field is another by then: of json, and of parameters. key and value as in the request. */
+void create_request_set(struct create_request *, const char *key, const char *value);
 
 /* Canonical parameters, of the same request without its env; free(). */
 char *request_without_env(const char *parameters);

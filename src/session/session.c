@@ -8,6 +8,7 @@
 #include "session/admission.h"
 #include "session/attempt.h"
 #include "session/call.h"
+#include "session/context.h"
 #include "session/execution.h"
 #include "session/input.h"
 #include "session/job.h"
@@ -66,6 +67,7 @@ struct session *session_new(struct cleat *core, struct group *group, const char 
     s->context.tenant = mem_strdup(tenant);
     s->tenant = tenant_join(s);
     s->order = ++core->order;
+    TAILQ_INIT(&s->children);
     TAILQ_INIT(&s->attempts);
     TAILQ_INIT(&s->executions);
     TAILQ_INIT(&s->calls);
@@ -89,6 +91,7 @@ void session_free(struct session *s)
         execution_free(TAILQ_FIRST(&s->executions));
     while (!TAILQ_EMPTY(&s->attempts))
         attempt_free(TAILQ_FIRST(&s->attempts));
+    context_part(s);
     leave_queue(s);
     give_back_places(s, true);
     tenant_leave(s);
@@ -322,6 +325,8 @@ void session_go(struct session *s, enum session_state to)
         s->opened = now;
     if (to == SESSION_READY && s->ready == 0)
         s->ready = s->used = now;
+    if (to >= SESSION_CLOSING)
+        context_end_children(s);
     if (to == SESSION_CLOSING) {
         s->closing = now;
         give_back_places(s, false);

@@ -9,6 +9,7 @@
 #include "session/attempt.h"
 #include "session/call.h"
 #include "session/cleanup.h"
+#include "session/context.h"
 #include "session/death.h"
 #include "session/drain.h"
 #include "session/execution.h"
@@ -363,6 +364,7 @@ void session_run(void *arg)
         s->wake_at = 0;
         TAILQ_FOREACH (a, &s->attempts, entry)
             attempt_step(a);
+        context_step(s);
         session_step(s);
         if (!s->again)
             break;

@@ -11,6 +11,7 @@
 #define CREATE_WITHIN_MS 180000
 #define WAIT_MS 120000
 #define DOWN_RETRY_MS 100
+#define PARENT_RETRY_MS 20
 #define MISSING_RETRY_MS 500
 #define MISSING_MS 400000 /* ECS has shown it by then */
 #define DEATH_IS_KNOWN_MS 30000
@@ -172,6 +173,9 @@ static const char *create_request(const struct life *life)
 {
     const char *tenant = life->plan.tenant;
     const char *source = stage_source(tenant, life->plan.inputs);
+    if (life->plan.parent)
+        return world_printf("{\"request_id\":\"%s\",\"parent\":\"%s\"}", life->request_id,
+                            life->plan.parent->session);
     return world_printf("{\"request_id\":\"%s\",\"tenant\":\"%s\",\"user\":\"u%u\"%s%s}",
                         life->request_id, tenant, life->index,
                         life->plan.env ? ",\"env\":{\"NAME\":\"value\"}" : "",
@@ -195,6 +199,17 @@ static void try_to_steal_input(struct life *life)
                                  call_done, call));
 }
 
+/* The parent was closing; or it was not yet, and the child closed before its answer came. */
+static bool came_too_late(struct life *life, const struct cleat_error *error)
+{
+    bool late = is(error, "session_closed") || is(error, "request_id_closed");
+    if (late && life->plan.parent->phase < LIFE_CLOSING)
+        world_violate("CHILD", "%s is refused, and its parent is not closing", life->name);
+    if (late && life->phase == LIFE_UNBORN)
+        life_abandon(life);
+    return late;
+}
+
 static void created(void *arg, const struct cleat_error *error, const char *document)
 {
     struct life *life = arg;
@@ -204,6 +219,8 @@ static void created(void *arg, const struct cleat_error *error, const char *docu
     }
     if (error && life->phase > LIFE_WAITING)
         return; /* the second of two creates, after a close: refused, as it should be */
+    if (life->plan.parent && came_too_late(life, error))
+        return;
     if (error) {
         world_violate("API", "%s cannot be created: %s (%s)", life->name, error->code,
                       error->message);
@@ -225,6 +242,13 @@ static void create(void *arg)
     struct life *life = arg;
     if (life->phase > LIFE_WAITING || !coordinator_is_up(create, life))
         return;
+    if (life->plan.parent && !life->plan.parent->session[0]) {
+        if (life->plan.parent->phase == LIFE_OVER)
+            life_abandon(life);
+        else
+            world_at(PARENT_RETRY_MS, create, life);
+        return;
+    }
     struct call *call = call_new("create", CREATE_WITHIN_MS, created, life);
     const char *request = create_request(life);
     call_keep(call, cleat_create(coordinator, life->plan.tenant, request, strlen(request),
@@ -595,6 +619,20 @@ static void close_life(void *arg)
     struct call *call = call_new("close", CREATE_WITHIN_MS, closing, life);
     call_keep(call,
               cleat_close(coordinator, life->plan.tenant, life->session, call_done, call));
+}
+
+void life_close(struct life *life)
+{
+    close_life(life);
+}
+
+const char *life_state(const struct life *life, const char **stop_reason)
+{
+    char *document = life->session[0] ? cleat_session(coordinator, NULL, life->session) : NULL;
+    const char *state = document ? document_text(document, "state") : NULL;
+    *stop_reason = document ? document_text(document, "stop_reason") : NULL;
+    free(document);
+    return state;
 }
 
 void life_abandon(struct life *life)

@@ -16,6 +16,7 @@ enum phase { LIFE_UNBORN, LIFE_WAITING, LIFE_READY, LIFE_CLOSING, LIFE_CLOSED, L
 
 struct plan {
     const char *tenant;
+    struct life *parent; /* born when it has a session, and ends with it */
     int64_t born_ms;
     int64_t close_ms;  /* after birth, whatever the state; -1: when its executions are done */
     int64_t linger_ms; /* before it closes by itself */
@@ -64,7 +65,10 @@ extern struct life *lives;
 
 void lives_begin(void);
 struct life *life_new(const struct plan *); /* of me, born at plan.born_ms */
-void lives_forget_calls(void);              /* the coordinator is gone: nobody calls back */
+void life_close(struct life *);             /* now, whatever its plan */
+const char *life_state(const struct life *,
+                       const char **stop_reason); /* of its session; NULL */
+void lives_forget_calls(void); /* the coordinator is gone: nobody calls back */
 /* The journal has lost it: nobody asks for it any more, and what is left of it is to go. */
 void life_abandon(struct life *);
 void lives_resume(void); /* a new one is there */

@@ -31,6 +31,7 @@ static const struct scenario *const lists[] = {
     crash_scenarios,
     death_scenarios,
     disk_scenarios,
+    family_scenarios,
     orphan_scenarios,
     static_scenarios,
     two_scenarios,

@@ -50,6 +50,7 @@ extern const struct scenario cleanup_scenarios[];
 extern const struct scenario crash_scenarios[];
 extern const struct scenario death_scenarios[];
 extern const struct scenario disk_scenarios[];
+extern const struct scenario family_scenarios[];
 extern const struct scenario orphan_scenarios[];
 extern const struct scenario static_scenarios[];
 extern const struct scenario two_scenarios[];

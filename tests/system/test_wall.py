@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from cleat_harness import BUILD, ApiError, poll
+from cleat_harness import BUILD, HERE, PYTHON, ApiError, haproxy_class, poll
 from peer_help import Peer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
@@ -185,10 +185,18 @@ def test_a_tenant_creates_for_itself_only(blue, daemon):
     made = blue.create(request_id="whose")
     assert made["tenant"] == "blue"
     assert blue.create(request_id="whose", tenant="blue")["session_id"] == made["session_id"]
-    asked = [blue.bytes("POST", "/v1/sessions", text_of({"tenant": t})) for t in ("green", "grey1")]
+    asked = [blue.bytes("POST", "/v1/sessions", text_of({"tenant": t})) for t in ("green", "grey")]
     assert asked[0] == asked[1] and asked[0].startswith(b"HTTP/1.1 403 ")
     assert daemon.api.create(tenant="green", request_id="whose")["session_id"] != made["session_id"]
     blue.close(made["session_id"])
+
+
+def test_anothers_session_is_no_parent(blue, green, session):
+    """Nor is it told from one that never was, open or closed."""
+    for _ in range(2):
+        asked = [blue.bytes("POST", "/v1/sessions", text_of({"parent": id})) for id in (session["session_id"], NEVER)]
+        assert asked[0] == asked[1] and asked[0].startswith(b"HTTP/1.1 404 ")
+        green.close(session["session_id"])
 
 
 def test_a_request_id_that_another_tenant_uses_is_free(blue, green, daemon):
@@ -280,3 +288,31 @@ def test_the_command_line_as_a_tenant(daemon, green, session):
     status = subprocess.run([BUILD / "cleat", "--socket", daemon.socket, "status"], capture_output=True, text=True,
                             user=BLUE, group=65500, extra_groups=[], cwd="/", timeout=60)
     assert status.returncode != 0 and "operators only" in status.stderr
+
+
+def test_containers_without_proof_stay_in_one_tenant(start):
+    """Also for children, and whichever way their class was chosen; a class that proves is open to all."""
+    haproxy = start.haproxy()
+    command = [PYTHON, HERE / "plain_container.py", "--dir", start.root / "shared"]
+    daemon = start.cleatd(socket_mode="0666", peers=PEERS, classes={"default": {}, "plain": {
+        "command": command, "proof": "none", "artifacts": "", "labels": ["kind=plain"], **haproxy_class(haproxy)}})
+    blue, green = start.add(Peer(daemon.socket, BLUE)), start.add(Peer(daemon.socket, GREEN))
+    first = blue.ready(**{"class": "plain"})
+    family = green.create()
+    child = blue.ready(parent=first["session_id"], resources={"labels": {"kind": "plain"}})
+    assert (child["class"], child["tenant"]) == ("plain", "blue")
+    for fields in ({"class": "plain"}, {"resources": {"labels": {"kind": "plain"}}},
+                   {"class": "plain", "parent": family["session_id"]}):
+        for api in (green, daemon.api):
+            with pytest.raises(ApiError) as refused:
+                api.create(**fields, **({"tenant": "green"} if api is daemon.api else {}))
+            assert (refused.value.status, refused.value.code) == (403, "forbidden")
+            assert "blue" not in refused.value.error["message"]
+    blue.close(first["session_id"])
+    assert blue.wait(child["session_id"], "closed")["stop_reason"] == "parent_closed"
+    theirs = green.ready(**{"class": "plain", "parent": family["session_id"]})
+    with pytest.raises(ApiError) as refused:
+        blue.create(**{"class": "plain"})
+    assert refused.value.code == "forbidden"
+    green.close(family["session_id"])
+    assert green.wait(theirs["session_id"], "closed")["stop_reason"] == "parent_closed"
