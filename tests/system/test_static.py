@@ -107,6 +107,22 @@ def test_behind_haproxy(start, farm):
     assert not shared_connections(haproxy.requests())
 
 
+def test_a_job(farm):
+    """It has a host to itself, and what it started is gone with it."""
+    farm.grow(1)
+    host, cleatd = farm.hosts[0], farm.coordinator()
+    job = cleatd.api.call("POST", "/v1/jobs", {"request_id": "j-1", "stdin": "told\n", "argv": [
+        "/bin/sh", "-c", "cat; echo x >artifacts/kept; setsid sleep 600 >/dev/null 2>&1 &"]})["job_id"]
+    over = cleatd.api.call("GET", f"/v1/jobs/{job}?wait=ended&timeout_s=60")
+    assert (over["state"], over["exit_code"]) == ("succeeded", 0), over
+    logs = cleatd.api.call("GET", f"/v1/jobs/{job}/logs")
+    assert "".join(c["data"] for c in logs["chunks"]) == "told\n" and logs["ended"]
+    cleatd.api.wait(job, "closed")
+    assert cleatd.file_of(job, "artifacts/kept") == b"x\n"
+    poll(lambda: is_free(host), 20, "the host is free")
+    assert host.log.count("event=lease.released") == 1
+
+
 def test_a_host_is_killed_while_leased(farm):
     """The engine of a static host is the host: back without the lease, it says that the container is gone."""
     farm.grow(1)
