@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from executor_client import Client, Executor, wait_for
 
-UID_BASE = 400000 + os.getpid() % 10000 * 8  # user ids of this run alone
-_uids = iter(range(UID_BASE, UID_BASE + 8 * 1000))
+UIDS = 64  # of this run alone: a host ends whatever carries its user id
+UID_BASE = 400000 + os.getpid() % 20000 * UIDS
+_uids = iter(range(UID_BASE, UID_BASE + UIDS))
 
 
 def own_uid():

@@ -56,6 +56,17 @@ print("started", flush=True)
 time.sleep(600)
 """
 
+STORM = """
+import os, time
+for _ in range(40):
+    if os.fork() == 0:
+        os.setsid()
+        while True:
+            time.sleep(0.1)
+            if os.fork(): os._exit(0)
+time.sleep(600)
+"""
+
 LOOK = """
 import ctypes, os
 found = []
@@ -117,15 +128,22 @@ def files_of(uid, *places):
                            "-uid", str(uid)], capture_output=True, text=True).stdout.split()
 
 
+def resident(pid):
+    """(begin, end) of readable memory that is there."""
+    for line in open(f"/proc/{pid}/smaps"):
+        words = line.split()
+        if re.fullmatch("[0-9a-f]+-[0-9a-f]+", words[0]):
+            begin, end = (int(x, 16) for x in words[0].split("-"))
+            readable = "r" in words[1] and end - begin < 1 << 30 and "[v" not in line
+        elif words[0] == "Rss:" and readable and words[1] != "0":
+            yield begin, end
+
+
 def in_memory(pid, *needles):
-    """Which of them the process holds in readable memory, its environment and arguments included."""
+    """Which of them the process holds in memory, its environment and arguments included."""
     found = set()
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
-        for line in maps:
-            bounds, mode = line.split()[:2]
-            begin, end = (int(x, 16) for x in bounds.split("-"))
-            if "r" not in mode or end - begin > 1 << 27 or "[v" in line:
-                continue  # shadow memory of the sanitizer, the kernel's own pages
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for begin, end in resident(pid):
             try:
                 memory.seek(begin)
                 data = memory.read(end - begin)
@@ -171,16 +189,8 @@ def test_a_release_leaves_nothing(host):
 def test_a_storm_of_forks_does_not_outlive_its_lease(hosts):
     """A process that is killed is one that forks no more; who forks meanwhile is killed as well."""
     host = hosts().boot()
-    lease = host.lease(CLEAT_PROCESSES="200")
-    lease.start("import os, time\n"
-                "for _ in range(60):\n"
-                "    if os.fork() == 0:\n"
-                "        os.setsid()\n"
-                "        while True:\n"
-                "            try:\n"
-                "                if os.fork(): os._exit(0)\n"
-                "            except OSError: time.sleep(0.01)\n"
-                "time.sleep(600)\n")
+    lease = host.lease()
+    lease.start(STORM)
     wait_for(lambda: len(processes_of(host.uid)) > 20, "the storm")
     host.release(lease)
     assert not processes_of(host.uid)
