@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from cleat_harness import ApiError, in_parallel, poll
+from cleat_harness import ApiError, haproxy_class, in_parallel, poll, shared_connections
 from test_cli import PROGRAM, cleat
+from test_plain import plain_class
 
 MANY = int(os.environ.get("CLEAT_JOBS", "0"))  # soak: as many short jobs at once
 
@@ -232,6 +233,33 @@ def test_cancel(daemon, api):
     assert api.output(running, "stdout") == b"begun\n" and api.output(queued) == b""
     assert api.job(queued)["started_at"] is None
     assert api.ended(api.submit("/bin/true", **{"class": "one"})["job_id"])["state"] == "succeeded"
+
+
+def test_jobs_in_plain_containers(start):
+    """Code alone, whose output comes whole; at the deadline the container is stopped."""
+    cleatd = start.cleatd(classes={"default": plain_class(start.root, max_parallel=1)})
+    api = cleatd.api
+    jobs = [api.submit(code=code, timeout_s=t)["job_id"] for code, t in (
+        ("import time; time.sleep(600)", 1), ("print(6 * 7)", 60), ("1 / 0", 60))]
+    late, fine, failed = (api.ended(j) for j in jobs)
+    assert (late["state"], fine["state"], failed["state"]) == ("timed_out", "succeeded", "failed")
+    assert api.output(jobs[1]) == b"42\n" and fine["output"]["bytes"] == 3
+    assert cleat(cleatd.socket, "job", "wait", *jobs).returncode == 124
+    with pytest.raises(ApiError) as refused:
+        api.submit("/bin/true")
+    assert refused.value.status == 400
+
+
+def test_jobs_behind_a_balancer(start):
+    """Each one's output is its own, and no connection carries that of two."""
+    haproxy = start.haproxy()
+    api = start.cleatd(classes={"default": haproxy_class(haproxy)}).api
+    jobs = in_parallel(lambda n: api.submit("/bin/sh", "-c", f"seq 1000; echo of {n}")["job_id"], range(4))
+    assert [api.ended(j)["state"] for j in jobs] == ["succeeded"] * 4
+    for n, job in enumerate(jobs):
+        assert api.output(job) == b"".join(b"%d\n" % i for i in range(1, 1001)) + b"of %d\n" % n
+        api.wait(job, "closed")
+    assert not shared_connections(haproxy.requests())
 
 
 # ---- output
