@@ -162,6 +162,7 @@ static void on_timer(void *core)
 void admission_init(struct cleat *core)
 {
     TAILQ_INIT(&core->waiting);
+    TAILQ_INIT(&core->active);
     task_init(&core->admission_task, core->loop, run, core);
     timer_init(&core->admission_timer, core->loop, on_timer, core);
 }

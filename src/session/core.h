@@ -453,6 +453,7 @@ struct cleat {
     unsigned admitted, queued, closed; /* sessions that hold a place, wait, are over */
 
     struct tenant *tenants;     /* by name (queue.h) */
+    struct tenant_list active;  /* with sessions that run or wait */
     struct tenant_list waiting; /* with sessions that wait; the next one's turn first */
     int64_t served;             /* the newest turn */
     uint64_t order;             /* of the newest session */

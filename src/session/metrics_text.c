@@ -7,6 +7,7 @@
 #include "session/drain.h"
 #include "session/gate.h"
 #include "session/metrics.h"
+#include "session/metrics_text.h"
 #include "session/reaper.h"
 #include "session/sweep.h"
 
@@ -50,6 +51,20 @@ static void add_sessions(struct exposition *x, const struct cleat *core)
     expose(x, core->settings->max_sessions, "limit", "max_sessions", NULL);
     expose(x, core->settings->max_queued, "limit", "max_queued", NULL);
     expose(x, core->settings->max_closed, "limit", "max_closed", NULL);
+}
+
+static void add_admissions(struct exposition *x, const struct cleat *core)
+{
+    const struct counters *n = &core->counters;
+    counter(x, "cleat_admissions_total", n->admissions, "Sessions that were given a place.");
+    counter(x, "cleat_admission_returns_total", n->returns,
+            "Sessions that went back to the queue because their engine had no room.");
+    counter(x, "cleat_queue_timeouts_total", n->queue_timeouts,
+            "Sessions that waited in the queue for too long.");
+    expose_family(x, "cleat_rejections_total", "counter",
+                  "Creates that were refused with code full, by reason.");
+    for (int i = LIMIT_NONE + 1; i < LIMITS; i++)
+        expose(x, (int64_t)n->refused[i], "reason", limit_names[i], NULL);
 }
 
 static void add_starts(struct exposition *x, const struct cleat *core)
@@ -332,6 +347,13 @@ static void add_loop(struct exposition *x, const struct cleat *core)
     expose_seconds(x, loop.longest_turn_us, NULL);
 }
 
+static void (*const parts[])(struct exposition *, const struct cleat *) = {
+    add_sessions, metrics_add_tenants, add_admissions,     add_starts, add_ends,
+    add_phases,   add_cleanup,         add_executions,     add_jobs,   add_driver_calls,
+    add_attempts, add_routes,          add_endpoint_cache, add_http,   add_aws,
+    add_orphans,  add_journal,         add_loop,
+};
+
 char *cleat_metrics(struct cleat *core)
 {
     struct exposition x = {0};
@@ -340,11 +362,6 @@ char *cleat_metrics(struct cleat *core)
     gauge(&x, "cleat_ready", cleat_ready(core, NULL), "1 while /readyz says ready.");
     gauge(&x, "cleat_draining", core->drain.all || core->drain.closed,
           "1 while no new sessions of anybody are taken.");
-    static void (*const parts[])(struct exposition *, const struct cleat *) = {
-        add_sessions, add_starts,     add_ends,           add_phases,
-        add_cleanup,  add_executions, add_jobs,           add_driver_calls,
-        add_attempts, add_routes,     add_endpoint_cache, add_http,
-        add_aws,      add_orphans,    add_journal,        add_loop};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
         parts[i](&x, core);
     return buf_take(&x.text);

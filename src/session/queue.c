@@ -66,6 +66,8 @@ static struct tenant_user *user_new(struct tenant *t, const char *name)
         u->lines[i] = (struct line){.tenant = t, .user = u, .group = &core->groups[i]};
         TAILQ_INIT(&u->lines[i].sessions);
     }
+    if (!t->users)
+        TAILQ_INSERT_TAIL(&core->active, t, active_entry);
     HASH_ADD_KEYPTR(hh, t->users, u->name, strlen(u->name), u);
     return u;
 }
@@ -90,6 +92,8 @@ static void part_from_user(struct session *s)
     if (u->running + u->queued > 0)
         return;
     HASH_DEL(u->tenant->users, u);
+    if (!u->tenant->users)
+        TAILQ_REMOVE(&u->tenant->core->active, u->tenant, active_entry);
     free(u->lines);
     free(u->name);
     free(u);

@@ -43,6 +43,7 @@ struct tenant {
     struct tenant_user *users;
     bool waits; /* among core->waiting */
     TAILQ_ENTRY(tenant) entry;
+    TAILQ_ENTRY(tenant) active_entry; /* with users: sessions run or wait */
     UT_hash_handle hh;
 };
 
