@@ -42,12 +42,6 @@ static void add_turns(struct exposition *x, const struct loop *loop)
 
 /* ---- the process: names and meanings are those of Prometheus' client libraries */
 
-static void add_gauge(struct exposition *x, const char *name, int64_t value, const char *help)
-{
-    expose_family(x, name, "gauge", help);
-    expose(x, value, NULL);
-}
-
 static void add_memory(struct exposition *x)
 {
     long long size = 0, resident = 0;
@@ -58,8 +52,8 @@ static void add_memory(struct exposition *x)
         fclose(f);
     if (!known)
         return;
-    add_gauge(x, "process_resident_memory_bytes", resident * page, "Resident memory.");
-    add_gauge(x, "process_virtual_memory_bytes", size * page, "Virtual memory.");
+    expose_gauge(x, "process_resident_memory_bytes", resident * page, "Resident memory.");
+    expose_gauge(x, "process_virtual_memory_bytes", size * page, "Virtual memory.");
 }
 
 static int64_t count_open_files(void)
@@ -80,10 +74,10 @@ static void add_files(struct exposition *x)
     struct rlimit limit;
     int64_t open = count_open_files();
     if (open >= 0)
-        add_gauge(x, "process_open_fds", open, "Open file descriptors.");
+        expose_gauge(x, "process_open_fds", open, "Open file descriptors.");
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-        add_gauge(x, "process_max_fds", (int64_t)limit.rlim_cur,
-                  "Most file descriptors that may be open.");
+        expose_gauge(x, "process_max_fds", (int64_t)limit.rlim_cur,
+                     "Most file descriptors that may be open.");
 }
 
 static int64_t us_of(const struct timeval *t)

@@ -77,6 +77,18 @@ void expose_seconds(struct exposition *x, int64_t us, ...)
     free(labels);
 }
 
+void expose_counter(struct exposition *x, const char *name, uint64_t value, const char *help)
+{
+    expose_family(x, name, "counter", help);
+    expose(x, (int64_t)value, NULL);
+}
+
+void expose_gauge(struct exposition *x, const char *name, int64_t value, const char *help)
+{
+    expose_family(x, name, "gauge", help);
+    expose(x, value, NULL);
+}
+
 static void add_bucket(struct exposition *x, const char *labels, const char *bound,
                        uint64_t count)
 {

@@ -18,11 +18,15 @@ struct exposition {
 /* A family, before its samples. type: "counter", "gauge", "histogram". Borrows name. */
 void expose_family(struct exposition *, const char *name, const char *type, const char *help);
 
-/* A sample of the family. Labels follow as pairs of name and value, ended by NULL; values may be
- * any text. */
+/* A family of one sample without labels. */
+void expose_counter(struct exposition *, const char *name, uint64_t value, const char *help);
+void expose_gauge(struct exposition *, const char *name, int64_t value, const char *help);
+
+/* A sample of the family. Labels follow as pairs of name and value, ended by NULL; values may
+ * be any text. */
 void expose(struct exposition *, int64_t value, ...) __attribute__((sentinel));
 void expose_seconds(struct exposition *, int64_t us, ...) __attribute__((sentinel));
-void expose_histogram(struct exposition *, const struct histogram *, const struct buckets *, ...)
-    __attribute__((sentinel));
+void expose_histogram(struct exposition *, const struct histogram *, const struct buckets *,
+                      ...) __attribute__((sentinel));
 
 #endif

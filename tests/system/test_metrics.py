@@ -336,7 +336,7 @@ def test_tenants_are_told_apart_up_to_a_hundred_and_refusals_are_counted():
         assert m.value("cleat_tenant_sessions", tenant="other", state="queued") == len(names) - 100
         assert m.value("cleat_tenant_sessions", state="queued") == len(names)
         assert m.value("cleat_sessions", state="QUEUED") == len(names)
-        assert m.value("cleat_rejections_total", reason="max_queued") == m.value("cleat_rejections_total") == 3
+        assert m.value("cleat_refusals_total", reason="max_queued") == m.value("cleat_refusals_total") == 3
         assert m.value("cleat_admissions_total") == 1
         waiting = [s["session_id"] for s in d.api.sessions() if s["session_id"] != first]
         in_parallel(d.api.close, waiting, workers=8)
@@ -371,7 +371,7 @@ def processor_cost(d, times):
 
 
 def test_a_scrape_does_not_walk_the_closed_sessions():
-    count = int(os.environ.get("CLEAT_CLOSED", 4000))
+    count = int(os.environ.get("CLEAT_CLOSED", 2000))
     with running(retention_s=86400) as d:
         d.api.close(d.api.ready()["session_id"])
         few = processor_cost(d, 40)

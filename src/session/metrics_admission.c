@@ -1,4 +1,4 @@
-/* What each tenant runs, with a bound on how many are told apart. */
+/* Metrics of admission: who was let in, who was refused and why, and which tenants run. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
@@ -39,7 +39,7 @@ static const struct tenant **sorted(const struct cleat *core, size_t *count)
     return list;
 }
 
-void metrics_add_tenants(struct exposition *x, const struct cleat *core)
+static void add_tenants(struct exposition *x, const struct cleat *core)
 {
     size_t count, told = 0;
     unsigned running = 0, queued = 0;
@@ -58,4 +58,25 @@ void metrics_add_tenants(struct exposition *x, const struct cleat *core)
     }
     add_tenant(x, OTHERS, running, queued);
     free(list);
+}
+
+static void add_admissions(struct exposition *x, const struct cleat *core)
+{
+    const struct counters *n = &core->counters;
+    expose_counter(x, "cleat_admissions_total", n->admissions,
+                   "Sessions that were given a place.");
+    expose_counter(x, "cleat_admissions_returned_total", n->returns,
+                   "Sessions that went back to the queue because their engine had no room.");
+    expose_counter(x, "cleat_queue_timeouts_total", n->queue_timeouts,
+                   "Sessions that waited in the queue for too long.");
+    expose_family(x, "cleat_refusals_total", "counter",
+                  "Creates that were refused with code full, by reason.");
+    for (int i = LIMIT_NONE + 1; i < LIMITS; i++)
+        expose(x, (int64_t)n->refused[i], "reason", limit_names[i], NULL);
+}
+
+void metrics_admission(struct exposition *x, const struct cleat *core)
+{
+    add_admissions(x, core);
+    add_tenants(x, core);
 }
