@@ -25,7 +25,7 @@ struct cleat_config;
 struct cleat_call; /* one call under way */
 
 struct cleat_error {
-    const char *code;    /* stable: "misroute", "request_id_closed", … (cleatd(8), API ERRORS) */
+    const char *code; /* stable: "misroute", "request_id_closed", … (cleatd(8), API ERRORS) */
     const char *message; /* for a person */
     int http_status;     /* what cleatd answers */
     bool retryable;      /* the same request may succeed later */
@@ -182,6 +182,31 @@ struct cleat_log_query {
  * bounded piece of its output; next is where to go on, ended says that nothing follows. */
 struct cleat_call *cleat_job_logs(struct cleat *, const char *tenant, const char *job,
                                   const struct cleat_log_query *, cleat_done_fn *, void *arg);
+
+/* ---- events ---- */
+
+/* What happens to sessions (cleatd(8), EVENTS), in order: to one, or NULL, to all of a tenant
+ * (NULL: to all there are, and to the coordinator). after: the id of the last event that the
+ * caller has; CLEAT_EVENTS_NEW: it wants none of the past. Without follow it ends when the
+ * caller has all. NULL: no such session. */
+#define CLEAT_EVENTS_NEW (-1)
+struct cleat_events;
+struct cleat_event {
+    uint64_t id;      /* of a session: counted from 1 without a gap; else of all events */
+    const char *code; /* "session.ready", …; "gap": those from, to are not kept any more; "end":
+                         no more come, for the reason "closed", "all", "slow" or "forgotten",
+                         and the subscription is freed */
+    const char *document; /* {"id","session_id","seq","time","tenant","code","message",…} */
+};
+/* Called from the loop. False: no more for now, until cleat_events_resume; who is too far
+ * behind then is ended as slow. It may cancel. */
+typedef bool cleat_event_fn(void *arg, const struct cleat_event *);
+struct cleat_events *cleat_events(struct cleat *, const char *tenant, const char *session,
+                                  int64_t after, bool follow, cleat_event_fn *, void *arg);
+void cleat_events_resume(struct cleat_events *);
+/* Goes on from here, although the newest ones may have been none of the caller's. */
+uint64_t cleat_events_position(const struct cleat_events *);
+void cleat_events_cancel(struct cleat_events *); /* not after its end */
 
 /* ---- documents: free() them; NULL: no such session ---- */
 

@@ -33,7 +33,7 @@ _cleat() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command="" sub="" i word
     local -a socket=()
-    local commands="create exec ps show wait kill drain reap status isolation timeline job"
+    local commands="create exec ps show wait kill drain reap status isolation timeline events job"
     local request="--class --request-id --tenant --user --thread --run --parent --env --cpu-milli --memory-mb
         --gpu --label --no-queue"
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -79,6 +79,7 @@ _cleat() {
     reap) words="--dry-run --adopt --json" ;;
     drain) words="--now --tenant --no-wait --timeout --end --json" ;;
     job) words=$(_cleat_job_words "$sub" "$request" "${socket[@]}") ;;
+    events) words="--follow --after --tenant --json $(_cleat_ids "${socket[@]}")" ;;
     timeline) words="--svg --json $(_cleat_ids "${socket[@]}")" ;;
     *) words="--json" ;;
     esac

@@ -45,6 +45,7 @@ int cmd_wait(struct cli *, int argc, char **argv);
 int cmd_status(struct cli *, int argc, char **argv);
 int cmd_isolation(struct cli *, int argc, char **argv);
 int cmd_timeline(struct cli *, int argc, char **argv);
+int cmd_events(struct cli *, int argc, char **argv);
 int cmd_job(struct cli *, int argc, char **argv);
 
 /* Says what is wrong with the command line and gives EXIT_USAGE. */

@@ -34,6 +34,8 @@ static const struct command commands[] = {
     {"status", "", "counters of cleatd", cmd_status},
     {"isolation", "", "who holds which address and which connections", cmd_isolation},
     {"timeline", "[--svg FILE] [ID…]", "draw the phases of sessions", cmd_timeline},
+    {"events", "[-f] [--after ID] [--tenant T] [ID]", "what happens, as it happens",
+     cmd_events},
     {"job", "submit | list | show | logs | wait | cancel | timeline …",
      "run commands; cleat job --help says more", cmd_job},
 };

@@ -7,6 +7,7 @@
 #include <strings.h>
 #include "base/buf.h"
 #include "base/mem.h"
+#include "cleatd/api_events.h"
 #include "cleatd/api_jobs.h"
 #include "cleatd/api_operator.h"
 #include "cleatd/api_sessions.h"
@@ -19,6 +20,7 @@ struct api {
     const struct peers *peers;
     struct server *server;
     struct exchange_list exchanges;
+    size_t max_streams; /* connections are left for all else */
 };
 
 /* Who may use a route. A tenant only ever reaches sessions of its own: dispatch sees to that
@@ -38,6 +40,8 @@ static const struct route {
     {"POST", "/v1/sessions/*/execute", api_post_execute, true, FOR_TENANTS},
     {"POST", "/v1/sessions/*/keepalive", api_post_keepalive, false, FOR_TENANTS},
     {"GET", "/v1/sessions/*/route", api_get_route, false, FOR_TENANTS},
+    {"GET", "/v1/sessions/*/events", api_get_session_events, false, FOR_TENANTS},
+    {"GET", "/v1/events", api_get_events, false, FOR_TENANTS},
     {"POST", "/v1/jobs", api_post_jobs, true, FOR_TENANTS},
     {"GET", "/v1/jobs", api_get_jobs, false, FOR_TENANTS},
     {"GET", "/v1/jobs/*", api_get_job, false, FOR_TENANTS},
@@ -132,6 +136,7 @@ static void on_request(void *arg, struct server_request *request)
     const char *tenant;
     x->role = peers_role(api->peers, request, &tenant);
     x->tenant = mem_strdup(tenant);
+    x->max_streams = api->max_streams;
     const char *path = server_path(request), *method = server_method(request);
     char id[ID_SIZE + 1] = "";
     struct buf allow = {0};
@@ -160,6 +165,7 @@ struct api *api_new(struct loop *loop, struct cleat *cleat, const struct peers *
     api->loop = loop;
     api->cleat = cleat;
     api->peers = peers;
+    api->max_streams = options->max_connections / 2;
     TAILQ_INIT(&api->exchanges);
     api->server = server_new(loop, options, on_request, api, e);
     if (!api->server) {
@@ -187,7 +193,10 @@ void api_set_peers(struct api *api, const struct peers *peers)
         if (x->call)
             cleat_call_cancel(x->call);
         x->call = NULL;
-        exchange_refuse(x, ERR_FORBIDDEN, 0, "your role is another now");
+        if (x->stream)
+            exchange_cut(x); /* its answer has begun */
+        else
+            exchange_refuse(x, ERR_FORBIDDEN, 0, "your role is another now");
     }
 }
 

@@ -8,8 +8,15 @@
 
 #define RETRY_AFTER_S 2 /* when nothing better is known */
 
+static void release_stream(struct exchange *x)
+{
+    if (x->stream)
+        x->release(x);
+}
+
 static void exchange_free(struct exchange *x)
 {
+    release_stream(x);
     free(x->tenant);
     free(x);
 }
@@ -35,6 +42,7 @@ static void on_gone(void *arg)
     else if (x->call)
         cleat_call_cancel(x->call);
     x->call = NULL;
+    release_stream(x);
     log_debug("api.gone", KV("method", server_method(x->request)),
               KV("path", server_path(x->request)));
     loop_free_later(x->loop, x, finish_gone);
@@ -72,6 +80,32 @@ static void add_retry_after(struct exchange *x)
     char *text = mem_printf("%d", x->retry_after_s > 0 ? x->retry_after_s : RETRY_AFTER_S);
     server_add_header(x->request, "Retry-After", text);
     free(text);
+}
+
+static void finish_stream(struct exchange *x, void (*finish)(struct server_request *))
+{
+    finish(x->request);
+    TAILQ_REMOVE(x->list, x, entry);
+    exchange_free(x);
+}
+
+void exchange_end(struct exchange *x)
+{
+    finish_stream(x, server_stream_end);
+}
+
+void exchange_cut(struct exchange *x)
+{
+    finish_stream(x, server_stream_cut);
+}
+
+size_t exchange_streams(const struct exchange *x)
+{
+    const struct exchange *other;
+    size_t count = 0;
+    TAILQ_FOREACH (other, x->list, entry)
+        count += other->stream != NULL;
+    return count;
 }
 
 void exchange_answer(struct exchange *x, int status, const char *document)

@@ -32,6 +32,9 @@ struct exchange {
     bool created;             /* … and this is what it says */
     bool cancels; /* when the client leaves, the session that this request made is closed */
     bool gone;    /* the client left; the exchange ends with the turn */
+    struct stream *stream;              /* its answer goes on; NULL: it does not … */
+    void (*release)(struct exchange *); /* … and this frees it */
+    size_t max_streams;                 /* that may be open at once */
     struct exchange_list *list;
     TAILQ_ENTRY(exchange) entry;
 };
@@ -48,6 +51,9 @@ void exchange_answer_owned(struct exchange *,
                            char *document); /* NULL: no such session. Frees it */
 void exchange_fail(struct exchange *, const struct cleat_error *);
 void exchange_refuse(struct exchange *, enum error_code, int status, const char *message);
+void exchange_end(struct exchange *); /* of a stream */
+void exchange_cut(struct exchange *); /* the same in the middle: the client sees that */
+size_t exchange_streams(const struct exchange *); /* how many of all exchanges are streams */
 /* A cleat_done_fn: what a call of libcleat ends in. */
 void exchange_done(void *exchange, const struct cleat_error *, const char *document);
 

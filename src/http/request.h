@@ -26,6 +26,8 @@ struct server_request {
     char local[64];
     server_gone_fn *gone;
     void *gone_arg;
+    server_drained_fn *drained; /* of a stream */
+    void *drained_arg;
 };
 
 /* Takes the bytes of plain; its headers are those that the request has. */

@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/connection.h"
 #include "http/guard.h"
 #include "http/json.h"
 #include "http/listen.h"
@@ -28,57 +29,6 @@ enum {
     BACKLOG = 1024,
 };
 
-/* The whole request is collected and its chunks are decoded before libevhtp sees its head, and
- * it never sees a body: fed in pieces it corrupts requests, where 413 is due it resets, and it
- * parses form bodies as queries on the stack. What it does here is parse a head and serialise
- * an answer. */
-enum state {
-    READ_HEAD,
-    READ_BODY,
-    UNDERWAY,  /* the handler has the request */
-    ANSWERING, /* the answer is being written */
-    LINGERING  /* written, our side is shut: closed at once, unread input would destroy the
-                  answer */
-};
-
-struct connection {
-    struct server *server;
-    evhtp_connection_t *evhtp;
-    struct bufferevent *bev;
-    bufferevent_data_cb evhtp_read, evhtp_write;
-    enum state state;
-    struct buf inbox; /* taken from the socket, not yet part of a request */
-    struct guard_head head;
-    struct guard_chunks chunks;
-    struct server_request *request; /* being read, or unanswered */
-    evhtp_request_t *answer;        /* libevhtp's side of it */
-    size_t mark;                    /* body or output length when the timer was armed */
-    bool closing;                   /* after the next answer */
-    bool half_closed;               /* by the client */
-    bool ended;                     /* libevhtp has freed its part */
-    struct timer timer;
-    struct server_peer peer;
-    char local[64];
-    TAILQ_ENTRY(connection) entry;
-};
-
-struct server {
-    struct loop *loop;
-    evhtp_t *evhtp;
-    struct guard_limits limits;
-    int64_t idle_ms;
-    unsigned max_connections, count;
-    server_request_fn *fn;
-    void *arg;
-    char *unix_path;
-    struct stat unix_stat; /* whose socket it is that we would unlink */
-    uint16_t port;
-    bool stopped;
-    struct timer accept_pause;
-    TAILQ_HEAD(, connection) connections;
-    struct connection *feeding; /* whose head libevhtp is reading */
-};
-
 /* ---- the end of connections */
 
 static void free_connection(void *arg)
@@ -86,6 +36,12 @@ static void free_connection(void *arg)
     struct connection *c = arg;
     buf_free(&c->inbox);
     free(c);
+}
+
+/* Its answer frees the request. */
+static bool is_with_handler(const struct connection *c)
+{
+    return c->state == UNDERWAY || c->state == STREAMING;
 }
 
 static void close_connection(struct connection *c)
@@ -99,8 +55,8 @@ static evhtp_res on_fini(evhtp_connection_t *evhtp, void *arg)
     struct connection *c = arg;
     (void)evhtp;
     c->ended = true;
-    if (c->request && c->state == UNDERWAY)
-        c->request->connection = NULL; /* its answer frees it */
+    if (c->request && is_with_handler(c))
+        c->request->connection = NULL;
     else if (c->request)
         request_free(c->request);
     timer_stop(&c->timer);
@@ -111,9 +67,9 @@ static evhtp_res on_fini(evhtp_connection_t *evhtp, void *arg)
 }
 
 /* The handler may do anything when it hears of it, even free the server. */
-static void lose_client(struct connection *c)
+void connection_lose_client(struct connection *c)
 {
-    struct server_request *r = c->state == UNDERWAY ? c->request : NULL;
+    struct server_request *r = is_with_handler(c) ? c->request : NULL;
     close_connection(c);
     if (r && r->gone)
         r->gone(r->gone_arg);
@@ -161,33 +117,76 @@ static void set_header(struct connection *c, const char *name, const char *value
     evhtp_headers_add_header(c->answer->headers_out, evhtp_header_new(name, value, 1, 1));
 }
 
-static void set_own_headers(struct connection *c, const char *content_type, size_t len)
+void connection_date(const struct connection *c, char text[DATE_SIZE])
 {
-    char text[64];
     struct tm tm;
     time_t now = (time_t)(loop_wall_ms(c->server->loop) / 1000);
     gmtime_r(&now, &tm);
-    strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    strftime(text, DATE_SIZE, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+}
+
+static void set_own_headers(struct connection *c, const char *content_type)
+{
+    char text[DATE_SIZE];
+    connection_date(c, text);
     set_header(c, "Date", text);
     set_header(c, "Content-Type", content_type ? content_type : "application/json");
+}
+
+static void set_answer_headers(struct connection *c, const struct server_request *r)
+{
+    struct field *f;
+    STAILQ_FOREACH(f, &r->answer_headers, entry)
+    set_header(c, f->name, f->value);
+}
+
+static void set_length(struct connection *c, size_t len)
+{
+    char text[32];
     snprintf(text, sizeof text, "%zu", len);
     set_header(c, "Content-Length", text);
+}
+
+static void say_whether_it_closes(struct connection *c)
+{
+    c->closing |= c->server->stopped;
+    if (c->closing)
+        evhtp_request_disable_flag(c->answer, EVHTP_REQ_FLAG_KEEPALIVE);
+}
+
+size_t connection_unsent(const struct connection *c)
+{
+    return evbuffer_get_length(bufferevent_get_output(c->bev));
+}
+
+static void await_written(struct connection *c)
+{
+    c->mark = connection_unsent(c);
+    timer_arm(&c->timer, c->server->idle_ms);
 }
 
 /* RFC 9110 section 9.3.2: HEAD is answered with the length but without the body. */
 static void send_answer(struct connection *c, int status, const char *content_type,
                         const void *body, size_t len, bool head_only)
 {
-    set_own_headers(c, content_type, len);
-    c->closing |= c->server->stopped;
-    if (c->closing)
-        evhtp_request_disable_flag(c->answer, EVHTP_REQ_FLAG_KEEPALIVE);
+    set_own_headers(c, content_type);
+    set_length(c, len);
+    say_whether_it_closes(c);
     if (len && !head_only)
         evbuffer_add(c->answer->buffer_out, body, len);
     c->state = ANSWERING;
     evhtp_send_reply(c->answer, (evhtp_res)status);
-    c->mark = evbuffer_get_length(bufferevent_get_output(c->bev));
-    timer_arm(&c->timer, c->server->idle_ms);
+    await_written(c);
+}
+
+void connection_end_stream(struct connection *c)
+{
+    c->closing |= c->server->stopped;
+    c->state = ANSWERING;
+    evhtp_send_reply_end(c->answer);
+    await_written(c);
+    if (c->mark == 0)
+        bufferevent_trigger(c->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
 }
 
 /* ---- answers */
@@ -221,9 +220,7 @@ void server_answer(struct server_request *r, int status, const char *content_typ
 {
     struct connection *c = r->connection;
     if (c) {
-        struct field *f;
-        STAILQ_FOREACH(f, &r->answer_headers, entry)
-        set_header(c, f->name, f->value);
+        set_answer_headers(c, r);
         if (content_type && !guard_is_value(content_type, strlen(content_type)))
             content_type = "application/octet-stream";
         c->request = NULL;
@@ -380,10 +377,16 @@ static void on_read(struct bufferevent *bev, void *arg)
         evbuffer_drain(input, evbuffer_get_length(input));
 }
 
-/* The output is empty. */
+/* The output was empty; since then somebody may have written. */
 static void on_write(struct bufferevent *bev, void *arg)
 {
     struct connection *c = arg;
+    if (connection_unsent(c) > 0)
+        return;
+    if (c->state == STREAMING) {
+        stream_drained(c);
+        return;
+    }
     if (c->state != ANSWERING)
         return; /* it was 100 Continue */
     if (c->closing) {
@@ -405,14 +408,16 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     if ((what & BEV_EVENT_EOF) && c->state == ANSWERING)
         c->half_closed = c->closing = true; /* it may still read */
     else if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
-        lose_client(c);
+        connection_lose_client(c);
 }
 
 static void on_timeout(void *arg)
 {
     struct connection *c = arg;
-    size_t unsent = evbuffer_get_length(bufferevent_get_output(c->bev));
-    if (c->state == READ_BODY || (c->state == READ_HEAD && c->inbox.len)) {
+    size_t unsent = connection_unsent(c);
+    if (c->state == STREAMING)
+        stream_timeout(c);
+    else if (c->state == READ_BODY || (c->state == READ_HEAD && c->inbox.len)) {
         refuse(c, 408, ERR_TIMEOUT, "the request did not come in time");
     } else if (c->state == ANSWERING && unsent < c->mark) {
         c->mark = unsent;

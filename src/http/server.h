@@ -44,7 +44,8 @@ struct server_options {
 };
 
 /* Called once per request, body complete; it may free the server. Must lead to exactly one
- * server_answer, at once or later. Errors of syntax and size are answered by the server itself:
+ * server_answer or server_stream_begin, at once or later. Errors of syntax and size are
+ * answered by the server itself:
  * {"error":{"code":…,"message":…,"retryable":…}}. */
 typedef void server_request_fn(void *arg, struct server_request *);
 /* The client is gone before its answer; server_answer must still be called (it frees). What the
@@ -85,5 +86,26 @@ void server_answer(struct server_request *, int status, const char *content_type
                    const void *body, size_t len);
 /* {"error":{…}} with the code's HTTP status. */
 void server_answer_error(struct server_request *, const struct error *);
+
+/* ---- an answer that goes on (server_stream.c) */
+
+enum { SERVER_STREAM_MAX = 256 * 1024 }; /* bytes that may wait for a slow client */
+
+/* All that was written has been sent. It may write more, or end the stream. */
+typedef void server_drained_fn(void *arg);
+
+/* Answers with 200 and the head, and with chunks (RFC 9112 section 7.1) as they are written; to
+ * HTTP/1.0 with what is written until the connection ends; to HEAD with the head alone. What
+ * follows on the connection is kept back until server_stream_end, which must be called in any
+ * case and frees the request. A client that leaves, reads no byte for the idle time-out while
+ * there are some for it, or lets more than SERVER_STREAM_MAX wait, is cut off: gone is called.
+ * The handler sees to it that there is something to write every now and then. drained may be
+ * NULL; it is not called by the functions here. */
+void server_stream_begin(struct server_request *, const char *content_type,
+                         server_drained_fn *drained, void *arg);
+void server_stream_write(struct server_request *, const void *data, size_t len);
+size_t server_stream_unsent(const struct server_request *); /* 0 also once the client is gone */
+void server_stream_end(struct server_request *);
+void server_stream_cut(struct server_request *); /* instead: what is unsent is lost */
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "session/attempt.h"
+#include "session/event.h"
 #include "session/label.h"
 #include "session/orphan.h"
 #include "session/queue.h"
@@ -99,6 +100,8 @@ static void take(struct session *s, unsigned number, const struct container *c)
              KV("container", c->id), KV("tenant", s->context.tenant),
              KV("request_id", s->request_id), KV("class", g->class->name),
              KV("cannot_serve", s->unfit));
+    event_emit(s, "session.adopted", KI("attempt", number), KV("container", c->id),
+               KV("cannot_serve", s->unfit));
 }
 
 /* The journal was restored from an older state when a later attempt is there. */

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "session/admission.h"
 #include "session/attempt.h"
+#include "session/event.h"
 #include "session/journal.h"
 #include "session/grants.h"
 #include "session/launch.h"
@@ -23,6 +24,11 @@
 const char *const attempt_state_names[ATTEMPT_STATES] = {
     "LAUNCHING", "STARTING", "REGISTERING", "CHECKING",  "ROUTING",
     "STAGING",   "LIVE",     "ENDING",      "SALVAGING", "ENDED"};
+
+static const char *const event_names[ATTEMPT_STATES] = {
+    "attempt.launching", "attempt.starting", "attempt.registering", "attempt.checking",
+    "attempt.routing",   "attempt.staging",  "attempt.live",        "attempt.ending",
+    "attempt.salvaging", "attempt.ended"};
 
 static const char *const phases[ATTEMPT_STATES] = {"launch", "start", "register",
                                                         "check",  "route", "stage"};
@@ -70,6 +76,7 @@ void attempt_launch(struct session *s)
     s->attempt = attempt_new(s, ++s->attempts_used);
     session_span_open(s, "launch", s->attempt->number, false);
     s->attempt->noting = s->group->class->on_death == ON_DEATH_REPLACE;
+    event_emit(s, event_names[ATTEMPT_LAUNCHING], KI("attempt", s->attempt->number));
     attempt_dirty(s->attempt);
     session_dirty(s);
     s->again = true;
@@ -236,6 +243,8 @@ void attempt_go(struct attempt *a, enum attempt_state to)
     log_info("attempt.state", KV("session", s->id), KI("attempt", a->number),
              KV("from", attempt_state_names[from]), KV("to", attempt_state_names[to]),
              KI("after_ms", now - a->since));
+    event_emit(s, event_names[to], KI("attempt", a->number),
+               KV("from", attempt_state_names[from]), KI("after_ms", now - a->since));
     leave_phase(a, to);
     if (phases[to])
         session_span_open(s, phases[to], a->number, false);
@@ -282,6 +291,9 @@ void attempt_fail(struct attempt *a, const struct error *e)
     log_warn("attempt.failed", KV("session", s->id), KI("attempt", a->number),
              KV("state", attempt_state_names[a->state]), KV("code", error_name(e->code)),
              KV("error", e->message));
+    event_emit(s, "attempt.failed", KI("attempt", a->number),
+               KV("state", attempt_state_names[a->state]),
+               KV("error_code", error_name(e->code)), KV("error", e->message));
     attempt_go(a, ATTEMPT_ENDING);
     if (s->attempt != a)
         return;
@@ -315,6 +327,7 @@ void attempt_misrouted(struct attempt *a, const char *where)
     s->misroutes++;
     s->core->counters.misroutes++;
     log_warn("misroute", KV("session", s->id), KI("attempt", a->number), KV("during", where));
+    event_emit(s, "misroute", KI("attempt", a->number), KV("during", where));
     log_debug("misroute.cookie", KV("session", s->id),
               KPREFIX("cookie", cookie_set_value(&a->route.cookies)));
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "session/attempt.h"
 #include "session/cleanup.h"
+#include "session/event.h"
 #include "session/gate.h"
 #include "session/launch.h"
 #include "session/metrics.h"
@@ -47,6 +48,8 @@ void cleanup_end(struct attempt *a, enum step_result *step, const char *name,
     metrics_cleanup(a->session->group, name, result);
     log_info("cleanup.step", KV("session", a->session->id), KI("attempt", a->number),
              KV("step", name), KV("result", result_name(result)));
+    event_emit(a->session, "cleanup.step", KI("attempt", a->number), KV("step", name),
+               KV("result", result_name(result)));
     attempt_dirty(a);
     a->session->again = true;
 }
@@ -57,7 +60,7 @@ static void removed(void *arg, const struct error *e)
 {
     struct attempt *a = arg;
     op_done(&a->cleanup.remove_op, e);
-    gate_done(a->session->group, DRIVER_REMOVE, &a->cleanup.remove_op);
+    gate_done(a, DRIVER_REMOVE, &a->cleanup.remove_op);
     session_wake(a->session);
 }
 
@@ -67,6 +70,8 @@ static void leave_target(struct attempt *a)
     struct cleanup *c = &a->cleanup;
     log_error("target.left", KV("session", a->session->id), KV("target", a->key),
               KV("cause", c->remove_op.error.message));
+    event_emit(a->session, "target.left", KI("attempt", a->number), KV("target", a->key),
+               KV("cause", c->remove_op.error.message));
     cleanup_end(a, &c->deregister, "deregister", STEP_LOST);
     cleanup_end(a, &c->drain, "drain", STEP_LOST);
 }
@@ -85,6 +90,8 @@ static void take_removed(struct attempt *a)
     }
     log_warn("deregister.retry", KV("session", s->id), KI("attempt", a->number),
              KV("error", c->remove_op.error.message));
+    event_emit(a->session, "retry", KI("attempt", a->number), KV("step", "deregister"),
+               KV("error", c->remove_op.error.message));
     if (now >= c->salvage_until) {
         leave_target(a);
         return;
@@ -120,7 +127,7 @@ static void deregister(struct attempt *a)
         return;
     if (c->deregister == STEP_PENDING)
         cleanup_begin(a, &c->deregister, "deregister");
-    if (!gate_pass(s, DRIVER_REMOVE, &c->remove_op)) {
+    if (!gate_pass(a, DRIVER_REMOVE, &c->remove_op)) {
         if (!session_not_before(s, c->salvage_until))
             leave_target(a);
         return;
@@ -144,6 +151,8 @@ static void drain(struct attempt *a)
     } else {
         log_error("target.left", KV("session", a->session->id), KV("target", a->key),
                   KV("cause", "the balancer still lists it"));
+        event_emit(a->session, "target.left", KI("attempt", a->number), KV("target", a->key),
+                   KV("cause", "the balancer still lists it"));
         cleanup_end(a, &c->drain, "drain", STEP_LOST);
     }
 }
@@ -154,7 +163,7 @@ static void stopped(void *arg, const struct error *e)
 {
     struct attempt *a = arg;
     op_done(&a->cleanup.stop_op, e);
-    gate_done(a->session->group, DRIVER_STOP, &a->cleanup.stop_op);
+    gate_done(a, DRIVER_STOP, &a->cleanup.stop_op);
     session_wake(a->session);
 }
 
@@ -169,6 +178,8 @@ static void take_stopped(struct attempt *a)
     }
     log_warn("stop.retry", KV("session", s->id), KI("attempt", a->number),
              KV("error", c->stop_op.error.message));
+    event_emit(a->session, "retry", KI("attempt", a->number), KV("step", "stop"),
+               KV("error", c->stop_op.error.message));
     c->stop_retry_at = core_now(s->core) + backoff_ms(s->group->class->backoff_base_ms,
                                                       ++c->stop_tries, RETRY_CAP_MS);
 }
@@ -182,6 +193,7 @@ static void await_stopped(struct attempt *a)
         return;
     log_error("container.left", KV("session", s->id), KV("container", a->container.id),
               KV("cause", "its engine was told to stop it and has not said that it did"));
+    event_emit(s, "container.left", KI("attempt", a->number), KV("container", a->container.id));
     c->stop_deadline = core_now(s->core) + STOPPED_MS;
     session_at(s, c->stop_deadline);
 }
@@ -206,7 +218,7 @@ static void stop(struct attempt *a)
         return;
     if (c->stop == STEP_PENDING)
         cleanup_begin(a, &c->stop, "stop");
-    if (!gate_pass(s, DRIVER_STOP, &c->stop_op))
+    if (!gate_pass(a, DRIVER_STOP, &c->stop_op))
         return;
     c->stop_op.state = OP_RUNNING;
     c->stop_deadline = core_now(s->core) + s->group->class->stop_grace_s * 1000 + STOPPED_MS;

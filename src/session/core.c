@@ -12,6 +12,8 @@
 #include "session/clock.h"
 #include "session/config.h"
 #include "session/drain.h"
+#include "session/event.h"
+#include "session/event_read.h"
 #include "session/drivers.h"
 #include "session/job_files.h"
 #include "session/journal.h"
@@ -114,6 +116,8 @@ static void on_exit_of(void *arg, const char *key, const char *cause, bool in_or
     mem_copy_string(a->cause, sizeof(a->cause), cause);
     log_warn(a->in_order ? "container.ended" : "container.died", KV("session", a->session->id),
              KI("attempt", a->number), KV("cause", cause));
+    event_emit(a->session, a->in_order ? "container.ended" : "container.died",
+               KI("attempt", a->number), KV("cause", cause));
     session_wake(a->session);
 }
 
@@ -126,6 +130,8 @@ static void on_progress(void *arg, const char *key, const char *text)
     mem_copy_string(a->progress, sizeof(a->progress), text);
     log_info("launch.progress", KV("session", a->session->id), KI("attempt", a->number),
              KV("progress", a->progress));
+    event_emit(a->session, "launch.progress", KI("attempt", a->number),
+               KV("progress", a->progress));
 }
 
 /* False: each container is asked on its own address. */
@@ -284,6 +290,7 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     TAILQ_INIT(&core->commits);
     notes_init(core);
     TAILQ_INIT(&core->free_calls);
+    events_init(core);
     outage_init(core);
     timer_init(&core->purge, core->loop, purge, core);
     loop_at_turn_end(core->loop, journal_turn_end, core);
@@ -332,6 +339,7 @@ void cleat_free(struct cleat *core)
     if (!core)
         return;
     loop_at_turn_end(core->loop, NULL, NULL);
+    readers_free(core);
     outage_stop(core);
     timer_stop(&core->purge);
     listings_free(core);
@@ -347,6 +355,7 @@ void cleat_free(struct cleat *core)
     if (core->store)
         core->store_ops->close(core->store);
     journal_forget(core);
+    events_free(core);
     notes_free(core);
     drain_free(core);
     aws_free(core->aws);

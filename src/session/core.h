@@ -21,6 +21,7 @@
 #include "http/proof.h"
 #include "loop/loop.h"
 #include "session/breaker.h"
+#include "session/event_ring.h"
 #include "session/limits.h"
 #include "session/pace.h"
 
@@ -278,6 +279,13 @@ struct input {
     struct error error; /* why the newest try failed, here or in the container */
 };
 
+/* The events of one session (event.h), by their numbers: sent are in a commit under way,
+ * durable in the journal, shown to readers. */
+struct event_log {
+    struct event_ring ring;
+    uint64_t sent, durable, shown;
+};
+
 /* Where a session stands among all that wait, and among those of its class, … */
 struct session_rank {
     unsigned all, in_class, in_tenant, with_user; /* from 1 */
@@ -349,7 +357,9 @@ struct session {
     uint64_t executed, executions_failed, probes, misroutes;
     uint64_t executed_before; /* of them, in containers that were replaced */
 
-    struct span *spans; /* at most MAX_SPANS */
+    struct event_log events;
+    char events_key[ID_SIZE + 8]; /* of the row that counts them */
+    struct span *spans;           /* at most MAX_SPANS */
     size_t span_count, span_capacity;
     TAILQ_HEAD(, cleat_call) calls;
 
@@ -417,6 +427,16 @@ struct outage {
     bool due; /* the next turn commits */
 };
 
+/* The events of all, in the order in which they were shown (event.h). */
+struct events {
+    struct event_ring shown;
+    struct event_log own;         /* those of no session */
+    size_t bytes;                 /* in memory */
+    uint64_t reserved, reserving; /* of the numbers in shown: durably, and wanted */
+    bool held;                    /* some wait for numbers */
+    TAILQ_HEAD(, cleat_events) readers;
+};
+
 struct counters {
     uint64_t launches, misroutes, commits, commits_failed;
     uint64_t admissions, returns, queue_timeouts; /* returns: from OPENING to QUEUED */
@@ -474,6 +494,7 @@ struct cleat {
     bool purging;                        /* a commit that forgets sessions is in flight */
     TAILQ_HEAD(, cleat_call) free_calls; /* calls without a session (errors to deliver) */
     struct counters counters;
+    struct events events;
 };
 
 /* Core time, ms: steady as the monotonic clock, and close to Unix time. */

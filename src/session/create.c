@@ -10,6 +10,7 @@
 #include "session/context.h"
 #include "session/create.h"
 #include "session/drain.h"
+#include "session/event.h"
 #include "session/input.h"
 #include "session/job_files.h"
 #include "session/request.h"
@@ -43,6 +44,8 @@ static struct session *make_session(struct cleat *core, const struct create_requ
     session_dirty(s);
     log_info("session.new", KV("session", s->id), KV("tenant", s->context.tenant),
              KV("request_id", s->request_id), KV("class", g->class->name));
+    event_emit(s, "session.queued", KV("request_id", s->request_id),
+               KV("class", g->class->name));
     return s;
 }
 

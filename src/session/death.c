@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include "base/log.h"
 #include "session/attempt.h"
+#include "session/event.h"
 #include "session/execution.h"
 #include "session/input.h"
 #include "session/job.h"
@@ -37,6 +38,8 @@ static void replace(struct session *s, struct attempt *a, const struct error *e)
     s->executed_before = s->executed;
     log_warn("session.replacing", KV("session", s->id), KI("attempt", a->number),
              KV("cause", a->cause), KI("failures", s->failures), KI("wait_ms", wait));
+    event_emit(s, "session.replacing", KI("attempt", a->number), KV("cause", a->cause),
+               KI("failures", s->failures), KI("wait_ms", wait));
     snprintf(waits, sizeof(waits), "another container: %.150s", e->message);
     session_waits_for(s, waits);
     executions_lose(s, e);
@@ -65,6 +68,8 @@ static void replaced(struct session *s)
 {
     log_info("session.replaced", KV("session", s->id), KI("attempt", s->attempt->number),
              KI("after_ms", core_now(s->core) - s->replacing));
+    event_emit(s, "session.replaced", KI("attempt", s->attempt->number),
+               KI("after_ms", core_now(s->core) - s->replacing));
     s->replacing = 0;
     s->replacements++;
     session_waits_for(s, "");

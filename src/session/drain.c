@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cleat.h"
 #include "http/json.h"
+#include "session/event.h"
 #include "session/notes.h"
 #include "session/session.h"
 
@@ -89,6 +90,7 @@ void drain_begin(struct cleat *core, const char *tenant, bool now)
     else
         core->drain.all = true;
     log_info("drain.begin", KV("tenant", tenant ? tenant : "*"), KI("now", now));
+    event_emit_core(core, "drain.begin", KV("drained", tenant ? tenant : "*"), KI("now", now));
     store(core);
     tell_sessions(core, tenant, now);
 }
@@ -100,6 +102,7 @@ void drain_end(struct cleat *core, const char *tenant)
     else
         core->drain.all = false;
     log_info("drain.end", KV("tenant", tenant ? tenant : "*"));
+    event_emit_core(core, "drain.end", KV("drained", tenant ? tenant : "*"));
     store(core);
 }
 
@@ -167,6 +170,7 @@ void cleat_close_all(struct cleat *core, void (*done)(void *arg), void *arg)
     core->drain.closed = done;
     core->drain.arg = arg;
     log_info("drain.begin", KV("tenant", "*"), KI("now", true));
+    event_emit_core(core, "drain.begin", KV("drained", "*"), KI("now", true));
     tell_sessions(core, NULL, true);
     drain_consider(core);
 }

@@ -6,6 +6,7 @@
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/call.h"
+#include "session/event.h"
 #include "session/execution.h"
 #include "session/job.h"
 #include "session/message.h"
@@ -111,6 +112,25 @@ static void end_of_job(struct execution *e, const struct error *error, json_t *r
     json_decref(record);
 }
 
+static void emit_output(const struct execution *e, const json_t *record, const char *stream)
+{
+    size_t bytes = json_string_length(json_object_get(record, stream));
+    if (bytes > 0)
+        event_emit(e->session, "output", KV("execution", e->id), KV("stream", stream),
+                   KI("offset", 0), KI("bytes", bytes));
+}
+
+static void emit_end(const struct execution *e, const struct error *error, const json_t *record)
+{
+    const char *status = json_string_value(json_object_get(record, "status"));
+    emit_output(e, record, "stdout");
+    emit_output(e, record, "stderr");
+    event_emit(e->session, "execution.end", KV("execution", e->id),
+               KV("result", record ? status : error_name(error->code)),
+               KV("ran", record ? "yes" : ran_name(e->ran)),
+               KV("error", record ? NULL : error->message));
+}
+
 static void finish(struct execution *e, const struct error *error, json_t *record)
 {
     struct session *s = e->session;
@@ -125,6 +145,7 @@ static void finish(struct execution *e, const struct error *error, json_t *recor
         log_warn("execution.failed", KV("session", s->id), KV("execution", e->id),
                  KV("code", error_name(error->code)), KV("ran", ran_name(e->ran)),
                  KV("error", error->message));
+    emit_end(e, error, record);
     if (e->call)
         call_finish(e->call, record ? NULL : error, record ? NULL : ran_name(e->ran),
                     record ? js_text(record) : NULL);
@@ -252,6 +273,8 @@ static void take_lost(struct execution *e)
     probe_doubt(s->attempt, e->last.message);
     log_info("execution.retry", KV("session", s->id), KV("execution", e->id),
              KI("try", e->tries + 1), KV("error", e->last.message));
+    event_emit(s, "retry", KI("attempt", s->attempt->number), KV("step", "execution"),
+               KV("execution", e->id), KI("try", e->tries + 1), KV("error", e->last.message));
     message_reset(&e->message);
     retry(e);
 }
@@ -454,6 +477,8 @@ static void begin(struct session *s)
     if (e->of_job && s->group->class->proof == PROOF_NONE)
         job_begun(e, NULL);
     s->again = true;
+    event_emit(s, "execution.begin", KI("attempt", a->number), KV("execution", e->id),
+               KI("timeout_s", e->timeout_s));
 }
 
 void executions_step(struct session *s)

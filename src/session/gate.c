@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/event.h"
 #include "session/metrics.h"
 #include "session/session.h"
 
@@ -30,6 +31,9 @@ bool gate_admits(struct group *g, enum driver_call call, bool *trial, int64_t *w
     if (*trial)
         log_info("breaker.half_open", KV("class", g->class->name),
                  KV("call", driver_call_names[call]), KV("error", b->error.message));
+    if (*trial)
+        event_emit_core(g->core, "breaker.half_open", KV("class", g->class->name),
+                        KV("call", driver_call_names[call]), KV("error", b->error.message));
     return admitted;
 }
 
@@ -44,19 +48,27 @@ void gate_note(struct group *g, enum driver_call call, bool trial, const struct 
         log_error("breaker.open", KV("class", g->class->name),
                   KV("call", driver_call_names[call]), KI("failures", b->failures),
                   KI("wait_ms", b->retry_at - now), KV("error", b->error.message));
+        event_emit_core(g->core, "breaker.open", KV("class", g->class->name),
+                        KV("call", driver_call_names[call]), KI("failures", b->failures),
+                        KI("wait_ms", b->retry_at - now), KV("error", b->error.message));
     } else if (was_open && !b->open) {
         log_info("breaker.closed", KV("class", g->class->name),
                  KV("call", driver_call_names[call]));
+        event_emit_core(g->core, "breaker.closed", KV("class", g->class->name),
+                        KV("call", driver_call_names[call]));
         wake_group(g);
     }
 }
 
-bool gate_pass(struct session *s, enum driver_call call, struct op *op)
+bool gate_pass(struct attempt *a, enum driver_call call, struct op *op)
 {
+    struct session *s = a->session;
     struct group *g = s->group;
     int64_t when = 0;
-    if (gate_admits(g, call, &op->trial, &when))
+    if (gate_admits(g, call, &op->trial, &when)) {
+        event_emit(s, "op.begin", KI("attempt", a->number), KV("op", driver_call_names[call]));
         return true;
+    }
     if (s->state == SESSION_OPENING) {
         char text[sizeof s->waiting_for];
         snprintf(text, sizeof text, "the engine: %.170s", g->breakers[call].error.message);
@@ -66,9 +78,13 @@ bool gate_pass(struct session *s, enum driver_call call, struct op *op)
     return false;
 }
 
-void gate_done(struct group *g, enum driver_call call, const struct op *op)
+void gate_done(struct attempt *a, enum driver_call call, const struct op *op)
 {
-    gate_note(g, call, op->trial, &op->error);
+    const struct error *e = &op->error;
+    event_emit(a->session, "op.end", KI("attempt", a->number), KV("op", driver_call_names[call]),
+               KV("result", e->code == ERR_NONE ? "ok" : error_name(e->code)),
+               KV("error", e->message));
+    gate_note(a->session->group, call, op->trial, e);
 }
 
 bool gate_is_shut(const struct group *g, enum driver_call call)

@@ -7,10 +7,10 @@
 extern const char *const driver_call_names[DRIVER_CALLS];
 
 /* True: start it now, and tell gate_done its end. False: the engine is left alone for a while;
- * the session runs again then. */
-bool gate_pass(struct session *, enum driver_call, struct op *);
+ * its session runs again then. */
+bool gate_pass(struct attempt *, enum driver_call, struct op *);
 /* Of a done op. */
-void gate_done(struct group *, enum driver_call, const struct op *);
+void gate_done(struct attempt *, enum driver_call, const struct op *);
 
 /* For calls of nobody's: when is the time to ask again. */
 bool gate_admits(struct group *, enum driver_call, bool *trial, int64_t *when);

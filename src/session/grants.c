@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "driver/grant.h"
 #include "session/attempt.h"
+#include "session/event.h"
 #include "session/message.h"
 #include "session/route.h"
 #include "session/session.h"
@@ -56,6 +57,8 @@ static void failed(struct attempt *a, const struct error *e)
                   backoff_ms(a->session->group->class->backoff_base_ms, g->tries, RETRY_CAP_MS);
     log_warn("credentials.retry", KV("session", a->session->id), KI("attempt", a->number),
              KI("try", g->tries), KV("code", error_name(e->code)), KV("error", e->message));
+    event_emit(a->session, "retry", KI("attempt", a->number), KV("step", "credentials"),
+               KI("try", g->tries), KV("error", e->message));
 }
 
 static char *seal(struct attempt *a, const struct aws_keys *keys)
@@ -105,6 +108,8 @@ static void take_answer(struct attempt *a)
         g->sealed = NULL;
         log_info("credentials.renewed", KV("session", a->session->id), KI("attempt", a->number),
                  KI("seconds", (g->expires - now) / 1000));
+        event_emit(a->session, "credentials.renewed", KI("attempt", a->number),
+                   KI("seconds", (g->expires - now) / 1000));
         attempt_dirty(a);
     } else {
         if (m->verdict == VERDICT_MISROUTE)

@@ -14,6 +14,7 @@
 #include "loop/child.h"
 #include "loop/lines.h"
 #include "session/adopt.h"
+#include "session/event.h"
 #include "session/session.h"
 
 #define FILE_SCHEME "file://"
@@ -153,6 +154,7 @@ static void on_copied(void *arg, int status)
         session_dirty(s); /* it is not copied again */
         session_span_close(s, "input", 0, NULL);
         log_info("input.staged", KV("session", s->id), KI("files", in->files));
+        event_emit(s, "input.staged", KI("files", in->files));
     } else {
         if (in->error.code == ERR_NONE)
             error_set(&in->error, ERR_INPUT, "the copying process ended with status %d",
@@ -162,6 +164,8 @@ static void on_copied(void *arg, int status)
                        backoff_ms(s->group->class->backoff_base_ms, in->tries, RETRY_CAP_MS);
         log_warn("input.failed", KV("session", s->id), KI("try", in->tries),
                  KV("error", in->error.message));
+        event_emit(s, "retry", KV("step", "input"), KI("try", in->tries),
+                   KV("error", in->error.message));
     }
     session_wake(s);
 }

@@ -1,6 +1,7 @@
 /* The changes of one turn become one commit, of very many several; effects wait until theirs
  * is durable. */
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
@@ -9,6 +10,7 @@
 #include "session/call.h"
 #include "session/clock.h"
 #include "session/drain.h"
+#include "session/event.h"
 #include "session/job_files.h"
 #include "session/journal.h"
 #include "session/notes.h"
@@ -26,7 +28,10 @@ struct commit {
     uint64_t number;
     bool purge; /* these sessions are forgotten once it is durable */
     size_t count;
-    char (*sessions)[ID_SIZE]; /* by id: one may be freed meanwhile */
+    struct committed_session {
+        char id[ID_SIZE]; /* one may be freed meanwhile */
+        uint64_t events;
+    } * sessions;
 };
 
 struct changes {
@@ -70,6 +75,7 @@ static void add_session(struct changes *c, struct session *s, uint64_t number)
         add_change(c, STORE_SESSION, s->id, session_row(s));
         s->dirty = false;
         s->commit = number;
+        events_sent(s);
     }
     TAILQ_FOREACH (a, &s->attempts, entry)
         if (a->dirty) {
@@ -77,6 +83,9 @@ static void add_session(struct changes *c, struct session *s, uint64_t number)
             a->dirty = false;
             a->commit = number;
         }
+    if (events_unsent(s))
+        add_change(c, STORE_META, s->events_key, mem_printf("%" PRIu64, events_count(s)));
+    events_sent(s);
 }
 
 /* Nothing of it is left. */
@@ -89,8 +98,8 @@ static void discard(struct session *s, const struct error *why)
 }
 
 /* What a failed commit held is not durable: it goes into a later one. A session that the
- * journal never held is forgotten and its caller told; nothing was done for it yet. One that was
- * adopted has a container to lose. */
+ * journal never held is forgotten and its caller told; nothing was done for it yet. One that
+ * was adopted has a container to lose. */
 static void again(struct session *s, uint64_t number, const struct error *e)
 {
     struct attempt *a;
@@ -103,6 +112,7 @@ static void again(struct session *s, uint64_t number, const struct error *e)
     TAILQ_FOREACH (a, &s->attempts, entry)
         if (a->commit == number)
             attempt_dirty(a);
+    events_unsend(s);
     session_wake(s);
 }
 
@@ -114,6 +124,13 @@ static struct commit *commit_new(struct cleat *core, size_t sessions)
     c->sessions = mem_array(sessions, sizeof(*c->sessions));
     TAILQ_INSERT_TAIL(&core->commits, c, entry);
     return c;
+}
+
+static void note_session(struct commit *c, const struct session *s)
+{
+    struct committed_session *noted = &c->sessions[c->count++];
+    mem_copy_string(noted->id, sizeof(noted->id), s->id);
+    noted->events = events_count(s);
 }
 
 static void commit_free(struct commit *c)
@@ -163,7 +180,7 @@ static void forget(struct session *s)
 static void note_sessions(struct commit *c, const struct error *e)
 {
     for (size_t i = 0; i < c->count; i++) {
-        struct session *s = core_find(c->core, c->sessions[i]);
+        struct session *s = core_find(c->core, c->sessions[i].id);
         if (!s)
             continue;
         if (c->purge && !e) {
@@ -172,6 +189,7 @@ static void note_sessions(struct commit *c, const struct error *e)
             again(s, c->number, e);
         } else if (!c->purge) {
             s->stored = true;
+            events_show(s, c->sessions[i].events);
             session_wake(s);
         }
     }
@@ -193,6 +211,7 @@ static void committed(void *arg, const struct error *e)
     if (c->purge)
         core->purging = false;
     note_sessions(c, failed);
+    events_show_held(core);
     calls_answer_drains(core, failed);
     drain_consider(core);
     commit_free(c);
@@ -216,8 +235,8 @@ void journal_turn_end(void *arg)
     while (c->count < COMMIT_MAX && (s = TAILQ_FIRST(&core->journal))) {
         TAILQ_REMOVE(&core->journal, s, journal_entry);
         s->in_journal = false;
-        mem_copy_string(c->sessions[c->count++], ID_SIZE, s->id);
         add_session(&changes, s, c->number);
+        note_session(c, s);
     }
     notes_commit(core, c->number, add_note, &changes);
     send(core, &changes, c);
@@ -260,7 +279,8 @@ static void load_attempt(void *arg, const char *key, const char *row)
 static void load_note(void *arg, const char *key, const char *row)
 {
     struct loading *l = arg;
-    note_from_row(l->core, key, row);
+    if (!events_from_row(l->core, key, row))
+        note_from_row(l->core, key, row);
 }
 
 bool journal_load(struct cleat *core, struct error *e)
@@ -277,6 +297,7 @@ bool journal_load(struct cleat *core, struct error *e)
     if (e->code != ERR_NONE)
         return false;
     clock_load(core);
+    events_load(core);
     past_load(core, e);
     return e->code == ERR_NONE;
 }
@@ -303,6 +324,7 @@ static void add_deletion(struct changes *changes, struct session *s)
     struct attempt *a;
     past_note(s->core, s->id);
     add_change(changes, STORE_SESSION, s->id, NULL);
+    add_change(changes, STORE_META, s->events_key, NULL);
     TAILQ_FOREACH (a, &s->attempts, entry)
         add_change(changes, STORE_ATTEMPT, a->row_key, NULL);
 }
@@ -331,7 +353,7 @@ bool journal_purge(struct cleat *core)
             c = commit_new(core, PURGE_MAX);
         if (c->count == PURGE_MAX)
             break;
-        mem_copy_string(c->sessions[c->count++], ID_SIZE, s->id);
+        note_session(c, s);
         add_deletion(&changes, s);
     }
     if (c) {

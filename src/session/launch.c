@@ -71,7 +71,7 @@ static void launched(void *arg, const struct error *e, const struct container *c
 {
     struct attempt *a = arg;
     op_done(&a->launch_op, e);
-    gate_done(a->session->group, DRIVER_LAUNCH, &a->launch_op);
+    gate_done(a, DRIVER_LAUNCH, &a->launch_op);
     a->progress[0] = '\0';
     if (c) {
         a->container = *c;
@@ -116,7 +116,7 @@ static void start(struct attempt *a)
                           .lifetime_s = s->create_timeout_s + s->max_lifetime_s +
                                         container_idle_ms(s) / 1000,
                           .prepared = a->prepared};
-    if (prepare(a, &what) && gate_pass(s, DRIVER_LAUNCH, &a->launch_op)) {
+    if (prepare(a, &what) && gate_pass(a, DRIVER_LAUNCH, &a->launch_op)) {
         a->launch_op.state = OP_RUNNING;
         s->core->counters.launches++;
         a->launch_began = core_now(s->core);

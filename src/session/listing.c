@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "session/attempt.h"
 #include "session/call.h"
+#include "session/event.h"
 #include "session/gate.h"
 #include "session/launch.h"
 #include "session/reaper.h"
@@ -61,6 +62,8 @@ static void give_to_attempt(struct group *g, const char *key, const struct conta
     if (!a || attempt_has_ended(a) || a->session->group != g || !is_awaited(a, c))
         return;
     log_info("container.adopted", KV("session", a->session->id), KV("container", c->id));
+    event_emit(a->session, "container.adopted", KI("attempt", a->number),
+               KV("container", c->id));
     a->container = *c;
     a->launched = true;
     launch_forget_prepared(a);

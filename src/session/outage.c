@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/event.h"
 #include "session/notes.h"
 
 #define RETRY_MS 1000
@@ -47,6 +48,8 @@ static void tell(struct cleat *core)
     o->told = now;
     log_error("journal.failing", KV("error", o->error.message), KI("for_ms", now - o->since),
               KI("retry_ms", wait_ms(o->failures)));
+    event_emit_core(core, "journal.failing", KV("error", o->error.message),
+                    KI("for_ms", now - o->since));
 }
 
 void outage_failed(struct cleat *core, const struct error *e)
@@ -70,8 +73,10 @@ void outage_is_over(struct cleat *core)
         return;
     core->store_failing = false;
     timer_stop(&o->retry);
-    if (o->told >= o->since)
-        log_info("journal.works", KI("after_ms", core_now(core) - o->since));
+    if (o->told < o->since)
+        return;
+    log_info("journal.works", KI("after_ms", core_now(core) - o->since));
+    event_emit_core(core, "journal.works", KI("after_ms", core_now(core) - o->since));
 }
 
 bool outage_waits(const struct cleat *core)

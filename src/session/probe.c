@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include "base/log.h"
 #include "session/attempt.h"
+#include "session/event.h"
 #include "session/message.h"
 #include "session/route.h"
 #include "session/session.h"
@@ -51,6 +52,7 @@ void probe_doubt(struct attempt *a, const char *why)
     h->tries = 0;
     log_info("container.doubt", KV("session", a->session->id), KI("attempt", a->number),
              KV("cause", why));
+    event_emit(a->session, "container.doubt", KI("attempt", a->number), KV("cause", why));
     look(a);
     a->session->again = true;
 }
@@ -58,9 +60,12 @@ void probe_doubt(struct attempt *a, const char *why)
 static void believe(struct attempt *a)
 {
     struct health *h = &a->health;
-    if (h->doubt)
+    if (h->doubt) {
         log_info("container.answers", KV("session", a->session->id), KI("attempt", a->number),
                  KI("after_ms", core_now(a->session->core) - h->since));
+        event_emit(a->session, "container.answers", KI("attempt", a->number),
+                   KI("after_ms", core_now(a->session->core) - h->since));
+    }
     h->doubt = false;
     h->refused_since = 0;
 }
@@ -74,6 +79,7 @@ static void declare_dead(struct attempt *a)
              (long long)s->group->class->dead_after_s);
     log_warn("container.died", KV("session", s->id), KI("attempt", a->number),
              KV("cause", a->cause));
+    event_emit(s, "container.died", KI("attempt", a->number), KV("cause", a->cause));
     s->again = true;
 }
 

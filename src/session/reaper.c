@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/adopt.h"
 #include "session/attempt.h"
+#include "session/event.h"
 #include "session/found.h"
 #include "session/orphan.h"
 #include "session/past.h"
@@ -61,6 +62,10 @@ static void note_new(struct found *f)
              KV("container", f->is_target ? NULL : f->container.id),
              KV("target", f->is_target ? f->key : NULL), KV("session", f->session),
              KV("cause", cause), KV("action", action_names[action]));
+    event_emit_core(core, "orphan.found", KV("class", f->group->class->name),
+                    KV("container", f->is_target ? NULL : f->container.id),
+                    KV("target", f->is_target ? f->key : NULL), KV("session", f->session),
+                    KV("cause", cause), KV("action", action_names[action]));
 }
 
 /* What the journal cannot speak for speaks for itself. */
@@ -122,11 +127,13 @@ int64_t reaper_wait_ms(const struct group *g)
 
 /* ---- closed ---- */
 
-static void log_closed(const char *container, const char *target, const char *session,
-                       const char *upload)
+static void log_closed(struct cleat *core, const char *container, const char *target,
+                       const char *session, const char *upload)
 {
     log_info("orphan.closed", KV("session", session), KV("container", container),
              KV("target", target), KV("upload", upload));
+    event_emit_core(core, "orphan.closed", KV("session", session), KV("container", container),
+                    KV("target", target), KV("upload", upload));
 }
 
 static void ended(struct cleat *core)
@@ -144,7 +151,7 @@ void reaper_ended(struct attempt *a)
 {
     struct cleat *core = a->session->core;
     core->reaper->closed++;
-    log_closed(a->container.id, NULL, a->session->id,
+    log_closed(core, a->container.id, NULL, a->session->id,
                a->cleanup.upload == STEP_OK     ? "ok"
                : a->cleanup.upload == STEP_LOST ? "lost"
                                                 : "skipped");
@@ -166,12 +173,14 @@ static void target_removed(void *arg, const struct error *e)
     ended(core);
     if (e && e->code != ERR_NONE) { /* the next listing shows it again */
         log_warn("orphan.retry", KV("target", f->key), KV("error", e->message));
+        event_emit_core(core, "retry", KV("step", "orphan"), KV("target", f->key),
+                        KV("error", e->message));
         f->ripe = f->ordered = false;
         f->first_at = core_now(core) + REMOVE_RETRY_MS;
         return;
     }
     core->reaper->closed++;
-    log_closed(NULL, f->key, f->session, NULL);
+    log_closed(core, NULL, f->key, f->session, NULL);
     found_drop(&core->reaper->found, f);
 }
 
@@ -180,6 +189,10 @@ static void log_closing(const struct found *f, const char *cause)
     log_warn("orphan.closing", KV("class", f->group->class->name), KV("session", f->session),
              KV("container", f->is_target ? NULL : f->container.id),
              KV("target", f->is_target ? f->key : NULL), KV("cause", cause));
+    event_emit_core(f->group->core, "orphan.closing", KV("class", f->group->class->name),
+                    KV("session", f->session),
+                    KV("container", f->is_target ? NULL : f->container.id),
+                    KV("target", f->is_target ? f->key : NULL), KV("cause", cause));
 }
 
 static void close_one(struct found *f, const char *cause)

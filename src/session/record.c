@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/config.h"
+#include "session/event.h"
 #include "session/job.h"
 #include "session/once.h"
 #include "session/record.h"
@@ -97,6 +98,7 @@ char *session_row(const struct session *s)
                    {"replacing", s->replacing},
                    {"replacements", (int64_t)s->replacements},
                    {"executed_before", (int64_t)s->executed_before},
+                   {"events", (int64_t)events_count(s)},
                    {"input_files", s->input.done ? s->input.files : -1},
                    {"order", (int64_t)s->order},
                    {"queued_at", s->queued_at},
@@ -173,7 +175,7 @@ static int find_name(const char *const *names, int count, const char *text)
 static bool numbers_from_row(struct session *s, const json_t *o)
 {
     int64_t attempts = 0, failures = 0, executed = 0, failed = 0, probes = 0, misroutes = 0,
-            replacements = 0, before = 0, files = -1, order = (int64_t)s->order;
+            replacements = 0, before = 0, files = -1, order = (int64_t)s->order, events = 0;
     struct error e = {0};
     js_int(o, "created", true, 0, INT64_MAX, &s->created, &e);
     js_int(o, "opened", true, 0, INT64_MAX, &s->opened, &e);
@@ -191,6 +193,7 @@ static bool numbers_from_row(struct session *s, const json_t *o)
     js_int(o, "replacing", false, 0, INT64_MAX, &s->replacing, &e);
     js_int(o, "replacements", false, 0, UINT32_MAX, &replacements, &e);
     js_int(o, "executed_before", false, 0, INT64_MAX, &before, &e);
+    js_int(o, "events", false, 0, INT64_MAX, &events, &e);
     js_int(o, "input_files", false, -1, INT64_MAX, &files, &e);
     s->queued_at = s->created; /* as rows had it before sessions could come back to the queue */
     js_int(o, "order", false, 1, INT64_MAX, &order, &e);
@@ -207,6 +210,7 @@ static bool numbers_from_row(struct session *s, const json_t *o)
     s->misroutes = (uint64_t)misroutes;
     s->replacements = (unsigned)replacements;
     s->executed_before = (uint64_t)before;
+    events_restore(s, (uint64_t)events);
     s->input.done = files >= 0;
     s->input.files = files >= 0 ? files : 0;
     return e.code == ERR_NONE;

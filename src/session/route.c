@@ -3,6 +3,7 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "session/attempt.h"
+#include "session/event.h"
 #include "session/execution.h"
 #include "session/message.h"
 #include "session/probe.h"
@@ -67,6 +68,7 @@ static void note_sandbox(struct attempt *a)
              KV("meaning", g->class->runtime == RUNTIME_PROCESS
                                ? "user code is not isolated from this machine"
                                : "the container alone encloses user code"));
+    event_emit_core(g->core, "sandbox.none", KV("class", g->class->name));
 }
 
 /* Takes the confirm's answer. True: it is our container. */

@@ -9,6 +9,7 @@
 #include "session/attempt.h"
 #include "session/call.h"
 #include "session/context.h"
+#include "session/event.h"
 #include "session/execution.h"
 #include "session/input.h"
 #include "session/job.h"
@@ -25,6 +26,9 @@ const char *const session_state_names[SESSION_STATES] = {
 const char *const span_names[SPAN_NAMES + 1] = {
     "queue", "capacity", "input", "launch", "start",      "register", "check",
     "route", "stage",    "local", "upload", "deregister", "drain",    "stop"};
+static const char *const event_names[SESSION_STATES] = {
+    "session.queued",    "session.opening", "session.ready",  "session.busy",
+    "session.rerouting", "session.closing", "session.closed", "session.failed"};
 
 static void leave_queue(struct session *s)
 {
@@ -65,6 +69,7 @@ struct session *session_new(struct cleat *core, struct group *group, const char 
     s->request_id = mem_strdup(request_id);
     s->request_key = mem_printf("%s\n%s", tenant, request_id);
     s->context.tenant = mem_strdup(tenant);
+    events_begin(s);
     s->tenant = tenant_join(s);
     s->order = ++core->order;
     TAILQ_INIT(&s->children);
@@ -97,6 +102,7 @@ void session_free(struct session *s)
     tenant_leave(s);
     if (s->counted)
         core->closed--;
+    events_forget(s);
     if (s->in_journal)
         TAILQ_REMOVE(&core->journal, s, journal_entry);
     task_stop(&s->task);
@@ -267,6 +273,7 @@ void session_lacks_room(struct session *s, const struct error *e)
 {
     if (s->refusals++ == 0)
         session_span_open(s, "capacity", 0, false);
+    event_emit(s, "session.capacity", KI("refusals", s->refusals), KV("error", e->message));
     snprintf(s->waiting_for, sizeof(s->waiting_for), "%s: %.170s",
              e->code == ERR_CAPACITY ? "capacity" : "the engine", e->message);
 }
@@ -314,6 +321,8 @@ void session_go(struct session *s, enum session_state to)
     log_info("session.state", KV("session", s->id), KV("from", session_state_names[from]),
              KV("to", session_state_names[to]), KV("stop_reason", s->stop_reason),
              KV("error", s->error.message));
+    event_emit(s, event_names[to], KV("from", session_state_names[from]),
+               KV("stop_reason", s->stop_reason), KV("error", s->error.message));
     leave_queue(s);
     session_set_state(s, to);
     if (to == SESSION_QUEUED) {

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "session/adopt.h"
 #include "session/attempt.h"
+#include "session/event.h"
 #include "session/grants.h"
 #include "session/input.h"
 #include "session/message.h"
@@ -102,6 +103,7 @@ static void synced(struct attempt *a)
     a->tries = 0;
     log_info("input.synced", KV("session", s->id), KI("attempt", a->number),
              KI("files", s->input.files));
+    event_emit(s, "input.synced", KI("attempt", a->number), KI("files", s->input.files));
     message_reset(&a->message);
 }
 
@@ -154,6 +156,8 @@ static void take_sync_answer(struct attempt *a)
                   m->status, text_of(m->body, "error"));
     log_warn("input.retry", KV("session", s->id), KI("attempt", a->number),
              KI("try", a->tries + 1), KV("error", why->message));
+    event_emit(s, "retry", KI("attempt", a->number), KV("step", "input"),
+               KI("try", a->tries + 1), KV("error", why->message));
     retry(a);
 }
 

@@ -12,6 +12,7 @@
 #include "session/context.h"
 #include "session/death.h"
 #include "session/drain.h"
+#include "session/event.h"
 #include "session/execution.h"
 #include "session/gate.h"
 #include "session/grants.h"
@@ -115,7 +116,7 @@ static void added(void *arg, const struct error *e)
 {
     struct attempt *a = arg;
     op_done(&a->add_op, e);
-    gate_done(a->session->group, DRIVER_ADD, &a->add_op);
+    gate_done(a, DRIVER_ADD, &a->add_op);
     session_wake(a->session);
 }
 
@@ -143,6 +144,8 @@ static void enroll(struct attempt *a)
         if (e.of_engine)
             a->start_deadline = 0; /* its container may be fine: it gets its time again */
         log_warn("register.retry", KV("session", s->id), KV("error", e.message));
+        event_emit(s, "retry", KI("attempt", a->number), KV("step", "register"),
+                   KV("error", e.message));
         a->retry_at = core_now(s->core) + g->class->backoff_base_ms;
     }
     if (session_not_before(s, a->retry_at))
@@ -154,7 +157,7 @@ static void enroll(struct attempt *a)
         attempt_dirty(a);
         return;
     }
-    if (!gate_pass(s, DRIVER_ADD, &a->add_op)) {
+    if (!gate_pass(a, DRIVER_ADD, &a->add_op)) {
         a->start_deadline = 0;
         return;
     }

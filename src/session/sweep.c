@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "http/json.h"
 #include "session/attempt.h"
+#include "session/event.h"
 #include "session/session.h"
 #include "session/sweep.h"
 
@@ -122,6 +123,8 @@ static void end_round(struct sweep *w)
             now + backoff_ms(g->class->backoff_base_ms, a->route.rounds, SWEEP_BACKOFF_CAP_MS);
         log_info("sweep.backoff", KV("session", a->session->id), KI("round", a->route.rounds),
                  KI("wait_ms", a->sweep_at - now));
+        event_emit(a->session, "route.backoff", KI("attempt", a->number),
+                   KI("round", a->route.rounds), KI("wait_ms", a->sweep_at - now));
     }
 }
 

@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/cleanup.h"
+#include "session/event.h"
 #include "session/grants.h"
 #include "session/message.h"
 #include "session/orphan.h"
@@ -23,9 +24,11 @@
 
 static void end_upload(struct attempt *a, enum step_result result, const char *why)
 {
-    if (result == STEP_LOST)
+    if (result == STEP_LOST) {
         log_error("artifacts.lost", KV("session", a->session->id), KI("attempt", a->number),
                   KV("container", a->container.id), KV("cause", why));
+        event_emit(a->session, "artifacts.lost", KI("attempt", a->number), KV("cause", why));
+    }
     cleanup_end(a, &a->cleanup.upload, "upload", result);
     session_dirty(a->session); /* its document says so after a crash as well */
     attempt_quiet(a);          /* last: why may be a text of its answer */
@@ -66,6 +69,9 @@ static void upload_failed(struct attempt *a, const char *why)
     log_warn("upload.retry", KV("session", a->session->id), KI("attempt", a->number),
              KI("try", c->upload_tries), KI("wait_ms", c->upload_retry_at - now),
              KV("error", why));
+    event_emit(a->session, "retry", KI("attempt", a->number), KV("step", "upload"),
+               KI("try", c->upload_tries), KI("wait_ms", c->upload_retry_at - now),
+               KV("error", why));
     message_reset(&c->message);
     attempt_go(a, ATTEMPT_SALVAGING);
     a->session->again = true; /* also when it was there already */

@@ -117,11 +117,19 @@ static void set_orphans_each_commit(struct settings_of_world *s)
     orphans.each_commit = true;
 }
 
+/* It is their end that is to be disturbed, and not the execution of who is left. */
+static void crash_no_more(void *arg)
+{
+    (void)arg;
+    store_habits.crash_at_commit = 0;
+}
+
 static void begin_orphans_each_commit(void)
 {
     orphans.lost = 2;
     add_lives(3, 0, 300000);
     world_at(LOST_AT_MS, lose_rows, NULL);
+    world_at(190000, crash_no_more, NULL);
 }
 
 static void set_orphans_torn(struct settings_of_world *s)

@@ -1,0 +1,156 @@
+#include "cleatd/api_events.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "http/sse.h"
+
+#define HEARTBEAT_MS (15 * 1000)
+#define UNSENT_MAX (64 * 1024)  /* more waits where it is kept for all */
+#define RETRY "retry: 1000\n\n" /* of a browser */
+#define NO_RETRY "retry: 86400000\n"
+
+struct stream {
+    struct exchange *exchange;
+    struct cleat_events *events; /* NULL: they have ended */
+    struct timer heartbeat;
+    uint64_t told; /* the id that the reader has */
+};
+
+static void drained(void *arg)
+{
+    struct stream *s = arg;
+    if (s->events)
+        cleat_events_resume(s->events);
+}
+
+static void begin(struct stream *s)
+{
+    struct server_request *r = s->exchange->request;
+    server_add_header(r, "Cache-Control", "no-store");
+    server_stream_begin(r, "text/event-stream", drained, s);
+    server_stream_write(r, RETRY, strlen(RETRY));
+    timer_arm(&s->heartbeat, HEARTBEAT_MS);
+}
+
+/* Shows both sides that the other is there. An id without data is no event, but where a reader
+ * of its own events alone goes on from. */
+static void beat(void *arg)
+{
+    static const char beat[] = ":\n\n";
+    struct stream *s = arg;
+    uint64_t id = cleat_events_position(s->events);
+    if (id > s->told) {
+        char *text = mem_printf("id: %" PRIu64 "\n\n", id);
+        server_stream_write(s->exchange->request, text, strlen(text));
+        free(text);
+        s->told = id;
+    } else {
+        server_stream_write(s->exchange->request, beat, strlen(beat));
+    }
+    timer_arm(&s->heartbeat, HEARTBEAT_MS);
+}
+
+static void write_event(struct stream *s, const struct cleat_event *e)
+{
+    struct buf b = {0};
+    buf_printf(&b, "id: %" PRIu64 "\nevent: %s\ndata: %s\n\n", e->id, e->code, e->document);
+    server_stream_write(s->exchange->request, b.data, b.len);
+    buf_free(&b);
+    s->told = e->id;
+}
+
+/* Nothing more ever comes of it: a browser that asks again all the same need not hurry. */
+static void take_end(struct stream *s, const struct cleat_event *e)
+{
+    struct exchange *x = s->exchange;
+    s->events = NULL;
+    if (strstr(e->document, "\"slow\"")) {
+        log_info("api.slow_reader", KV("path", server_path(x->request)));
+        exchange_cut(x);
+        return;
+    }
+    server_stream_write(x->request, NO_RETRY, strlen(NO_RETRY));
+    write_event(s, e);
+    exchange_end(x);
+}
+
+static bool take_event(void *arg, const struct cleat_event *e)
+{
+    struct stream *s = arg;
+    if (strcmp(e->code, "end") == 0) {
+        take_end(s, e);
+        return false;
+    }
+    write_event(s, e);
+    return server_stream_unsent(s->exchange->request) < UNSENT_MAX;
+}
+
+static void release(struct exchange *x)
+{
+    struct stream *s = x->stream;
+    x->stream = NULL;
+    timer_stop(&s->heartbeat);
+    if (s->events)
+        cleat_events_cancel(s->events);
+    free(s);
+}
+
+/* Last-Event-ID is what the reader has by now; the query what it once asked for. */
+static bool read_query(struct exchange *x, int64_t *after, bool *follow)
+{
+    const char *id = server_header(x->request, "Last-Event-ID");
+    const char *given = id ? id : server_query(x->request, "after");
+    const char *follows = server_query(x->request, "follow");
+    bool fine = !given || sse_id_parse(given, after);
+    *follow = !follows || strcmp(follows, "true") == 0;
+    if (!fine)
+        exchange_refuse(x, ERR_INVALID, 0, "Last-Event-ID, or after, is the id of an event");
+    else if (follows && !*follow && strcmp(follows, "false") != 0)
+        exchange_refuse(x, ERR_INVALID, 0, "follow is true or false"), fine = false;
+    return fine;
+}
+
+static void start(struct exchange *x, const char *tenant, const char *session, int64_t after)
+{
+    bool follow;
+    if (!read_query(x, &after, &follow))
+        return;
+    if (exchange_streams(x) >= x->max_streams) {
+        exchange_refuse(x, ERR_FULL, 0, "too many streams of events are open");
+        return;
+    }
+    struct stream *s = mem_alloc(sizeof *s);
+    s->exchange = x;
+    timer_init(&s->heartbeat, x->loop, beat, s);
+    s->events = cleat_events(x->cleat, tenant, session, after, follow, take_event, s);
+    x->stream = s;
+    x->release = release;
+    if (!s->events) {
+        exchange_refuse(x, ERR_NOT_FOUND, 0, "no such session");
+        return;
+    }
+    s->told = cleat_events_position(s->events);
+    begin(s);
+    if (strcmp(server_method(x->request), "HEAD") == 0)
+        exchange_end(x);
+}
+
+void api_get_session_events(struct exchange *x)
+{
+    start(x, x->tenant, x->session, 0);
+}
+
+void api_get_events(struct exchange *x)
+{
+    const char *tenant = server_query(x->request, "tenant");
+    if (tenant && x->tenant && strcmp(tenant, x->tenant) != 0)
+        exchange_refuse(x, ERR_FORBIDDEN, 0, "the events of another tenant are not for you");
+    else if (tenant && !*tenant)
+        exchange_refuse(x, ERR_INVALID, 0, "tenant is a name");
+    else
+        start(x, x->tenant ? x->tenant : tenant, NULL, CLEAT_EVENTS_NEW);
+}
