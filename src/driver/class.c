@@ -76,6 +76,10 @@ const struct option class_options[] = {
         "name."),
     STRING(input_path, 1024, "/workspace/input", "Where input is put in the container."),
 
+    STRING(workspace_dir, 200, "",
+           "Directory of the workspaces of runtime process, on a tmpfs for example; classes may "
+           "share it. Empty: workspaces in state_dir. Containers are looked for there: it "
+           "changes while none of the class is alive."),
     STRING(
         address_range, 18, "127.64.0.0/16",
         "Loopback addresses for containers of runtime process, one each, reused longest-free "

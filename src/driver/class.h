@@ -28,6 +28,7 @@ struct class
                              is any, {tenant} in the URL the tenant's name */
     char *input_path;     /* where input lands in the container */
     /* process */
+    char *workspace_dir; /* "": under the state directory */
     char *address_range; /* "127.64.0.0/16" */
     int64_t port;
     int sandbox, network;

@@ -142,6 +142,8 @@ static const char *input_problem(const struct class *c)
     }
     if (count > 0 && !*c->artifacts)
         return "input_sources need artifacts: input reaches its container through them";
+    if (*c->workspace_dir && c->workspace_dir[0] != '/')
+        return "workspace_dir is not an absolute path";
     if (c->input_path[0] != '/' || strstr(c->input_path, ".."))
         return "input_path is not an absolute path without \"..\"";
     return NULL;

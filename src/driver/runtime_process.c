@@ -67,7 +67,7 @@ struct process {
 
 struct runtime {
     struct runtime_env env;
-    char *root, *prefix; /* STATE_DIR/workspaces; "OWNER." */
+    char *root, *prefix; /* STATE_DIR/workspaces, or workspace_dir; "OWNER." */
     struct addresses *addresses;
     struct process *processes;
     struct later later;
@@ -655,7 +655,8 @@ static struct runtime *process_open(const struct runtime_env *env, struct error 
     struct addresses *addresses = addresses_open(env->class->address_range, e);
     if (addresses == NULL)
         return NULL;
-    char *root = mem_printf("%s/workspaces", env->state_dir);
+    const char *chosen = env->class->workspace_dir;
+    char *root = *chosen ? mem_strdup(chosen) : mem_printf("%s/workspaces", env->state_dir);
     if (dir_make(root, ROOT_MODE, e) != ERR_NONE) {
         addresses_close(addresses);
         free(root);

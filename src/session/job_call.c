@@ -33,11 +33,16 @@ static struct session *find(struct cleat *core, const char *tenant, const char *
     return NULL;
 }
 
+/* What a crash does not undo. */
+static bool is_over(const struct session *s)
+{
+    return job_has_ended(s) && session_durable(s);
+}
+
 static char *when_ended(struct session *s, void *unused, bool expired)
 {
     (void)unused;
-    bool ended = job_has_ended(s) && session_durable(s);
-    return ended && !expired ? document_take(job_document(s)) : NULL;
+    return is_over(s) && !expired ? document_take(job_document(s)) : NULL;
 }
 
 struct cleat_call *cleat_job_wait(struct cleat *core, const char *tenant, const char *id,
@@ -82,10 +87,10 @@ static char *log_document(struct session *s, const struct log_query *q)
     struct job *j = s->job;
     uint64_t next;
     json_t *chunks = job_log_read(&j->log, q->after, q->stream, &next);
-    return document_take(json_pack("{s:o, s:I, s:b, s:b}", "chunks", chunks, "next",
-                                   (json_int_t)next, "ended",
-                                   (int)(job_has_ended(s) && next >= j->log.bytes), "truncated",
-                                   (int)(j->log.truncated || j->truncated)));
+    return document_take(
+        json_pack("{s:o, s:I, s:b, s:b}", "chunks", chunks, "next", (json_int_t)next, "ended",
+                  (int)(is_over(s) && next >= j->log.bytes), "truncated",
+                  (int)(j->log.truncated || j->truncated || j->log.bytes < j->bytes)));
 }
 
 static char *when_more(struct session *s, void *query, bool expired)
@@ -95,11 +100,11 @@ static char *when_more(struct session *s, void *query, bool expired)
     if (j->sent)
         job_log_open(&j->log, s->core->settings->state_dir, s->id);
     bool more = q->after < j->log.bytes;
-    if (!more && q->follow && !expired && !job_has_ended(s))
+    if (!more && q->follow && !expired && !is_over(s))
         return NULL;
     if (!j->log.path)
         return document_take(json_pack("{s:[], s:I, s:b, s:b}", "chunks", "next",
-                                       (json_int_t)q->after, "ended", (int)job_has_ended(s),
+                                       (json_int_t)q->after, "ended", (int)is_over(s),
                                        "truncated", 0));
     return log_document(s, q);
 }

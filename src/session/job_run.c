@@ -160,8 +160,8 @@ bool job_ask(struct execution *e)
     e->asks = ASKS_FOR_RECORD;
     if (!e->of_job || e->ran != RAN_YES || is_plain(e->session))
         return false;
-    if (e->session->job->cancelling && !e->cancel_told)
-        ask_for_end(e);
+    if (e->session->job->cancelling && !e->cancel_told && session_durable(e->session))
+        ask_for_end(e); /* intent before effect */
     else
         ask_for_output(e);
     return true;
@@ -170,7 +170,8 @@ bool job_ask(struct execution *e)
 void job_hurry_cancel(struct execution *e)
 {
     if (e->of_job && e->session->job->cancelling && !e->cancel_told &&
-        e->asks == ASKS_FOR_OUTPUT && e->message.state == OP_RUNNING)
+        session_durable(e->session) && e->asks == ASKS_FOR_OUTPUT &&
+        e->message.state == OP_RUNNING)
         message_reset(&e->message);
 }
 

@@ -15,7 +15,8 @@ struct execution {
     const char *id,
         *request; /* the code or argv as text: another body under the same id is refused */
     const char *stdout_text;
-    int64_t num, started_ms, ends_ms;
+    int64_t num, started_ms, ends_ms, takes_ms;
+    unsigned lines; /* that it says (executor_output.c) */
     enum execution_state state;
     bool fails, artifact, cancelled, timed_out;
     unsigned runs, coordinator_life; /* started by which life of cleat */
@@ -111,6 +112,9 @@ void executor_sync(struct container *, struct sim_request *);
 /* executor_run.c */
 void executor_execute(struct container *, struct sim_request *);
 void executor_record(struct container *, struct sim_request *, const char *id_and_what);
+const char *executor_record_of(const struct container *, const struct execution *);
+void executor_output(struct container *, struct sim_request *, struct execution *,
+                     const char *query);
 void executor_complete(struct container *, struct sim_request *);
 void executor_upload_status(struct container *, struct sim_request *);
 void executor_begin_upload(struct container *, const char *nonce);

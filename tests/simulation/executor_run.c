@@ -82,7 +82,7 @@ static const char *status_of(const struct execution *e)
     return e->fails || e->cancelled || e->timed_out ? "failed" : "completed";
 }
 
-static const char *record_of(const struct container *c, const struct execution *e)
+const char *executor_record_of(const struct container *c, const struct execution *e)
 {
     const char *status = status_of(e);
     bool failed = strcmp(status, "failed") == 0;
@@ -138,11 +138,12 @@ static void end_execution(struct execution *e)
     if (e->state != EXECUTION_RUNNING || !c->alive)
         return;
     e->state = EXECUTION_DONE;
+    e->ends_ms = world.now_ms;
     c->executions_done++;
     if (e->artifact && !e->cancelled)
         c->artifacts++;
     world_log("container %u execution %s ended: %s", c->index, e->id, status_of(e));
-    answer_waiters(c, &e->waiters, 200, record_of(c, e));
+    answer_waiters(c, &e->waiters, 200, executor_record_of(c, e));
 }
 
 static void execution_due(void *arg)
@@ -178,7 +179,10 @@ static struct execution *start_execution(struct container *c, const struct sim_r
 {
     struct execution *e = world_alloc(sizeof *e);
     const char *ms = strstr(program, "ms=");
+    const char *lines = strstr(program, "lines=");
     int64_t takes_ms = ms ? strtoll(ms + 3, NULL, 10) : 10;
+    e->takes_ms = takes_ms;
+    e->lines = lines ? (unsigned)strtoul(lines + 6, NULL, 10) : 0;
     e->container = c;
     e->num = c->executions ? c->executions->num + 1 : 1;
     e->id = id ? id : world_printf("minted-%u-%" PRId64, c->index, e->num);
@@ -220,7 +224,7 @@ static void give_record(struct container *c, struct sim_request *r, struct execu
                         const json_t *wait_s)
 {
     if (e->state == EXECUTION_DONE) {
-        executor_answer(c, r, 200, record_of(c, e));
+        executor_answer(c, r, 200, executor_record_of(c, e));
         return;
     }
     wait_for(&e->waiters, r);
@@ -288,7 +292,11 @@ void executor_record(struct container *c, struct sim_request *r, const char *id_
     const char *wait = strstr(what, "wait_s=");
     *what = '\0';
     struct execution *e = executor_find(c, id);
-    if (!e || output) {
+    if (e && output) {
+        executor_output(c, r, e, id_and_what + (what - id));
+        return;
+    }
+    if (!e) {
         executor_answer_error(c, r, 404, "not_found", "no such execution");
         return;
     }
@@ -304,7 +312,7 @@ void executor_record(struct container *c, struct sim_request *r, const char *id_
         json_decref(seconds);
         return;
     }
-    executor_answer(c, r, 200, record_of(c, e));
+    executor_answer(c, r, 200, executor_record_of(c, e));
 }
 
 /* ---- upload ---- */

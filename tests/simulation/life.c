@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "books.h"
+#include "job_life.h"
 #include "sim_stage.h"
 #include "world.h"
 
@@ -151,7 +152,7 @@ static void try_the_wall(struct life *life)
 
 static void learn_session(struct life *life, const char *document)
 {
-    const char *id = document_text(document, "session_id");
+    const char *id = document_text(document, life->plan.is_job ? "job_id" : "session_id");
     if (!id || !id_valid(id)) {
         world_violate("API", "a session document without session_id: %.200s", document);
         return;
@@ -172,6 +173,8 @@ static void learn_session(struct life *life, const char *document)
 static const char *create_request(const struct life *life)
 {
     const char *tenant = life->plan.tenant;
+    if (life->plan.is_job)
+        return job_life_request(life);
     const char *source = stage_source(tenant, life->plan.inputs);
     if (life->plan.parent)
         return world_printf("{\"request_id\":\"%s\",\"parent\":\"%s\"}", life->request_id,
@@ -234,7 +237,18 @@ static void created(void *arg, const struct cleat_error *error, const char *docu
         try_the_wall(life);
     if (life->plan.inputs && world_chance(2000))
         try_to_steal_input(life);
-    wait_ready(life);
+    if (life->plan.is_job)
+        job_life_begin(life);
+    else
+        wait_ready(life);
+}
+
+static struct cleat_call *ask_for_it(const struct life *life, const char *tenant,
+                                     struct call *call)
+{
+    const char *request = create_request(life);
+    return (life->plan.is_job ? cleat_job_submit : cleat_create)(
+        coordinator, tenant, request, strlen(request), call_done, call);
 }
 
 static void create(void *arg)
@@ -250,9 +264,7 @@ static void create(void *arg)
         return;
     }
     struct call *call = call_new("create", CREATE_WITHIN_MS, created, life);
-    const char *request = create_request(life);
-    call_keep(call, cleat_create(coordinator, life->plan.tenant, request, strlen(request),
-                                 call_done, call));
+    call_keep(call, ask_for_it(life, life->plan.tenant, call));
 }
 
 static void birth(void *arg)
@@ -507,7 +519,9 @@ static void asked_again(void *arg, const struct cleat_error *error, const char *
     struct life *life = arg;
     if (error && error->retryable)
         return;
-    if (document || !is(error, "request_id_closed"))
+    bool same_job = life->plan.is_job && document &&
+                    strcmp(document_text(document, "job_id"), life->session) == 0;
+    if (!same_job && (document || !is(error, "request_id_closed")))
         world_violate("I7", "request id %s of a closed session is answered with %s",
                       life->request_id, error ? error->code : "a session");
 }
@@ -518,8 +532,7 @@ static void ask_again(void *arg)
     if (life_limits.forgetful || !coordinator_is_up(ask_again, life))
         return;
     struct call *call = call_new("create again", CREATE_WITHIN_MS, asked_again, life);
-    const char *request = create_request(life);
-    call_keep(call, cleat_create(coordinator, NULL, request, strlen(request), call_done, call));
+    call_keep(call, ask_for_it(life, NULL, call));
 }
 
 static void check_loss_is_said(const struct life *life, const char *document)
@@ -635,6 +648,18 @@ const char *life_state(const struct life *life, const char **stop_reason)
     return state;
 }
 
+void life_closes_by_itself(struct life *life)
+{
+    if (life->phase != LIFE_WAITING)
+        return;
+    life->phase = LIFE_CLOSING;
+    life->closing_ms = world.now_ms;
+    life->close_asked = true;
+    note_closing(books_session(life->session));
+    world_at(life_limits.close_ms, close_overdue, life);
+    wait_closed(life);
+}
+
 void life_abandon(struct life *life)
 {
     for (unsigned i = 0; i < life->plan.executions; i++)
@@ -685,9 +710,11 @@ void lives_resume(void)
             continue;
         if (life->session[0] && life->phase < LIFE_CLOSED)
             check_survived(life);
+        if (life->session[0] && life->plan.is_job)
+            job_life_resume(life);
         if (life->phase == LIFE_UNBORN && life->plan.born_ms <= world.now_ms)
             create(life);
-        else if (life->phase == LIFE_WAITING)
+        else if (life->phase == LIFE_WAITING && !life->plan.is_job)
             wait_ready(life);
         else if (life->phase == LIFE_READY)
             resume_executions(life);
@@ -742,6 +769,8 @@ void lives_check_end(void)
     for (const struct life *life = lives; life; life = life->next) {
         if (life->phase < LIFE_CLOSED)
             world_violate("I8", "%s never ended", life->name);
+        if (life->plan.is_job && life->session[0])
+            job_life_check_end(life);
         for (unsigned i = 0; i < life->plan.executions; i++) {
             const struct life_execution *mine = &life->execution[i];
             if (mine->id && mine->said_not_run && books_runs(life->session, mine->id) > 0)

@@ -24,6 +24,12 @@ struct plan {
     bool twice;        /* two creates at once */
     bool keeps_alive;
     bool env;
+    bool is_job;
+    struct planned_job {
+        int64_t takes_ms, timeout_s, cancel_ms; /* after birth; -1: never */
+        unsigned lines;
+        bool fails, artifact, input;
+    } job;
     unsigned inputs; /* files of its input; 0: it has none */
     unsigned executions;
     struct planned_execution {
@@ -54,6 +60,11 @@ struct life {
     bool was_ready, close_asked;
     int64_t ready_ms, closing_ms, closed_ms;
     struct life_execution execution[LIFE_EXECUTIONS];
+    struct job_facts {
+        const char *state; /* how it ended; NULL: it has not */
+        uint64_t offset;   /* so much of its log was read */
+        bool log_ended, truncated, cancel_asked;
+    } job;
     int64_t missing_ms; /* since when its session is not known; -1: it is */
     int64_t sought_ms;  /* when this is asked again, once for all who ask */
     void (*sought)(void *);
@@ -75,6 +86,7 @@ void lives_resume(void); /* a new one is there */
 bool lives_all_closed(void);
 /* A container's death is noticed in time by a coordinator (me) that is up since then. */
 void lives_check_deaths(void);
+void life_closes_by_itself(struct life *);
 void lives_check_end(void); /* what callers were told agrees with what happened */
 
 /* Longest times; more is a violation of I8. */

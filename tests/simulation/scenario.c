@@ -32,6 +32,7 @@ static const struct scenario *const lists[] = {
     death_scenarios,
     disk_scenarios,
     family_scenarios,
+    job_scenarios,
     orphan_scenarios,
     static_scenarios,
     two_scenarios,

@@ -17,7 +17,7 @@ struct settings_of_world {
     int64_t engine_restart_ms; /* when; 0: never */
     unsigned max_executions, max_sessions;
     bool random_picks, rehomes_cookies, own_cookies, plain, direct_never, tenants;
-    bool closes_at_random, input;
+    bool closes_at_random, input, jobs;
     bool replace; /* on_death */
     int64_t stagger_ms, linger_ms, cookie_age_s, check_interval_ms;
     int64_t salvage_limit_s, retention_s;
@@ -51,6 +51,7 @@ extern const struct scenario crash_scenarios[];
 extern const struct scenario death_scenarios[];
 extern const struct scenario disk_scenarios[];
 extern const struct scenario family_scenarios[];
+extern const struct scenario job_scenarios[];
 extern const struct scenario orphan_scenarios[];
 extern const struct scenario static_scenarios[];
 extern const struct scenario two_scenarios[];
@@ -83,6 +84,9 @@ void scenario_run(const struct scenario *, uint64_t seed, const struct scenario_
 
 /* scenario_random.c */
 void plan_draw(struct plan *); /* by settings */
+
+/* scenario_jobs.c */
+void plan_draw_job(struct plan *); /* in place of what a session would be */
 
 /* scenario_drain.c */
 void set_drain(struct settings_of_world *);

@@ -35,6 +35,8 @@ void plan_draw(struct plan *p)
         e->argv = !settings.plain && world_chance(2000);
         e->retries = world_chance(7000);
     }
+    if (settings.jobs && world_chance(2000))
+        plan_draw_job(p);
 }
 
 /* ---- the random one ---- */
@@ -83,6 +85,7 @@ static void set_random(struct settings_of_world *s)
         s->engine_restart_ms = world_pick(1, 60000);
     s->closes_at_random = world_chance(5000);
     s->input = world_chance(3000);
+    s->jobs = !s->plain && world_chance(5000);
     s->replace = world_chance(3000);
     s->stagger_ms = world_chance(5000) ? 0 : world_pick(0, 20000);
     s->linger_ms = world_pick(0, 20000);
