@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/json.h"
+#include "session/event.h"
 #include "session/job_files.h"
 #include "session/metrics.h"
 #include "session/session.h"
@@ -68,6 +69,9 @@ static void end(struct session *s, enum job_outcome outcome, const struct error 
     log_info("job.ended", KV("session", s->id), KV("name", j->name ? j->name : ""),
              KV("outcome", job_outcome_names[outcome]), KI("exit_code", j->exit_code),
              KI("signal", j->signal), KI("output", j->bytes), KV("error", j->error.message));
+    event_emit(s, "job.ended", KV("outcome", job_outcome_names[outcome]),
+               KI("exit_code", j->exit_code), KI("signal", j->signal), KI("output", j->bytes),
+               KV("error", j->error.message));
 }
 
 static void end_and_close(struct session *s, enum job_outcome outcome, const struct error *e,
@@ -175,6 +179,7 @@ static void take_error(struct session *s, enum run_state ran, const struct error
     struct job *j = s->job;
     if (may_repeat(s, ran, e)) {
         log_info("job.retry", KV("session", s->id), KV("error", e->message));
+        event_emit(s, "retry", KV("step", "job"), KV("error", e->message));
         j->retry_at = core_now(s->core) + RETRY_MS;
         session_at(s, j->retry_at);
         return;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "session/attempt.h"
+#include "session/event.h"
 #include "session/execution.h"
 #include "session/job.h"
 #include "session/job_files.h"
@@ -251,13 +252,23 @@ static void pace(struct execution *e, size_t chunks)
         e->retry_at = now + LITTLE_MS;
 }
 
+/* One mark for what came at once: where it begins in the log, and how much it is. */
+static void mark_output(struct session *s, uint64_t before)
+{
+    uint64_t bytes = s->job->log.bytes - before;
+    if (bytes > 0)
+        event_emit(s, "output", KI("offset", before), KI("bytes", bytes));
+}
+
 static bool keep(struct execution *e, const struct job_chunk *chunks, size_t count)
 {
     struct session *s = e->session;
+    uint64_t before = s->job->log.bytes;
     struct error why;
     if (count == 0 ||
         job_log_add(&s->job->log, chunks, count, log_limit(s), &why) == ERR_NONE) {
         log_works(s);
+        mark_output(s, before);
         return true;
     }
     wait_for_log(e, &why);

@@ -13,6 +13,7 @@
 #include "sim_stage.h"
 #include "sim_store.h"
 #include "trap.h"
+#include "witness.h"
 
 #define ROLE "arn:aws:iam::123456789012:role/session"
 #define SECOND_CRASH_WITHIN 100 /* points */
@@ -169,9 +170,10 @@ void instance_start(void *arg)
     coordinator = cleat_new(NULL, config, why, sizeof why); /* takes config */
     if (world.frozen)
         return;
-    if (coordinator)
+    if (coordinator) {
+        witness_attach();
         lives_resume();
-    else if (world.now_ms < world.faults.until_ms || load_fails > 0)
+    } else if (world.now_ms < world.faults.until_ms || load_fails > 0)
         world_at(1000, instance_start, NULL);
     else
         world_violate("SIM", "the coordinator does not start: %s", why);

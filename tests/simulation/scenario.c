@@ -10,6 +10,7 @@
 #include "sim_stage.h"
 #include "sim_store.h"
 #include "trap.h"
+#include "witness.h"
 
 #define LIVES_END_MS (INT64_C(6) * 3600 * 1000)
 #define QUIET_STEPS 10
@@ -98,6 +99,7 @@ static void forget_tables(void)
     traps_begin();
     stages_begin();
     lives_begin();
+    witness_begin();
     instances_crashes = 0;
 }
 
@@ -207,6 +209,7 @@ static void run_to_the_end(void)
     books_check_end();
     stages_check_end();
     lives_check_end();
+    witness_check_end();
 }
 
 static void stop_all(void)

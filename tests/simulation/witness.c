@@ -1,0 +1,151 @@
+#include "witness.h"
+#include <inttypes.h>
+#include <jansson.h>
+#include <string.h>
+#include "base/id.h"
+#include "books.h"
+#include "cleat.h"
+#include "world.h"
+
+#define BUCKETS 256
+
+struct told {
+    char id[ID_SIZE];
+    uint64_t seq;
+    const char *state;  /* "session.ready", …: what its newest event of that kind says */
+    bool skipped, lost; /* there may be later ones, later states, that were never read */
+    struct told *next;
+};
+
+/* Of one coordinator, over all its lives. */
+struct witness {
+    const struct instance *of;
+    uint64_t id; /* of the newest event */
+    bool skipped;
+    struct told *sessions[BUCKETS];
+    struct witness *next;
+};
+
+static struct witness *witnesses;
+
+void witness_begin(void)
+{
+    witnesses = NULL;
+}
+
+static struct witness *mine(void)
+{
+    struct witness *w = witnesses;
+    while (w && w->of != world.me)
+        w = w->next;
+    if (w)
+        return w;
+    w = world_alloc(sizeof *w);
+    w->of = world.me;
+    w->next = witnesses;
+    return witnesses = w;
+}
+
+static struct told *find(struct witness *w, const char *id)
+{
+    unsigned hash = 5381;
+    for (const char *c = id; *c; c++)
+        hash = 33 * hash + (unsigned char)*c;
+    struct told **at = &w->sessions[hash % BUCKETS], *t = *at;
+    while (t && strcmp(t->id, id) != 0)
+        t = t->next;
+    if (t)
+        return t;
+    t = world_alloc(sizeof *t);
+    strcpy(t->id, id);
+    t->skipped = t->lost = w->skipped;
+    t->next = *at;
+    return *at = t;
+}
+
+static bool is_end(const char *state)
+{
+    return state &&
+           (strcmp(state, "session.closed") == 0 || strcmp(state, "session.failed") == 0);
+}
+
+/* A session goes from state to state, never back from its end, and never out of closing. */
+static void check_state(struct told *t, const char *code, const char *from)
+{
+    char expected[32] = "session.";
+    if (strncmp(code, expected, 8) != 0 || !from)
+        return;
+    for (size_t i = 0; from[i] && i < 20; i++) {
+        expected[8 + i] = (char)(from[i] | 0x20);
+        expected[9 + i] = '\0';
+    }
+    bool closing = t->state && strcmp(t->state, "session.closing") == 0;
+    if (is_end(t->state) || (closing && !is_end(code)))
+        world_violate("EVENTS", "%s: %s after %s", t->id, code, t->state);
+    if (t->state && !t->lost && strcmp(t->state, expected) != 0)
+        world_violate("EVENTS", "%s: %s from %s after %s", t->id, code, from, t->state);
+    t->state = world_strdup(code);
+    t->lost = false;
+}
+
+static void take_session_event(struct witness *w, const char *id, const json_t *o)
+{
+    struct told *t = find(w, id);
+    uint64_t seq = (uint64_t)json_integer_value(json_object_get(o, "seq"));
+    if (seq <= t->seq || (seq > t->seq + 1 && !t->skipped))
+        world_violate("EVENTS", "%s: event %" PRIu64 " after %" PRIu64, id, seq, t->seq);
+    t->seq = seq;
+    t->skipped = false;
+    check_state(t, json_string_value(json_object_get(o, "code")),
+                json_string_value(json_object_get(o, "from")));
+}
+
+static void skip(struct witness *w, uint64_t from)
+{
+    if (from != w->id + 1)
+        world_violate("EVENTS", "a gap from %" PRIu64 " on after %" PRIu64, from, w->id);
+    w->skipped = true;
+    for (unsigned i = 0; i < BUCKETS; i++)
+        for (struct told *t = w->sessions[i]; t; t = t->next)
+            t->skipped = t->lost = true;
+}
+
+static bool take(void *arg, const struct cleat_event *e)
+{
+    struct witness *w = arg;
+    if (world.frozen || books_limits.forgetful)
+        return true;
+    json_t *o = json_loads(e->document, JSON_REJECT_DUPLICATES, NULL);
+    const char *session = json_string_value(json_object_get(o, "session_id"));
+    if (!o)
+        world_violate("EVENTS", "no JSON: %s", e->document);
+    else if (strcmp(e->code, "gap") == 0)
+        skip(w, (uint64_t)json_integer_value(json_object_get(o, "from")));
+    else if (strcmp(e->code, "end") == 0 || e->id != w->id + 1)
+        world_violate("EVENTS", "%s %" PRIu64 " after %" PRIu64, e->code, e->id, w->id);
+    else if (session)
+        take_session_event(w, session, o);
+    w->id = e->id;
+    json_decref(o);
+    return true;
+}
+
+void witness_attach(void)
+{
+    struct witness *w = mine();
+    cleat_events(world.me->cleat, NULL, NULL, (int64_t)w->id, true, take, w);
+}
+
+void witness_check_end(void)
+{
+    if (books_limits.forgetful)
+        return;
+    for (struct witness *w = witnesses; w; w = w->next)
+        for (unsigned i = 0; i < BUCKETS; i++)
+            for (struct told *t = w->sessions[i]; t; t = t->next) {
+                const struct session_facts *facts = books_session(t->id);
+                if (facts && facts->closed && !t->lost && !is_end(t->state))
+                    world_violate("EVENTS", "%s is closed, and its events end with %s", t->id,
+                                  t->state ? t->state : "nothing");
+            }
+}

@@ -1,0 +1,13 @@
+/* A reader of all events, who comes back after every start where it was, and takes them at
+ * their word: what was shown once stays true, whatever crashes. */
+#ifndef SIMULATION_WITNESS_H
+#define SIMULATION_WITNESS_H
+
+#include <stdbool.h>
+
+void witness_begin(void);  /* of a world */
+void witness_attach(void); /* me has started */
+/* At the end: it saw the end of each session whose end callers were told of. */
+void witness_check_end(void);
+
+#endif
