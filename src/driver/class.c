@@ -211,6 +211,19 @@ const struct option class_options[] = {
     LIVE_INT(max_connections, 1, 64, "4",
              "Connections that one session may have to its container."),
 
+    LIVE_INT(
+        warm_min, 0, 10000, "0",
+        "Warm containers kept at least: READY before anybody asks, so that a session has one "
+        "at once."),
+    LIVE_INT(
+        warm_max, 0, 10000, "0",
+        "Warm containers at most, those that start or end included. In between as many are "
+        "kept as sessions are expected while one starts. 0: none."),
+    LIVE_INT(
+        warm_ttl_s, 1, 2592000, "1800",
+        "Seconds after which a warm container that no session took is replaced; one without "
+        "proof after 3000 at most."),
+
     LIVE_INT(launch_attempts, 1, 20, "5", "Containers that are tried before a session fails."),
     LIVE_INT(
         backoff_base_ms, 1, 600000, "3000",

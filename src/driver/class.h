@@ -64,6 +64,8 @@ struct class
     int64_t create_timeout_s, start_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
     int64_t output_limit_kb, job_log_limit_kb;
     int64_t max_connections;
+    /* warm containers */
+    int64_t warm_min, warm_max, warm_ttl_s;
     /* launching and routing */
     int64_t launch_attempts, backoff_base_ms;
     int64_t dead_after_s;

@@ -254,6 +254,8 @@ static const char *problem(const struct class *c)
         return labels_problem(c);
     if (c->gather_max_ms < c->gather_ms)
         return "gather_max_ms is below gather_ms";
+    if (c->warm_max < c->warm_min)
+        return "warm_max is below warm_min";
     if (c->runtime == RUNTIME_DOCKER && docker_problem(c))
         return docker_problem(c);
     return c->balancer == BALANCER_HAPROXY ? haproxy_problem(c) : NULL;

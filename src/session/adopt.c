@@ -31,7 +31,9 @@ static bool parse(const struct cleat *core, const char *text, struct create_requ
 static bool is_free(const struct group *g, const struct label *l, struct error *e)
 {
     const struct group *its = core_find_group(g->core, l->class_name);
-    if (its && its != g)
+    if (!*l->tenant)
+        error_set(e, ERR_INVALID, "it was a warm container; whose it became is not known");
+    else if (its && its != g)
         error_set(e, ERR_NOT_FOUND, "it belongs to class %s", l->class_name);
     else if (core_find_request(g->core, l->tenant, l->request_id))
         error_set(e, ERR_CONFLICT, "its request id has another session");

@@ -17,6 +17,7 @@
 #include "session/reaper.h"
 #include "session/session.h"
 #include "session/sweep.h"
+#include "session/warm.h"
 
 #define FAILURE_CAP_MS (10 * 60 * 1000)
 #define CAPACITY_CAP_MS (30 * 1000) /* places may come free at any time */
@@ -33,15 +34,19 @@ static const char *const event_names[ATTEMPT_STATES] = {
 static const char *const phases[ATTEMPT_STATES] = {"launch", "start", "register",
                                                         "check",  "route", "stage"};
 
+static void make_row_key(struct attempt *a)
+{
+    snprintf(a->row_key, sizeof(a->row_key), "%s.%u", a->session->id, a->number);
+}
+
 /* Key and secret are of its identity, its row of its session. */
 static void identify(struct attempt *a, const struct identity *identity)
 {
-    const struct session *s = a->session;
-    const struct cleat *core = s->core;
+    const struct cleat *core = a->session->core;
     a->identity = *identity;
     snprintf(a->key, sizeof(a->key), "%s.%s.%u", core->settings->owner, a->identity.session,
              a->identity.number);
-    snprintf(a->row_key, sizeof(a->row_key), "%s.%u", s->id, a->number);
+    make_row_key(a);
     proof_secret(a->secret, core->master, a->identity.session, a->identity.number);
 }
 
@@ -64,15 +69,51 @@ struct attempt *attempt_new_as(struct session *s, unsigned number,
 
 struct attempt *attempt_new(struct session *s, unsigned number)
 {
-    struct identity own = {.number = number};
+    struct identity own = {.number = number, .idle_timeout_s = s->idle_timeout_s};
     mem_copy_string(own.session, sizeof(own.session), s->id);
     return attempt_new_as(s, number, &own);
 }
 
+void attempt_move(struct attempt *a, struct session *to)
+{
+    TAILQ_REMOVE(&a->session->attempts, a, entry);
+    a->session->attempt = NULL;
+    a->session = to;
+    a->number = ++to->attempts_used;
+    make_row_key(a);
+    a->moved = true;
+    a->noting = to->group->class->on_death == ON_DEATH_REPLACE;
+    a->retry_at = a->tries = 0;
+    a->route = (struct route){
+        .node = a->route.node, .cookies = a->route.cookies, .renew_at = a->route.renew_at};
+    TAILQ_INSERT_TAIL(&to->attempts, a, entry);
+    to->attempt = a;
+    to->again = true;
+    session_has_room(to);
+    attempt_dirty(a);
+    session_dirty(to);
+}
+
+bool attempt_is_claimed(const struct attempt *a)
+{
+    return strcmp(a->identity.session, a->session->id) != 0;
+}
+
+bool attempt_is_taken(struct attempt *a)
+{
+    if (a->moved && attempt_durable(a))
+        a->moved = false;
+    return !a->moved;
+}
+
 void attempt_launch(struct session *s)
 {
+    if (warm_claim(s))
+        return;
     if (session_not_before(s, s->launch_at))
         return;
+    if (!s->warm)
+        warm_note_need(s->group, false);
     s->attempt = attempt_new(s, ++s->attempts_used);
     session_span_open(s, "launch", s->attempt->number, false);
     s->attempt->noting = s->group->class->on_death == ON_DEATH_REPLACE;
@@ -302,7 +343,7 @@ void attempt_fail(struct attempt *a, const struct error *e)
         return;
     bool may_work_again =
         error_retryable(e->code) || e->code == ERR_DIED; /* nothing ran in it */
-    if (e->code == ERR_CAPACITY && s->state == SESSION_OPENING) {
+    if (e->code == ERR_CAPACITY && s->state == SESSION_OPENING && !s->warm) {
         lacked_room(a, e);
         admission_return(s, e);
         return;
@@ -312,7 +353,8 @@ void attempt_fail(struct attempt *a, const struct error *e)
         lacked_room(a, e);
     else
         s->failures++;
-    if (a->adopted || !may_work_again || s->failures >= (unsigned)g->class->launch_attempts) {
+    if (a->adopted || s->warm || !may_work_again ||
+        s->failures >= (unsigned)g->class->launch_attempts) {
         session_close(s, error_name(e->code), e);
         return;
     }

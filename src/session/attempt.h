@@ -8,7 +8,14 @@
 struct attempt *attempt_new(struct session *, unsigned number);
 /* … or it was launched under another one. */
 struct attempt *attempt_new_as(struct session *, unsigned number, const struct identity *);
-/* The session's next one, unless it is too early (s->launch_at). */
+/* A session takes it over from a warm one: its identity stays, its row moves. The caller ends
+ * the warm one, and leads it to its new session. */
+void attempt_move(struct attempt *, struct session *to);
+bool attempt_is_claimed(const struct attempt *); /* it was launched before its session was */
+/* The journal knows that it is its session's: something may be done in it. */
+bool attempt_is_taken(struct attempt *);
+/* The session's next one: a warm container's at once, or its own, unless it is too early
+ * (s->launch_at). */
 void attempt_launch(struct session *);
 int64_t attempt_backoff_ms(const struct session *); /* after s->failures in a row */
 void attempt_free(struct attempt *);

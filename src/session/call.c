@@ -315,6 +315,9 @@ struct cleat_call *cleat_execute(struct cleat *core, const char *tenant, const c
         s->job ? NULL : execute_request_parse(s, request, len, &timeout_s, &output_limit, &e);
     if (body && s->state >= SESSION_CLOSING)
         error_set(&e, ERR_CLOSED, "the session is closing or closed");
+    else if (body && s->warm)
+        error_set(&e, ERR_CONFLICT,
+                  "the container is warm: it waits for the session it is for");
     if (e.code != ERR_NONE) {
         json_decref(body);
         return call_refuse(core, &e, true, "no", done, arg);

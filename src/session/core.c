@@ -26,6 +26,7 @@
 #include "session/recovery.h"
 #include "session/session.h"
 #include "session/sweep.h"
+#include "session/warm.h"
 
 #define PURGE_EVERY_MS 10000
 #define PURGE_ON_MS 200 /* while there is more */
@@ -217,6 +218,7 @@ static bool open_group(struct cleat *core, struct group *g, struct class *class,
     g->core = core;
     g->class = class;
     g->metrics = metrics_new();
+    warm_open(g);
     g->runtime_ops = runtime_of(class);
     g->balancer_ops = balancer_of(class);
     g->runtime = g->runtime_ops->open(&(struct runtime_env){.loop = core->loop,
@@ -324,6 +326,7 @@ struct cleat *cleat_new(struct event_base *base, struct cleat_config *config, ch
 
 static void close_group(struct group *g)
 {
+    warm_close(g);
     if (g->balancer)
         g->balancer_ops->close(g->balancer);
     if (g->runtime)

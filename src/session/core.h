@@ -169,6 +169,7 @@ struct sent_ids {
 struct identity {
     char session[ID_SIZE];
     unsigned number;
+    int64_t idle_timeout_s; /* hearing nothing for longer, it ends itself */
 };
 
 struct attempt {
@@ -185,10 +186,11 @@ struct attempt {
     bool dirty;
     uint64_t commit; /* the commit that holds its newest row */
 
-    bool recovered;     /* of an earlier life of the coordinator */
-    bool adopted;       /* by its container's label: what was done there is in no other */
-    bool orphan;        /* its container was found without an owner and is being closed */
-    bool has_place;     /* kept for it by the balancer */
+    bool moved;     /* claimed, and its old rows may be in the journal: nothing is done in it */
+    bool recovered; /* of an earlier life of the coordinator */
+    bool adopted;   /* by its container's label: what was done there is in no other */
+    bool orphan;    /* its container was found without an owner and is being closed */
+    bool has_place; /* kept for it by the balancer */
     bool owed_place;    /* it had one in an earlier life, or was about to */
     bool refused;       /* the engine had no room: it never was */
     char *prepared;     /* the launch's bytes, until the container is known */
@@ -269,7 +271,8 @@ TAILQ_HEAD(execution_list, execution);
 
 /* On its way into the artifact store. */
 struct input {
-    char *url; /* NULL: there is none */
+    char *url;           /* NULL: there is none */
+    char place[ID_SIZE]; /* in the store: whose input it is copied as; "": not yet */
     bool done, shown;
     struct child *child; /* copies */
     struct lines *lines;
@@ -277,6 +280,36 @@ struct input {
     unsigned tries;
     int64_t retry_at;
     struct error error; /* why the newest try failed, here or in the container */
+};
+
+/* Of what a class makes, hashes: the program in the container, and all else. */
+struct recipe {
+    uint64_t program, place;
+};
+
+/* Of a session that nobody has asked for yet. */
+struct warm {
+    TAILQ_ENTRY(warm) entry;
+    struct session *session;
+    struct recipe recipe; /* by which it was made */
+    int64_t ttl_s;        /* drawn when it was made */
+    int64_t lifetime_s;   /* that its container gives to who claims it */
+};
+
+/* The warm containers of a class. */
+#define WARM_SLOTS 6
+struct warm_pool {
+    TAILQ_HEAD(, warm) sessions;
+    struct recipe recipe; /* of the class as it is now */
+    uint64_t hits, misses;
+    int64_t slot;               /* of time, the present one */
+    unsigned needs_now;         /* of containers, in it … */
+    unsigned needs[WARM_SLOTS]; /* … and in those before it */
+    int64_t start_ms;           /* from launch to READY, a mean; 0: not known */
+    unsigned failures;          /* rows of failed launches, since one worked */
+    int64_t retry_at;
+    struct task task;
+    struct timer timer;
 };
 
 /* The events of one session (event.h), by their numbers: sent are in a commit under way,
@@ -306,6 +339,7 @@ struct session {
     struct session *parent; /* NULL: none, or not found yet */
     TAILQ_HEAD(, session) children;
     TAILQ_ENTRY(session) sibling;
+    struct warm *warm; /* NULL: somebody asked for it */
     char *
         parameters; /* canonical JSON of what was asked for: another create must ask the same */
     json_t *env;    /* object or NULL */
@@ -387,7 +421,8 @@ struct group {
     size_t sweep_count;
     bool unconfined;   /* a container said that its user code is not isolated */
     unsigned arriving; /* attempts on their way to ROUTING */
-    unsigned session_counts[SESSION_STATES], attempt_counts[ATTEMPT_STATES]; /* by state */
+    /* By state; warm sessions are not among the former. */
+    unsigned session_counts[SESSION_STATES], attempt_counts[ATTEMPT_STATES];
     unsigned places_owed;
     struct metrics *metrics;
     unsigned running, queued, ranked; /* sessions (queue.h) */
@@ -398,6 +433,7 @@ struct group {
     uint64_t listed;   /* number of the newest listing that was whole */
     char trouble[160]; /* why the newest listing failed; "": it did not */
     struct breaker breakers[DRIVER_CALLS];
+    struct warm_pool warm;
 };
 
 /* What the journal says of itself (past.h). */

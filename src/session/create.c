@@ -88,7 +88,7 @@ static enum error_code check_tenant(const struct cleat *core, const struct creat
     if (!has_plain_class(core))
         return ERR_NONE;
     TAILQ_FOREACH (s, &core->open, part_entry) {
-        if (strcmp(s->context.tenant, r->tenant) == 0)
+        if (s->warm || strcmp(s->context.tenant, r->tenant) == 0)
             continue;
         if ((plain || s->group->class->proof == PROOF_NONE) && are_together(g, s->group))
             return error_set(e, ERR_FORBIDDEN,

@@ -57,7 +57,7 @@ void death_take(struct attempt *a)
         s->group->metrics->deaths++;
     if (s->ready == 0 || s->replacing > 0)
         attempt_fail(a, &e);
-    else if (s->group->class->on_death == ON_DEATH_FAIL || (s->job && s->job->sent) ||
+    else if (s->warm || s->group->class->on_death == ON_DEATH_FAIL || (s->job && s->job->sent) ||
              !a->noting || once_is_full(s) || is_past_hope(s, a))
         close_for(s, &e);
     else
@@ -86,11 +86,9 @@ void death_replace_step(struct session *s)
         close_for(s, &e);
         return;
     }
-    input_step(s);
-    if (s->state >= SESSION_CLOSING)
-        return;
     if (!s->attempt)
         attempt_launch(s);
-    else if (s->attempt->state == ATTEMPT_LIVE)
+    input_step(s);
+    if (s->state < SESSION_CLOSING && s->attempt && s->attempt->state == ATTEMPT_LIVE)
         replaced(s);
 }

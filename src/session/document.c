@@ -15,6 +15,7 @@
 #include "session/position.h"
 #include "session/route.h"
 #include "session/session.h"
+#include "session/warm.h"
 
 json_t *document_time(int64_t ms)
 {
@@ -69,6 +70,8 @@ static json_t *expires_at(const struct session *s)
 {
     if (!s->ready || s->state >= SESSION_CLOSING)
         return json_null();
+    if (s->warm)
+        return document_time(warm_end(s));
     int64_t end = session_lifetime_end(s), idle = s->used + s->idle_timeout_s * 1000;
     return document_time(idle < end && !s->running ? idle : end);
 }
@@ -78,6 +81,17 @@ json_t *document_address(const struct attempt *a)
     if (!a || !a->launched)
         return json_null();
     return json_sprintf("%s:%u", a->container.ip, (unsigned)a->container.port);
+}
+
+/* Where its files arrive: under the name that its container was launched with. */
+static json_t *artifacts(const struct session *s, const struct attempt *a)
+{
+    const char *store = s->group->class->artifacts;
+    size_t len = strlen(store);
+    while (len > 0 && store[len - 1] == '/')
+        len--;
+    return a && len > 0 ? json_sprintf("%.*s/%s", (int)len, store, a->identity.session)
+                        : json_null();
 }
 
 static void add_attempt(json_t *o, const struct session *s)
@@ -91,6 +105,8 @@ static void add_attempt(json_t *o, const struct session *s)
     json_object_set_new(o, "address", document_address(a));
     json_object_set_new(o, "direct_path", json_boolean(a && a->direct));
     json_object_set_new(o, "progress", document_optional(a ? a->progress : NULL));
+    json_object_set_new(o, "artifacts", artifacts(s, a));
+    json_object_set_new(o, "claimed", json_boolean(a && attempt_is_claimed(a)));
 }
 
 static json_t *waiting_for(const struct session *s)
@@ -105,7 +121,7 @@ json_t *session_document(const struct session *s)
     const struct {
         const char *key, *value;
     } names[] = {{"session_id", s->id},
-                 {"request_id", s->request_id},
+                 {"request_id", s->warm ? NULL : s->request_id},
                  {"tenant", s->context.tenant},
                  {"user", s->context.user},
                  {"thread", s->context.thread},
@@ -130,6 +146,7 @@ json_t *session_document(const struct session *s)
     json_object_set_new(
         o, "job", s->job ? json_string(s->job->name ? s->job->name : s->id) : json_null());
     json_object_set_new(o, "adopted", json_boolean(s->adopted));
+    json_object_set_new(o, "warm", json_boolean(s->warm));
     add_attempt(o, s);
     json_object_set_new(o, "waiting_for", waiting_for(s));
     json_object_set_new(o, "queue", position_document(s));
@@ -163,7 +180,7 @@ char *cleat_session(struct cleat *core, const char *tenant, const char *id)
 char *cleat_route(struct cleat *core, const char *tenant, const char *id)
 {
     struct session *s = context_find(core, tenant, id);
-    const struct attempt *a = s ? s->attempt : NULL;
+    const struct attempt *a = s && !s->warm ? s->attempt : NULL;
     bool known = a && a->state == ATTEMPT_LIVE && a->route.confirmed;
     if (s)
         metrics_route(s->group, known);

@@ -9,6 +9,7 @@
 #include "session/event.h"
 #include "session/notes.h"
 #include "session/session.h"
+#include "session/warm.h"
 
 #define NOTE "drain"
 
@@ -104,6 +105,7 @@ void drain_end(struct cleat *core, const char *tenant)
     log_info("drain.end", KV("tenant", tenant ? tenant : "*"));
     event_emit_core(core, "drain.end", KV("drained", tenant ? tenant : "*"));
     store(core);
+    warm_consider_all(core);
 }
 
 bool drain_durable(const struct cleat *core)

@@ -186,6 +186,8 @@ static void bound_unshown(struct cleat *core, struct event_log *log)
 
 void event_write(struct session *s, const char *code, const struct log_field *fields)
 {
+    if (s->warm) /* nobody's: its log tells */
+        return;
     struct event *e = make(s->core, &s->events, code, s->context.tenant, fields);
     mem_copy_string(e->session, sizeof(e->session), s->id);
     e->number = event_ring_add(&s->events.ring, e);

@@ -319,6 +319,8 @@ static void take_answer(struct execution *e)
             a->completed++;
         if (e->of_job)
             job_take_plain(e->session, m->body);
+        if (attempt_is_claimed(a)) /* it goes by the name that it was launched with */
+            json_object_set_new(m->body, "session_id", json_string(e->session->id));
         finish(e, NULL, m->body);
     } else {
         take_refusal(e);

@@ -6,6 +6,7 @@
 #include "session/event.h"
 #include "session/metrics.h"
 #include "session/session.h"
+#include "session/warm.h"
 
 const char *const driver_call_names[DRIVER_CALLS] = {[DRIVER_LAUNCH] = "launch",
                                                      [DRIVER_STOP] = "stop",
@@ -57,6 +58,7 @@ void gate_note(struct group *g, enum driver_call call, bool trial, const struct 
         event_emit_core(g->core, "breaker.closed", KV("class", g->class->name),
                         KV("call", driver_call_names[call]));
         wake_group(g);
+        warm_consider(g);
     }
 }
 

@@ -14,6 +14,7 @@
 #include "loop/child.h"
 #include "loop/lines.h"
 #include "session/adopt.h"
+#include "session/attempt.h"
 #include "session/event.h"
 #include "session/session.h"
 
@@ -107,9 +108,16 @@ bool input_is_running(const struct session *s)
     return s->input.child != NULL;
 }
 
+/* Whose place in the store it is: the container finds it under the identity that it has. */
+static const char *place_of(const struct session *s)
+{
+    return s->attempt ? s->attempt->identity.session : s->id;
+}
+
 bool input_is_there(const struct session *s)
 {
-    return !s->input.url || s->input.done;
+    const struct input *in = &s->input;
+    return !in->url || (in->done && strcmp(in->place, place_of(s)) == 0);
 }
 
 static void let_go(struct session *s)
@@ -200,7 +208,7 @@ static char *store_url(const struct session *s)
     size_t len = strlen(store);
     while (len > 0 && store[len - 1] == '/')
         len--;
-    return mem_printf("%.*s/%s/input", (int)len, store, s->id);
+    return mem_printf("%.*s/%s/input", (int)len, store, s->input.place);
 }
 
 static void start_copy(struct session *s)
@@ -239,10 +247,26 @@ static bool container_has_it(const struct session *s)
     return s->attempt && s->attempt->synced;
 }
 
+/* What was copied for another container is copied anew. */
+static void aim(struct session *s)
+{
+    struct input *in = &s->input;
+    if (strcmp(in->place, place_of(s)) == 0)
+        return;
+    if (in->child)
+        child_kill(in->child, SIGKILL, true);
+    let_go(s);
+    in->done = false;
+    mem_copy_string(in->place, sizeof(in->place), place_of(s));
+}
+
 void input_step(struct session *s)
 {
     struct input *in = &s->input;
-    if (input_is_there(s) || in->child || adopted_unasked(s) || container_has_it(s))
+    if (!in->url || (s->attempt && !attempt_is_taken(s->attempt)))
+        return;
+    aim(s);
+    if (in->done || in->child || adopted_unasked(s) || container_has_it(s))
         return;
     if (in->tries >= (unsigned)s->group->class->launch_attempts) {
         session_close(s, error_name(in->error.code), &in->error);
@@ -269,12 +293,12 @@ json_t *input_request(const struct session *s)
     json_t *o = json_pack("{s:s, s:s}", "action", "download", "local_path", class->input_path);
     if (!s3_url_parse(&store, class->artifacts)) {
         json_object_set_new(o, "bucket_name", json_string(""));
-        json_object_set_new(o, "s3_key_prefix", json_sprintf("%s/input", s->id));
+        json_object_set_new(o, "s3_key_prefix", json_sprintf("%s/input", s->input.place));
         return o;
     }
     json_object_set_new(o, "bucket_name", json_string(store.bucket));
     json_object_set_new(
         o, "s3_key_prefix",
-        json_sprintf("%s%s%s/input/", store.prefix, *store.prefix ? "/" : "", s->id));
+        json_sprintf("%s%s%s/input/", store.prefix, *store.prefix ? "/" : "", s->input.place));
     return o;
 }

@@ -68,6 +68,14 @@ static void release_changes(struct changes *c)
     free(c->list);
 }
 
+/* Whose attempt it was: its rows go in the commit that brings the new one. */
+static void remove_warm(struct changes *c, const struct attempt *a)
+{
+    const char *row_key = a->key + strlen(a->session->core->settings->owner) + 1;
+    add_change(c, STORE_SESSION, a->identity.session, NULL);
+    add_change(c, STORE_ATTEMPT, row_key, NULL);
+}
+
 static void add_session(struct changes *c, struct session *s, uint64_t number)
 {
     struct attempt *a;
@@ -80,6 +88,8 @@ static void add_session(struct changes *c, struct session *s, uint64_t number)
     TAILQ_FOREACH (a, &s->attempts, entry)
         if (a->dirty) {
             add_change(c, STORE_ATTEMPT, a->row_key, attempt_row(a));
+            if (a->moved)
+                remove_warm(c, a);
             a->dirty = false;
             a->commit = number;
         }
@@ -325,8 +335,10 @@ static void add_deletion(struct changes *changes, struct session *s)
     past_note(s->core, s->id);
     add_change(changes, STORE_SESSION, s->id, NULL);
     add_change(changes, STORE_META, s->events_key, NULL);
-    TAILQ_FOREACH (a, &s->attempts, entry)
+    TAILQ_FOREACH (a, &s->attempts, entry) {
+        past_note(s->core, a->identity.session);
         add_change(changes, STORE_ATTEMPT, a->row_key, NULL);
+    }
 }
 
 static bool is_forgettable(const struct session *s, int64_t closed_before)
@@ -335,7 +347,8 @@ static bool is_forgettable(const struct session *s, int64_t closed_before)
     TAILQ_FOREACH (a, &s->attempts, entry)
         if (!attempt_has_ended(a) || !attempt_durable(a))
             return false;
-    return session_is_over(s) && s->closed <= closed_before && session_durable(s);
+    bool old = s->warm || s->closed <= closed_before; /* a warm one is nobody's to be told of */
+    return session_is_over(s) && old && session_durable(s);
 }
 
 bool journal_purge(struct cleat *core)

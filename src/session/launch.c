@@ -100,6 +100,14 @@ static bool prepare(struct attempt *a, const struct launch *what)
     return false;
 }
 
+static int64_t container_lifetime_s(const struct attempt *a)
+{
+    const struct session *s = a->session;
+    int64_t used = s->warm ? s->warm->ttl_s + s->warm->lifetime_s
+                           : s->create_timeout_s + s->max_lifetime_s;
+    return used + container_idle_ms(a) / 1000;
+}
+
 static void start(struct attempt *a)
 {
     struct session *s = a->session;
@@ -112,9 +120,8 @@ static void start(struct attempt *a)
                           .attempt = a->identity.number,
                           .label = label,
                           .secret = secret,
-                          .idle_timeout_s = container_idle_ms(s) / 1000,
-                          .lifetime_s = s->create_timeout_s + s->max_lifetime_s +
-                                        container_idle_ms(s) / 1000,
+                          .idle_timeout_s = container_idle_ms(a) / 1000,
+                          .lifetime_s = container_lifetime_s(a),
                           .prepared = a->prepared};
     if (prepare(a, &what) && gate_pass(a, DRIVER_LAUNCH, &a->launch_op)) {
         a->launch_op.state = OP_RUNNING;

@@ -63,6 +63,8 @@ static void note_end(struct metrics *m, const char *reason)
 void metrics_session(const struct session *s, enum session_state from)
 {
     struct metrics *m = s->group->metrics;
+    if (s->warm)
+        return;
     if (s->state == SESSION_READY && from == SESSION_OPENING) {
         m->starts[START_READY]++;
         histogram_add(&m->session_starts, &buckets_long, (s->ready - s->opened) * 1000);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "session/event.h"
 #include "session/notes.h"
+#include "session/warm.h"
 
 #define RETRY_MS 1000
 #define RETRY_MAX_MS 30000
@@ -72,6 +73,7 @@ void outage_is_over(struct cleat *core)
     if (!core->store_failing)
         return;
     core->store_failing = false;
+    warm_consider_all(core);
     timer_stop(&o->retry);
     if (o->told < o->since)
         return;

@@ -157,7 +157,7 @@ static bool is_lonely(const struct attempt *a)
     struct session *s = a->session;
     if (a->state != ATTEMPT_ROUTING || !a->direct || s->ready == 0 || a->contact == 0)
         return false;
-    return !session_not_before(s, a->contact + container_idle_ms(s) / 2);
+    return !session_not_before(s, a->contact + container_idle_ms(a) / 2);
 }
 
 void probe_step(struct attempt *a)

@@ -14,6 +14,7 @@
 #include "session/record.h"
 #include "session/request.h"
 #include "session/session.h"
+#include "session/warm.h"
 
 static const char *const span_results[] = {"running", "ok", "skipped", "lost", NULL};
 
@@ -112,6 +113,10 @@ char *session_row(const struct session *s)
     json_object_set_new(o, "stop_reason", json_string(s->stop_reason));
     json_object_set_new(o, "error", json_string(error_name(s->error.code)));
     json_object_set_new(o, "message", json_string(s->error.message));
+    if (s->input.done && strcmp(s->input.place, s->id) != 0)
+        json_object_set_new(o, "input_place", json_string(s->input.place));
+    if (s->warm)
+        json_object_set_new(o, "warm", warm_row(s));
     if (s->adopted)
         json_object_set_new(
             o, "adopted",
@@ -134,7 +139,8 @@ char *attempt_row(const struct attempt *a)
                   "state", attempt_state_names[a->state], "since", (json_int_t)a->since);
     if (!is_own_identity(a))
         json_object_set_new(o, "identity",
-                            json_pack("[s, i]", a->identity.session, (int)a->identity.number));
+                            json_pack("[s, i, I]", a->identity.session, (int)a->identity.number,
+                                      (json_int_t)a->identity.idle_timeout_s));
     if (a->launched)
         json_object_set_new(o, "container",
                             json_pack("{s:s, s:s, s:i}", "id", a->container.id, "ip",
@@ -280,9 +286,15 @@ static bool fill_from_row(struct session *s, const json_t *o, enum session_state
     job_from_row(s, json_object_get(o, "job"));
     spans_from_row(s, json_object_get(o, "spans"));
     session_spans_fit(s);
-    bool fine = numbers_from_row(s, o);
+    if (!numbers_from_row(s, o))
+        return false;
+    const char *place = json_string_value(json_object_get(o, "input_place"));
+    mem_copy_string(s->input.place, sizeof(s->input.place),
+                    !s->input.done ? ""
+                    : place        ? place
+                                   : s->id);
     s->ready_durable = s->ready > 0;
-    return fine;
+    return true;
 }
 
 struct session *session_from_row(struct cleat *core, const char *row, struct error *e)
@@ -295,7 +307,8 @@ struct session *session_from_row(struct cleat *core, const char *row, struct err
     int state = find_name(session_state_names, SESSION_STATES,
                           json_string_value(json_object_get(o, "state")));
     if (id && id_valid(id) && request_id && parameters && state >= 0)
-        s = state < SESSION_CLOSING
+        s = json_object_get(o, "warm") ? warm_from_row(core, id, o, e)
+            : state < SESSION_CLOSING
                 ? make_live(core, id, request_id, parameters, e)
                 : make_closed(core, id, request_id, parameters, state > SESSION_CLOSING, e);
     if (s && !fill_from_row(s, o, (enum session_state)state)) {
@@ -334,7 +347,8 @@ static void cookies_from_row(struct attempt *a, const json_t *o)
 
 static struct attempt *make_attempt(struct session *s, unsigned number, const json_t *identity)
 {
-    struct identity i = {.number = (unsigned)json_integer_value(json_array_get(identity, 1))};
+    struct identity i = {.number = (unsigned)json_integer_value(json_array_get(identity, 1)),
+                         .idle_timeout_s = json_integer_value(json_array_get(identity, 2))};
     const char *session = json_string_value(json_array_get(identity, 0));
     if (!session)
         return attempt_new(s, number);

@@ -7,6 +7,7 @@
 #include "session/reaper.h"
 #include "session/recovery.h"
 #include "session/session.h"
+#include "session/warm.h"
 
 /* What is not registered yet keeps its place before anything new asks for one. */
 static void keep_places(struct cleat *core)
@@ -34,6 +35,16 @@ static void adopt(struct attempt *a)
             &(struct target){.id = a->key, .ip = a->container.ip, .port = a->container.port});
 }
 
+static void recover_places(struct session *s)
+{
+    if (s->warm)
+        return;
+    if (s->state == SESSION_CLOSING)
+        places_take_container(s);
+    else
+        places_take(s);
+}
+
 static void resume(struct session *s)
 {
     struct cleat *core = s->core;
@@ -47,20 +58,17 @@ static void resume(struct session *s)
         if (a->orphan)
             reaper_recovered(a);
     }
-    admission_recall(s);
+    if (!s->warm)
+        admission_recall(s);
     if (session_is_over(s)) {
-        s->counted = true;
-        core->closed++;
+        session_count_closed(s);
         return;
     }
     if (s->state == SESSION_QUEUED) {
         session_enqueue(s);
         return;
     }
-    if (s->state == SESSION_CLOSING)
-        places_take_container(s);
-    else
-        places_take(s);
+    recover_places(s);
     s->used = core_now(core); /* uses are not stored one by one: count from here */
     if (s->state == SESSION_READY || s->state == SESSION_BUSY)
         session_go(s, SESSION_REROUTING);
@@ -73,6 +81,7 @@ void recovery_start(struct cleat *core)
         resume(s);
     keep_places(core);
     listings_start(core);
+    warm_consider_all(core);
     TAILQ_FOREACH (s, &core->sessions, entry)
         session_wake(s);
 }

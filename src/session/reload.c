@@ -5,6 +5,7 @@
 #include "session/admission.h"
 #include "session/config.h"
 #include "session/session.h"
+#include "session/warm.h"
 
 struct listener {
     cleat_change_fn *fn;
@@ -85,6 +86,7 @@ bool cleat_reload(struct cleat *core, struct cleat_config *config, cleat_change_
         admission_limits_changed(core);
         TAILQ_FOREACH (s, &core->open, part_entry) /* every deadline may have moved */
             session_wake(s);
+        warm_reload(core);
     }
     cleat_config_free(config);
     return fine;

@@ -152,9 +152,9 @@ bool route_step(struct attempt *a)
 }
 
 /* A container that hears nothing for this long ends itself. */
-int64_t container_idle_ms(const struct session *s)
+int64_t container_idle_ms(const struct attempt *a)
 {
-    return (s->idle_timeout_s + CONTAINER_GRACE_S) * 1000;
+    return (a->identity.idle_timeout_s + CONTAINER_GRACE_S) * 1000;
 }
 
 /* Of a live attempt, while nothing else needs its message. */
@@ -171,7 +171,7 @@ void route_keep(struct attempt *a)
         return;
     }
     int64_t now = core_now(s->core);
-    int64_t contact_at = a->contact + container_idle_ms(s) / 2;
+    int64_t contact_at = a->contact + container_idle_ms(a) / 2;
     bool due = (r->renew_at > 0 && now >= r->renew_at) || now >= contact_at;
     session_at(s, r->renew_at > now && r->renew_at < contact_at ? r->renew_at : contact_at);
     if (!due && !(r->suspect && s->queued > 0))

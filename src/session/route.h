@@ -13,6 +13,6 @@ void route_drop(struct attempt *); /* the cookies lead elsewhere */
  * use, and lets an idle container hear of its session. route.confirmed may become false. */
 void route_keep(struct attempt *);
 /* A container that hears nothing of its session for this long ends itself. */
-int64_t container_idle_ms(const struct session *);
+int64_t container_idle_ms(const struct attempt *);
 
 #endif

@@ -19,6 +19,7 @@
 #include "session/request.h"
 #include "session/session.h"
 #include "session/steps.h"
+#include "session/warm.h"
 
 const char *const session_state_names[SESSION_STATES] = {
     "QUEUED", "OPENING", "READY", "BUSY", "REROUTING", "CLOSING", "CLOSED", "FAILED"};
@@ -108,7 +109,8 @@ void session_free(struct session *s)
     task_stop(&s->task);
     timer_stop(&s->timer);
     TAILQ_REMOVE(&core->sessions, s, entry);
-    s->group->session_counts[s->state]--;
+    s->group->session_counts[s->state] -= !s->warm;
+    warm_free(s);
     TAILQ_REMOVE(part_of(s), s, part_entry);
     HASH_DELETE(hh, core->by_id, s);
     HASH_DELETE(hh_request, core->by_request, s);
@@ -303,13 +305,21 @@ static void forget_env(struct session *s)
 void session_set_state(struct session *s, enum session_state to)
 {
     struct session_list *from = part_of(s);
-    s->group->session_counts[s->state]--;
-    s->group->session_counts[to]++;
+    if (!s->warm) {
+        s->group->session_counts[s->state]--;
+        s->group->session_counts[to]++;
+    }
     s->state = to;
     if (part_of(s) == from) /* it keeps its rank */
         return;
     TAILQ_REMOVE(from, s, part_entry);
     TAILQ_INSERT_TAIL(part_of(s), s, part_entry);
+}
+
+void session_count_closed(struct session *s)
+{
+    s->counted = !s->warm;
+    s->core->closed += s->counted;
 }
 
 void session_go(struct session *s, enum session_state to)
@@ -344,11 +354,10 @@ void session_go(struct session *s, enum session_state to)
     }
     if (session_is_over(s)) {
         s->closed = now;
-        s->counted = true;
+        session_count_closed(s);
         forget_env(s);
         job_over(s);
         session_spans_fit(s);
-        s->core->closed++;
         give_back_places(s, true);
     }
     metrics_session(s, from);
@@ -356,6 +365,8 @@ void session_go(struct session *s, enum session_state to)
                      (from == SESSION_BUSY && to == SESSION_READY);
     if (!only_busy)
         session_dirty(s);
+    if (s->warm)
+        warm_changed(s, from);
     s->again = true;
     session_wake(s);
 }

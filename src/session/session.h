@@ -34,6 +34,7 @@ void session_dirty(struct session *); /* its row goes into the turn's commit */
 bool session_durable(const struct session *);
 bool session_ready_durable(struct session *); /* that it was ready */
 bool session_is_over(const struct session *); /* CLOSED or FAILED */
+void session_count_closed(struct session *);  /* it is remembered, and is one of max_closed */
 
 /* What holds a session up that is not ready, for its document; text is copied, "": nothing. */
 void session_waits_for(struct session *, const char *text);

@@ -207,7 +207,7 @@ static bool needs_claim(const struct attempt *a)
 static bool needs_sync(const struct attempt *a)
 {
     const struct input *in = &a->session->input;
-    return !a->synced && in->url && !(in->done && in->files == 0);
+    return !a->synced && in->url && !(input_is_there(a->session) && in->files == 0);
 }
 
 /* While a container fetched its input, the cookies may have lapsed. */
@@ -221,7 +221,7 @@ static bool route_is_stale(const struct attempt *a)
 void stage_step(struct attempt *a)
 {
     struct session *s = a->session;
-    if (s->adopted && adopted_in_vain(a))
+    if ((s->adopted && adopted_in_vain(a)) || !attempt_is_taken(a))
         return;
     if (a->message.state == OP_DONE && needs_claim(a))
         take_claim_answer(a);

@@ -12,12 +12,13 @@
 #include "session/reaper.h"
 #include "session/session.h"
 #include "session/sweep.h"
+#include "session/warm.h"
 
 static json_t *group_status(const struct group *g)
 {
     struct sweep_counts n = sweeps_count(g);
-    return json_pack("{s:o, s:o, s:o, s:b, s:i, s:I, s:I}", "runtime",
-                     g->runtime_ops->status(g->runtime), "balancer",
+    return json_pack("{s:o, s:o, s:o, s:o, s:b, s:i, s:I, s:I}", "warm", warm_status(g),
+                     "runtime", g->runtime_ops->status(g->runtime), "balancer",
                      g->balancer_ops->status(g->balancer), "breakers", gate_status(g),
                      "unconfined", (int)g->unconfined, "waiting_for_route", (int)n.waiting,
                      "sweeps", (json_int_t)n.sweeps, "probes", (json_int_t)n.probes);
@@ -36,16 +37,18 @@ static json_t *counts(const char *const *names, size_t n, const unsigned *values
 static void add_counts(json_t *o, const struct cleat *core)
 {
     unsigned sessions[SESSION_STATES] = {0}, attempts[ATTEMPT_STATES] = {0};
+    int total = 0;
     for (size_t i = 0; i < core->group_count; i++) {
         const struct group *g = &core->groups[i];
-        for (size_t j = 0; j < SESSION_STATES; j++)
+        for (size_t j = 0; j < SESSION_STATES; j++) {
             sessions[j] += g->session_counts[j];
+            total += (int)g->session_counts[j];
+        }
         for (size_t j = 0; j < ATTEMPT_STATES; j++)
             attempts[j] += g->attempt_counts[j];
     }
-    json_object_set_new(
-        o, "sessions",
-        counts(session_state_names, SESSION_STATES, sessions, (int)HASH_COUNT(core->by_id)));
+    json_object_set_new(o, "sessions",
+                        counts(session_state_names, SESSION_STATES, sessions, total));
     json_object_set_new(o, "attempts",
                         counts(attempt_state_names, ATTEMPT_STATES, attempts, -1));
 }

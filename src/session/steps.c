@@ -25,6 +25,7 @@
 #include "session/session.h"
 #include "session/stage.h"
 #include "session/steps.h"
+#include "session/warm.h"
 
 #define STEPS_PER_WAKE 32
 #define STUCK_RETRY_MS 1000
@@ -259,20 +260,23 @@ static bool past_create_timeout(struct session *s)
                 "the session was not ready within its create_timeout_s");
 }
 
+static void be_ready(struct session *s)
+{
+    if (!attempt_is_claimed(s->attempt) && !s->warm)
+        warm_note_start(s->group, core_now(s->core) - s->opened);
+    session_go(s, SESSION_READY);
+}
+
 static void opening(struct session *s)
 {
     if (past_create_timeout(s))
         return;
+    if (!s->attempt)
+        attempt_launch(s);
     if (s->stored) /* what it copies is for a session that a crash does not undo */
         input_step(s);
-    if (s->state != SESSION_OPENING)
-        return;
-    if (s->attempt) {
-        if (s->attempt->state == ATTEMPT_LIVE)
-            session_go(s, SESSION_READY);
-        return;
-    }
-    attempt_launch(s);
+    if (s->state == SESSION_OPENING && s->attempt && s->attempt->state == ATTEMPT_LIVE)
+        be_ready(s);
 }
 
 static void lost_container(struct session *s)
@@ -282,12 +286,17 @@ static void lost_container(struct session *s)
     session_close(s, "internal", &e);
 }
 
-static void serving(struct session *s)
+static bool past_use(struct session *s)
 {
     if (past(s, session_lifetime_end(s), ERR_NONE, "max_lifetime", ""))
-        return;
-    if (!s->job && !s->running && s->queued == 0 &&
-        past(s, s->used + s->idle_timeout_s * 1000, ERR_NONE, "idle_timeout", ""))
+        return true;
+    return !s->job && !s->running && s->queued == 0 &&
+           past(s, s->used + s->idle_timeout_s * 1000, ERR_NONE, "idle_timeout", "");
+}
+
+static void serving(struct session *s)
+{
+    if (!s->warm && past_use(s))
         return;
     if (s->replacing > 0)
         death_replace_step(s);
@@ -325,6 +334,8 @@ static void session_step(struct session *s)
     static void (*const steps[SESSION_STATES])(struct session *) = {
         [SESSION_QUEUED] = queued, [SESSION_OPENING] = opening,   [SESSION_READY] = serving,
         [SESSION_BUSY] = serving,  [SESSION_REROUTING] = serving, [SESSION_CLOSING] = closing};
+    if (s->warm)
+        warm_step(s);
     if (steps[s->state])
         steps[s->state](s);
 }

@@ -1,11 +1,21 @@
 #include "books.h"
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
+#include "base/id.h"
 #include "world.h"
 
 struct known_session {
     struct session_facts facts;
+    UT_hash_handle hh;
+};
+
+/* A container that was made before anybody asked for it, by its identity. */
+struct warm_container {
+    const char *identity, *owner; /* owner NULL: nobody's */
+    int number;                   /* of its attempt, in its owner */
+    bool stored;                  /* the journal has a row for it */
     UT_hash_handle hh;
 };
 
@@ -21,6 +31,7 @@ struct proven_address {
 };
 
 static struct known_session *sessions;
+static struct warm_container *warm_containers;
 static struct known_nonce *nonces;
 static struct proven_address *proven_addresses;
 struct books_limits books_limits;
@@ -28,6 +39,7 @@ struct books_limits books_limits;
 void books_begin(void)
 {
     HASH_CLEAR(hh, sessions);
+    HASH_CLEAR(hh, warm_containers);
     HASH_CLEAR(hh, nonces);
     proven_addresses = NULL;
 }
@@ -37,6 +49,7 @@ void books_begin(void)
 struct session_facts *books_session(const char *session)
 {
     struct known_session *known = NULL;
+    session = books_owner(session);
     HASH_FIND_STR(sessions, session, known);
     return known ? &known->facts : NULL;
 }
@@ -51,6 +64,98 @@ struct session_facts *books_session_new(const char *session, const char *tenant,
     known->facts.closing_ms = -1;
     HASH_ADD_KEYPTR(hh, sessions, known->facts.session, strlen(known->facts.session), known);
     return &known->facts;
+}
+
+/* ---- warm containers ---- */
+
+static struct warm_container *find_warm(const char *identity)
+{
+    struct warm_container *w = NULL;
+    HASH_FIND_STR(warm_containers, identity, w);
+    return w;
+}
+
+bool books_is_warm(const char *session)
+{
+    const struct warm_container *w = find_warm(session);
+    return w && !w->owner;
+}
+
+const char *books_owner(const char *session)
+{
+    const struct warm_container *w = find_warm(session);
+    return w && w->owner ? w->owner : session;
+}
+
+bool books_is_of(const struct container *c, const char *session)
+{
+    return strcmp(books_owner(c->session), session) == 0;
+}
+
+int books_attempt(const struct container *c)
+{
+    const struct warm_container *w = find_warm(c->session);
+    return w && w->owner ? w->number : atoi(c->attempt);
+}
+
+static void note_warm(const char *key, const char *row)
+{
+    struct warm_container *w = find_warm(key);
+    if (w)
+        w->stored = row != NULL;
+    if (w || !row || !strstr(row, "\"warm\":{"))
+        return;
+    w = world_alloc(sizeof *w);
+    w->identity = world_strdup(key);
+    w->stored = true;
+    HASH_ADD_KEYPTR(hh, warm_containers, w->identity, strlen(w->identity), w);
+}
+
+static void note_owner(const char *key, const char *row)
+{
+    static const char field[] = "\"identity\":[\"";
+    const char *at = strstr(row, field);
+    struct warm_container *w =
+        at ? find_warm(world_printf("%.*s", ID_SIZE - 1, at + strlen(field))) : NULL;
+    const char *owner = world_printf("%.*s", ID_SIZE - 1, key);
+    if (at && !w)
+        world_violate("I6", "%s has a container that was never warm", owner);
+    else if (w && w->owner && strcmp(w->owner, owner) != 0)
+        world_violate("I6", "%s and %s have the container of %s", w->owner, owner, w->identity);
+    if (!w || world.violation[0])
+        return;
+    w->owner = owner;
+    w->number = atoi(key + ID_SIZE);
+}
+
+void books_row(enum store_kind kind, const char *key, const char *row)
+{
+    if (kind == STORE_SESSION)
+        note_warm(key, row);
+    else if (kind == STORE_ATTEMPT && row)
+        note_owner(key, row);
+}
+
+/* One commit moves it: there is no moment at which two rows own it. */
+void books_commit_ends(void)
+{
+    struct warm_container *w, *next;
+    HASH_ITER (hh, warm_containers, w, next)
+        if (w->owner && w->stored)
+            world_violate("I6", "%s has the container of %s, which waits for another", w->owner,
+                          w->identity);
+}
+
+static void check_warm_max(const struct container *fresh)
+{
+    unsigned alive = 1;
+    if (!books_is_warm(fresh->session))
+        return;
+    for (const struct container *c = containers; c; c = c->next)
+        alive += c->alive && books_is_warm(c->session);
+    if (alive > books_limits.warm_max)
+        world_violate("WARM", "%u warm containers, at most %u are wanted", alive,
+                      books_limits.warm_max);
 }
 
 /* ---- I1: connections; I2: what is sent ---- */
@@ -291,6 +396,7 @@ void books_container_starts(const struct container *fresh)
     world.dirty = true;
     if (fresh->planted)
         return;
+    check_warm_max(fresh);
     if (facts && facts->closed && !fresh->remote && !books_limits.forgetful)
         world_violate("I6", "a container starts for %s, which is closed", fresh->session);
     for (const struct container *c = containers; c; c = c->next)
@@ -395,6 +501,10 @@ static const struct session_facts *facts_of_target(const char *name)
     HASH_ITER (hh, sessions, known, next)
         if (strstr(name, known->facts.session))
             return &known->facts;
+    struct warm_container *w, *after;
+    HASH_ITER (hh, warm_containers, w, after)
+        if (w->owner && strstr(name, w->identity))
+            return books_session(w->owner);
     return NULL;
 }
 
@@ -420,7 +530,7 @@ unsigned books_runs(const char *session, const char *execution_id)
     unsigned runs = 0;
     for (const struct container *c = containers; c; c = c->next) {
         const struct execution *e =
-            strcmp(c->session, session) == 0 ? executor_find(c, execution_id) : NULL;
+            books_is_of(c, session) ? executor_find(c, execution_id) : NULL;
         runs += e ? e->runs : 0;
     }
     return runs;
@@ -430,12 +540,14 @@ unsigned books_runs(const char *session, const char *execution_id)
 void books_execution_starts(const struct container *c, const struct execution *e)
 {
     const struct session_facts *facts = books_session(c->session);
+    if (books_is_warm(c->session))
+        world_violate("I2", "\"%s\" runs in a container that nobody took", e->request);
     if (!facts)
         return;
     size_t len = strlen(facts->life);
     if (strncmp(e->request, facts->life, len) != 0 || e->request[len] != ' ')
         world_violate("I2", "\"%s\" runs in a container of %s", e->request, facts->life);
-    if (books_runs(c->session, e->id) > 1)
+    if (books_runs(facts->session, e->id) > 1)
         world_violate("I6", "execution %s of %s runs a second time", e->id, facts->life);
     if (facts->closed)
         world_violate("I7", "execution %s runs after %s was closed", e->id, facts->life);
@@ -446,7 +558,7 @@ void books_execution_starts(const struct container *c, const struct execution *e
 bool books_session_lost_files(const char *session)
 {
     for (const struct container *c = containers; c; c = c->next)
-        if (strcmp(c->session, session) == 0 && !c->alive && c->uploaded < c->artifacts)
+        if (books_is_of(c, session) && !c->alive && c->uploaded < c->artifacts)
             return true;
     return false;
 }

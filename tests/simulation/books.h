@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include "driver/store.h"
 #include <stdint.h>
 #include "container.h"
 #include "haproxy.h"
@@ -55,9 +56,22 @@ books_session(const char *session); /* NULL: the script has not heard of it */
 struct session_facts *books_session_new(const char *session, const char *tenant,
                                         const char *life);
 
+/* ---- warm containers ---- */
+
+/* A row of the journal is durable; row NULL: it is gone. It tells which containers are made
+ * before anybody asks, and who took them, in one commit. */
+void books_row(enum store_kind, const char *key, const char *row);
+void books_commit_ends(void);            /* after the rows of a commit */
+bool books_is_warm(const char *session); /* nobody has taken its container */
+/* Who a container is for: the session that took it, or the one that it was launched for. */
+const char *books_owner(const char *session);
+bool books_is_of(const struct container *, const char *session);
+int books_attempt(const struct container *); /* its number in that session */
+
 /* For the limits that are part of an invariant. */
 struct books_limits {
     int64_t salvage_limit_ms, probes_in_flight;
+    unsigned warm_max;
     bool forgetful; /* a restored journal may open again what was closed */
 };
 extern struct books_limits books_limits;

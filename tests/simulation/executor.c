@@ -189,8 +189,8 @@ struct container *container_of_session(const char *session)
 {
     struct container *found = NULL;
     for (struct container *c = containers; c; c = c->next)
-        if (c->alive && strcmp(c->session, session) == 0 &&
-            (!found || atoi(c->attempt) >= atoi(found->attempt)))
+        if (c->alive && books_is_of(c, books_owner(session)) &&
+            (!found || books_attempt(c) >= books_attempt(found)))
             found = c;
     return found;
 }

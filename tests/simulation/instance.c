@@ -121,6 +121,15 @@ static void set_runtime(struct cleat_config *config)
     set_option(config, "default", "image", "simulated:1");
 }
 
+static void set_warm(struct cleat_config *config)
+{
+    set_number(config, "warm_min", settings.warm_min);
+    set_number(config, "warm_max", settings.warm_max);
+    set_number(config, "warm_ttl_s", settings.warm_ttl_s);
+    if (settings.command)
+        set_option(config, "default", "command", settings.command);
+}
+
 static struct cleat_config *make_config(void)
 {
     struct cleat_config *config = cleat_config_new();
@@ -151,6 +160,7 @@ static struct cleat_config *make_config(void)
         set_option(config, "default", "address_range", settings.address_range);
     set_option(config, "default", "input_sources",
                settings.input ? world_printf("*=%s{tenant}", stage_sources()) : "");
+    set_warm(config);
     set_runtime(config);
     set_balancer(config);
     return config;
@@ -177,6 +187,22 @@ void instance_start(void *arg)
         world_at(1000, instance_start, NULL);
     else
         world_violate("SIM", "the coordinator does not start: %s", why);
+}
+
+static void note_change(void *arg, const char *class_name, const char *key, const char *from,
+                        const char *to, bool live)
+{
+    (void)arg, (void)class_name, (void)from;
+    world_log("option %s: %s%s", key ? key : "class", to ? to : "gone",
+              live ? "" : ", after a restart");
+}
+
+void instance_reload(void)
+{
+    char why[512] = "";
+    if (coordinator &&
+        !cleat_reload(coordinator, make_config(), note_change, NULL, why, sizeof why))
+        world_violate("SIM", "the configuration is refused: %s", why);
 }
 
 void instance_stop(bool as_a_crash)

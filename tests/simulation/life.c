@@ -299,7 +299,7 @@ static void check_ready_document(const struct life *life, const char *document)
 {
     const char *address = document_text(document, "address");
     for (const struct container *c = containers; c && address; c = c->next)
-        if (strcmp(c->session, life->session) == 0 && strcmp(c->address, address) == 0)
+        if (books_is_of(c, life->session) && strcmp(c->address, address) == 0)
             return;
     world_violate("I2", "%s is ready at %s, where its container never was", life->name,
                   address ? address : "no address");
@@ -315,7 +315,7 @@ static void check_route(const struct life *life)
         cookie += strlen(name);
         cookie[strcspn(cookie, ";\"")] = '\0';
         const struct cookie_fact *fact = cookie_find(cookie);
-        if (!fact || !fact->proven_for || strcmp(fact->proven_for, life->session) != 0)
+        if (!fact || !fact->proven_for || strcmp(books_owner(fact->proven_for), life->session) != 0)
             world_violate("I2", "the route of %s has a cookie that was not proven", life->name);
     } else if (route && nodes && !nodes->header_value) {
         world_violate("API", "the route of %s has no cookie: %s", life->name, route);
@@ -415,7 +415,7 @@ static void check_record(const struct life *life, const struct life_execution *m
         world_violate("API", "execution %s is answered with the record of %s", mine->id,
                       id ? id : "none");
     for (const struct container *c = containers; c && text && !found; c = c->next) {
-        if (strcmp(c->session, life->session) != 0)
+        if (!books_is_of(c, life->session))
             continue;
         for (const struct execution *e = c->executions; e && !found; e = e->next)
             found = strcmp(e->stdout_text, text) == 0 &&
@@ -739,7 +739,7 @@ static const struct container *last_container(const struct life *life)
 {
     const struct container *found = NULL;
     for (const struct container *c = containers; c; c = c->next)
-        if (!c->planted && strcmp(c->session, life->session) == 0)
+        if (!c->planted && books_is_of(c, life->session))
             found = c;
     return found;
 }

@@ -2,9 +2,10 @@
  * own books.
  *
  * Without --scenario: every named scenario, then --lives (10,000) random ones; with --named
- * only the former. --flat: the process may not grow after a tenth of the lives. World i of a
- * scenario has seed N + i; a failing one is repeated with the seed and the scenario that are
- * printed. --self-test shows that the checks can fail and that a seed repeats itself. */
+ * only the former, or with all its points that of --scenario. --flat: the process may not grow
+ * after a tenth of the lives. World i of a scenario has seed N + i; a failing one is repeated
+ * with the seed and the scenario that are printed. --self-test shows that the checks can fail
+ * and that a seed repeats itself. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -115,6 +116,8 @@ static unsigned worlds_of(const struct scenario *s, uint64_t lives_wanted)
 static bool run_named(struct run *run)
 {
     for (const struct scenario *s = scenario_next(NULL); s; s = scenario_next(s)) {
+        if (run->only && s != run->only)
+            continue;
         printf("scenario %s: %s\n", s->name, s->help);
         fflush(stdout);
         bool each = s->repeat == EACH_POINT;
@@ -187,9 +190,9 @@ static bool read_number(const char *text, uint64_t *out)
 static int run_all(struct run *run)
 {
     double start = seconds_now();
-    bool ok = run->only    ? run_many(run, run->only)
-              : run->named ? run_named(run)
-                           : run_named(run) && run_many(run, &scenario_random);
+    bool ok = run->named  ? run_named(run)
+              : run->only ? run_many(run, run->only)
+                          : run_named(run) && run_many(run, &scenario_random);
     print_summary(run, seconds_now() - start);
     if (run->order.log_file && fclose(run->order.log_file) != 0) {
         perror("simulation: log");

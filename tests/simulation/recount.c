@@ -10,7 +10,7 @@ static void check_group(const struct cleat *core, const struct group *g)
     const struct session *s;
     const struct attempt *a;
     TAILQ_FOREACH (s, &core->sessions, entry) {
-        sessions[s->state] += s->group == g;
+        sessions[s->state] += s->group == g && !s->warm;
         TAILQ_FOREACH (a, &s->attempts, entry)
             attempts[a->state] += s->group == g;
     }

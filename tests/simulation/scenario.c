@@ -37,6 +37,7 @@ static const struct scenario *const lists[] = {
     orphan_scenarios,
     static_scenarios,
     two_scenarios,
+    warm_scenarios,
 };
 /* clang-format on */
 
@@ -115,6 +116,7 @@ static void set_defaults(void)
     settings.retention_s = 86400;
     settings.idle_timeout_s = 1800;
     settings.max_lifetime_s = 900;
+    settings.warm_ttl_s = 1800;
 }
 
 static void build_world(void)
@@ -124,6 +126,7 @@ static void build_world(void)
     container_habits.plain = settings.plain;
     books_limits.salvage_limit_ms = settings.salvage_limit_s * 1000;
     books_limits.probes_in_flight = 32;
+    books_limits.warm_max = settings.warm_max;
     /* A crash may undo that it was ready. */
     life_limits.execute_ms = (CREATE_TIMEOUT_S + settings.max_lifetime_s + 300) * 1000;
     life_limits.replaces = settings.replace;
@@ -190,6 +193,23 @@ static bool anything_left(void)
     return containers_alive() > 0 || haproxy_targets() > 0 || ecs_left() > 0 || alb_left() > 0;
 }
 
+static void reload(void *arg)
+{
+    (void)arg;
+    instance_reload();
+}
+
+/* Nobody wants warm containers any more. */
+static void let_cool(void)
+{
+    if (settings.warm_max == 0)
+        return;
+    settings.warm_min = settings.warm_max = 0;
+    for (world.me = world.instances; world.me; world.me = world.me->next)
+        world_at(0, reload, NULL);
+    world.me = world.instances;
+}
+
 /* It is over when for a while nothing is left: drivers may be in the middle of telling, and an
  * engine may get to an old request late, also while cleat is down. */
 static void run_to_the_end(void)
@@ -197,6 +217,7 @@ static void run_to_the_end(void)
     while (!lives_all_closed() && world.now_ms < LIVES_END_MS)
         if (!step_until(world.now_ms + STEP_MS))
             return;
+    let_cool();
     int64_t end_ms = world.now_ms + SETTLE_MS;
     for (int quiet = 0; quiet < QUIET_STEPS && world.now_ms < end_ms;) {
         if (!step_until(world.now_ms + STEP_MS))

@@ -19,6 +19,9 @@ struct settings_of_world {
     bool random_picks, rehomes_cookies, own_cookies, plain, direct_never, tenants;
     bool closes_at_random, input, jobs;
     bool replace; /* on_death */
+    unsigned warm_min, warm_max;
+    int64_t warm_ttl_s;
+    const char *command; /* NULL: the default */
     int64_t stagger_ms, linger_ms, cookie_age_s, check_interval_ms;
     int64_t salvage_limit_s, retention_s;
     int64_t crash_every_ms;      /* on average; 0: never */
@@ -55,9 +58,11 @@ extern const struct scenario job_scenarios[];
 extern const struct scenario orphan_scenarios[];
 extern const struct scenario static_scenarios[];
 extern const struct scenario two_scenarios[];
+extern const struct scenario warm_scenarios[];
 const struct scenario *scenario_next(const struct scenario *); /* NULL: the first, or no more */
 const struct scenario *scenario_find(const char *name);
 extern const struct scenario scenario_random;
+void set_random(struct settings_of_world *);
 extern struct settings_of_world settings;
 
 struct scenario_result {

@@ -173,7 +173,7 @@ static unsigned containers_of(const struct life *life)
 {
     unsigned count = 0;
     for (const struct container *c = containers; c; c = c->next)
-        count += strcmp(c->session, life->session) == 0;
+        count += books_is_of(c, life->session);
     return count;
 }
 

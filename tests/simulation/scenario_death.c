@@ -111,7 +111,7 @@ static unsigned containers_of(const struct life *life)
 {
     unsigned count = 0;
     for (const struct container *c = containers; c; c = c->next)
-        count += strcmp(c->session, life->session) == 0;
+        count += books_is_of(c, life->session);
     return count;
 }
 
@@ -283,7 +283,7 @@ static void judge_staging(void)
 {
     for (const struct life *life = lives; life; life = life->next)
         for (const struct container *c = containers; c; c = c->next) {
-            if (strcmp(c->session, life->session) != 0 || !c->executions)
+            if (!books_is_of(c, life->session) || !c->executions)
                 continue;
             if (c->inputs < life->plan.inputs || (life->plan.env && !c->claim))
                 world_violate("INPUT", "container %u of %s ran without its input or env",

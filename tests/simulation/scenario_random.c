@@ -61,7 +61,7 @@ static void draw_faults(struct faults *f)
                 (unsigned)(world_chance(2000) ? world_pick(100, 2500) : world_pick(1, 300));
 }
 
-static void set_random(struct settings_of_world *s)
+void set_random(struct settings_of_world *s)
 {
     static const unsigned node_counts[] = {0, 1, 1, 1, 2, 3};
     s->lives = (unsigned)world_pick(1, 10);

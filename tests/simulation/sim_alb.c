@@ -201,8 +201,9 @@ static void check_holder(const struct group *g, const struct server *s)
     if (c && c->planted)
         return;
     /* The route is the newest attempt's. */
-    bool newest = c && container_of_session(c->session) == c;
-    char *route = newest && coordinator ? cleat_route(coordinator, NULL, c->session) : NULL;
+    const char *session = c ? books_owner(c->session) : NULL;
+    bool newest = c && container_of_session(session) == c;
+    char *route = newest && coordinator ? cleat_route(coordinator, NULL, session) : NULL;
     if (route && !c->stop_asked && leads_through(g, route))
         world_violate("I3", "the target of %s is deregistered while its route leads there",
                       c->session);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
+#include "books.h"
 #include "sim_store.h"
 #include "world.h"
 
@@ -97,7 +98,9 @@ static void apply(struct commit *commit)
         forget(disk, change->kind, change->key);
         if (change->row)
             put(disk, change->kind, change->key, change->row);
+        books_row(change->kind, change->key, change->row);
     }
+    books_commit_ends();
     commit->durable = true;
     commit->older = disk->newest;
     disk->newest = commit;
