@@ -219,6 +219,8 @@ bool events_from_row(struct cleat *core, const char *key, const char *row)
     struct session *s = core_find(core, key + strlen(ROW_PREFIX));
     if (s)
         events_restore(s, strtoull(row, NULL, 10));
+    else
+        note_put(core, key, NULL); /* of one that was given up: with the first commit it goes */
     return true;
 }
 
