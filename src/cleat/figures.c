@@ -60,16 +60,14 @@ void show_figures(const json_t *status)
     static const char *const headings[] = {"FIGURE", "VALUE"};
     const json_t *f = json_object_get(status, "key_figures");
     int64_t started = member_number(f, "sessions_ready") + member_number(f, "sessions_failed");
-    int64_t routed =
-        member_number(f, "endpoint_cache_hits") + member_number(f, "endpoint_cache_misses");
+    int64_t routed = member_number(f, "cache_hits") + member_number(f, "cache_misses");
     if (!json_is_object(f))
         return;
     struct table *t = table_new(2, headings);
     add_share(t, "success", json_object_get(f, "success_rate"), 99, started, "sessions");
     add_times(t, "queue wait", json_object_get(f, "queue_wait"));
     add_times(t, "container start", json_object_get(f, "container_start"));
-    add_share(t, "endpoint cache hits", json_object_get(f, "endpoint_cache_hit_rate"), 0,
-              routed, "requests");
+    add_share(t, "cache hits", json_object_get(f, "cache_hit_rate"), 0, routed, "requests");
     add_warm(t, json_object_get(status, "classes"));
     table_print(t, stdout);
     table_free(t);

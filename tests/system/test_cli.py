@@ -294,7 +294,7 @@ def test_status_begins_with_the_key_figures(fake):
     figures = {"success_rate": 0.975, "sessions_ready": 39, "sessions_failed": 1,
                "queue_wait": {"p50_ms": 10, "p95_ms": 1200, "count": 40},
                "container_start": {"p50_ms": None, "p95_ms": None, "count": 0},
-               "endpoint_cache_hit_rate": 0.5, "endpoint_cache_hits": 7, "endpoint_cache_misses": 7}
+               "cache_hit_rate": 0.5, "cache_hits": 7, "cache_misses": 7}
     warm = {"ready": 2, "starting": 0, "target": 2, "hits": 3, "misses": 1}
     fake.answers["GET /v1/status"] = (200, {"version": "1", "key_figures": figures, "classes": {"a": {"warm": warm},
                                                                                                "b": {}}})
@@ -302,7 +302,7 @@ def test_status_begins_with_the_key_figures(fake):
     assert [re.split(r"  +", line) for line in lines[:6]] == [
         ["FIGURE", "VALUE"], ["success", "97.5 % of 40 sessions"],
         ["queue wait", "half within 0.01s, 95 % within 1.20s"], ["container start", "-"],
-        ["endpoint cache hits", "50.0 % of 14 requests"], ["warm hits", "75.0 % of 4 claims"]]
+        ["cache hits", "50.0 % of 14 requests"], ["warm hits", "75.0 % of 4 claims"]]
     assert any(re.fullmatch(r"classes\.a\.warm\.ready +2", line) for line in lines)
     assert not any("key_figures" in line for line in lines)
 

@@ -17,7 +17,7 @@ import uuid
 import pytest
 import yaml
 
-from cleat_harness import SOURCE, ApiError, Cleatd, free_port, in_parallel, poll, scratch
+from cleat_harness import BUILD, SOURCE, ApiError, Cleatd, free_port, in_parallel, poll, scratch
 from metrics_help import Metrics, documented, family_of, literal_values, selectors, troubles
 
 MANUAL = (SOURCE / "src/cleatd/cleatd.8").read_text()
@@ -138,6 +138,16 @@ def test_status_has_the_key_figures(used):
     assert f["queue_wait"]["count"] == 5 and f["queue_wait"]["p95_ms"] < 10_000
     assert 0 < f["container_start"]["p50_ms"] <= f["container_start"]["p95_ms"] < 60_000
     assert f["cache_hit_rate"] == 1.0 and f["cache_hits"] >= 2
+
+
+def test_the_command_line_shows_them(used):
+    done = subprocess.run([BUILD / "cleat", "--socket", used.socket, "status"], capture_output=True, text=True,
+                          timeout=60, check=True)
+    rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in done.stdout.split("\n\n")[0].splitlines())
+    assert rows["success"] == "80.0 % of 5 sessions"
+    assert rows["cache hits"].startswith("100.0 % of ")
+    for name in ("queue wait", "container start"):
+        assert re.fullmatch(r"half within [\d.]+\S*, 95 % within [\d.]+\S*", rows[name]), rows
 
 
 # ---- what is made of them
