@@ -8,6 +8,7 @@
 #include "session/metrics.h"
 #include "session/metrics_text.h"
 #include "session/reaper.h"
+#include "session/warm.h"
 
 /* ---- sessions ---- */
 
@@ -51,6 +52,37 @@ static void add_starts(struct exposition *x, const struct cleat *core)
     EACH_GROUP (g, core)
         expose_histogram(x, &g->metrics->container_starts, &buckets_long, "class",
                          g->class->name, NULL);
+}
+
+static int64_t warm_target(const struct group *g)
+{
+    json_t *status = warm_status(g);
+    int64_t target = json_integer_value(json_object_get(status, "target"));
+    json_decref(status);
+    return target;
+}
+
+static void add_warm(struct exposition *x, const struct cleat *core)
+{
+    expose_family(x, "cleat_warm_containers", "gauge",
+                  "Containers that wait for a session, and those on their way there or out.");
+    EACH_GROUP (g, core) {
+        struct warm_counts n = warm_count(g);
+        expose(x, n.ready, "class", g->class->name, "state", "ready", NULL);
+        expose(x, n.starting, "class", g->class->name, "state", "starting", NULL);
+        expose(x, n.closing, "class", g->class->name, "state", "closing", NULL);
+    }
+    expose_family(x, "cleat_warm_target", "gauge", "How many of them there should be.");
+    EACH_GROUP (g, core)
+        expose(x, warm_target(g), "class", g->class->name, NULL);
+    expose_family(
+        x, "cleat_warm_claims_total", "counter",
+        "Sessions of classes with a pool that needed a container: hit: a warm one was "
+        "there.");
+    EACH_GROUP (g, core) {
+        expose(x, (int64_t)g->warm.hits, "class", g->class->name, "result", "hit", NULL);
+        expose(x, (int64_t)g->warm.misses, "class", g->class->name, "result", "miss", NULL);
+    }
 }
 
 static void add_ends(struct exposition *x, const struct cleat *core)
@@ -172,6 +204,7 @@ static void (*const parts[])(struct exposition *, const struct cleat *) = {
     add_sessions,
     metrics_admission,
     add_starts,
+    add_warm,
     add_ends,
     add_phases,
     add_cleanup,

@@ -327,6 +327,21 @@ def test_counters_start_at_zero_and_gauges_do_not():
         assert after.value("process_start_time_seconds") > before.value("process_start_time_seconds")
 
 
+def test_warm_containers_are_no_sessions():
+    with running(classes={"default": {"warm_min": 1, "warm_max": 1}}) as d:
+        poll(lambda: d.metrics().value("cleat_warm_containers", state="ready") == 1, 60, "a warm container")
+        m = d.metrics()
+        assert m.value("cleat_sessions") == m.value("cleat_session_starts_total") == 0
+        assert m.value("cleat_container_start_seconds_count") == m.value("cleat_warm_target") == 1
+        d.api.ready()
+        m = d.metrics()
+        assert m.value("cleat_warm_claims_total", result="hit") == m.value("cleat_warm_claims_total") == 1
+        assert m.value("cleat_session_starts_total", result="ready") == m.value("cleat_sessions", state="READY") == 1
+        d.api.call("POST", "/v1/drain", {"now": True})
+        poll(lambda: d.metrics().value("cleat_attempts") == 0, 60, "the end of all containers")
+        assert d.metrics().value("cleat_sessions_ended_total") == 1
+
+
 def test_tenants_are_told_apart_up_to_a_hundred_and_refusals_are_counted():
     odd = ["-a:b@c+d=e.f_", "other", "0", "A" * 64]
     names = odd + [f"t{i:03}" for i in range(116)]
