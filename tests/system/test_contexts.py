@@ -121,6 +121,19 @@ def test_a_child_is_adopted_with_its_parent_when_the_journal_is_lost(start):
     assert daemon.api.wait(child["session_id"], "closed")["stop_reason"] == "parent_closed"
 
 
+def test_a_job_is_a_child_and_has_resources(daemon):
+    parent = daemon.api.create(tenant="t1", user="u")
+    job = daemon.api.call("POST", "/v1/jobs", {"argv": ["sleep", "1000"], "parent": parent["session_id"],
+                                               "resources": {"gpu": 1}, "request_id": "child-job"})
+    assert [job[k] for k in ("tenant", "user", "parent", "class")] == ["t1", "u", parent["session_id"], "gpu"]
+    poll(lambda: daemon.api.call("GET", f"/v1/jobs/{job['job_id']}")["state"] == "running", 30, "the command")
+    daemon.api.close(parent["session_id"])
+    over = daemon.api.call("GET", f"/v1/jobs/{job['job_id']}?wait=ended&timeout_s=60")
+    assert (over["state"], over["stop_reason"]) == ("cancelled", "parent_closed")
+    assert daemon.api.wait(job["job_id"], "closed")["stop_reason"] == "parent_closed"
+    assert not any(l.session == job["job_id"] for l in daemon.containers_alive())
+
+
 # ---- resources
 
 

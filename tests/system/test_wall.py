@@ -233,6 +233,14 @@ def test_a_stranger_has_health_and_nothing_else(stranger, blue):
     assert blue.raw("GET", "/readyz")[0] == 200
 
 
+def test_why_it_is_not_ready_is_for_operators(blue, stranger, daemon):
+    daemon.api.call("POST", "/v1/drain", {})
+    for api in (blue, stranger):
+        assert api.raw("GET", "/readyz") == (503, {"status": "not_ready"})
+    assert "draining" in daemon.api.raw("GET", "/readyz")[1]["reason"]
+    daemon.api.call("DELETE", "/v1/drain")
+
+
 def test_groups_count_also_supplementary_ones(peer):
     for gid, groups in ((RED_GROUP, ()), (65500, (65501, RED_GROUP)), (65500, range(65400, 65511))):
         assert peer(NOBODY, gid=gid, groups=groups).raw("GET", "/v1/sessions")[0] == 200
