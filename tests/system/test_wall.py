@@ -30,6 +30,7 @@ WITH_ID = {
     ("POST", "/v1/sessions/*/execute"): [("", BODY), ("", {"argv": ["true"]}), ("", {}), ("", None)],
     ("POST", "/v1/sessions/*/keepalive"): [("", None)],
     ("GET", "/v1/sessions/*/route"): [("", None)],
+    ("GET", "/v1/sessions/*/events"): [("?follow=false", None), ("", None), ("?after=nonsense", None)],
     ("DELETE", "/v1/sessions/*"): [("?wait=nonsense", None), ("?wait=closed&timeout_s=1", None), ("", None)],
 }
 # The same with the id of a job.
@@ -40,7 +41,7 @@ WITH_JOB = {
 }
 # Routes that list or make: each has a test of its own below.
 WITHOUT_ID = {("POST", "/v1/sessions"), ("GET", "/v1/sessions"), ("GET", "/v1/isolation"), ("POST", "/v1/jobs"),
-              ("GET", "/v1/jobs")}
+              ("GET", "/v1/jobs"), ("GET", "/v1/events")}
 OPERATORS_ONLY = {("GET", "/v1/drain"): None, ("POST", "/v1/drain"): {"tenant": "green", "now": True},
                   ("DELETE", "/v1/drain"): None, ("POST", "/v1/reap"): {}, ("GET", "/v1/status"): None,
                   ("GET", "/metrics"): None}
@@ -178,6 +179,21 @@ def test_lists_have_the_callers_own_only(daemon, blue, green, session):
         everything = daemon.api.raw("GET", target)[1]["sessions"]
         assert {mine["session_id"], session["session_id"]} <= {s["session_id"] for s in everything}
     assert blue.isolation()["sessions_checked"] == len(blue.isolation()["sessions"])
+    blue.close(mine["session_id"])
+
+
+def test_events_are_the_callers_own(daemon, blue, green, session):
+    mine = blue.ready(request_id="blue-events")
+    words = [session["session_id"], session["request_id"], session["container"], "green"]
+    seen = blue.bytes("GET", "/v1/events?after=0&follow=false").decode()
+    assert mine["session_id"] in seen
+    assert not [w for w in words if w in seen]
+    assert session["session_id"] in green.bytes("GET", "/v1/events?after=0&follow=false").decode()
+    everything = daemon.api.send_bytes(b"GET /v1/events?after=0&follow=false HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").decode()
+    assert mine["session_id"] in everything and session["session_id"] in everything
+    assert daemon.api.raw("GET", "/v1/events?tenant=blue&after=0&follow=false")[0] == 200
+    for tenant in ("green", "grey"):
+        assert blue.raw("GET", f"/v1/events?tenant={tenant}&follow=false")[0] == 403
     blue.close(mine["session_id"])
 
 
