@@ -182,14 +182,14 @@ def test_lists_have_the_callers_own_only(daemon, blue, green, session):
     blue.close(mine["session_id"])
 
 
-def test_events_are_the_callers_own(daemon, blue, green, session):
+def test_events_are_the_callers_own(daemon, blue, green, peer, session):
     mine = blue.ready(request_id="blue-events")
     words = [session["session_id"], session["request_id"], session["container"], "green"]
     seen = blue.bytes("GET", "/v1/events?after=0&follow=false").decode()
     assert mine["session_id"] in seen
     assert not [w for w in words if w in seen]
     assert session["session_id"] in green.bytes("GET", "/v1/events?after=0&follow=false").decode()
-    everything = daemon.api.send_bytes(b"GET /v1/events?after=0&follow=false HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").decode()
+    everything = peer(OPERATOR).bytes("GET", "/v1/events?after=0&follow=false").decode()
     assert mine["session_id"] in everything and session["session_id"] in everything
     assert daemon.api.raw("GET", "/v1/events?tenant=blue&after=0&follow=false")[0] == 200
     for tenant in ("green", "grey"):
