@@ -1,5 +1,7 @@
 #include "session/pace.h"
 
+#include <stdbool.h>
+
 void pace_note(struct pace *p, int64_t now)
 {
     p->at[p->count++ % PACE_RETURNS] = now;
@@ -15,6 +17,6 @@ int64_t pace_expect(const struct pace *p, int64_t n, int64_t now)
     int64_t interval = (newest - oldest) / (known - 1), lately = (now - oldest) / known;
     if (lately > interval)
         interval = lately;
-    int64_t at = newest + n * interval;
-    return at > now ? at : now;
+    bool overdue = newest + interval < now;
+    return (overdue ? now : newest) + n * interval;
 }

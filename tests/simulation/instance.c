@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "books.h"
+#include "places.h"
 #include "scenario.h"
 #include "service.h"
 #include "static.h"
@@ -43,6 +44,7 @@ void instance_take_log(void *arg, int level, const char *line)
         world_log("core: %s", line);
         note_end(line);
         trap_core_line(line);
+        places_core_line(line);
     }
     if (!world.frozen && strstr(line, "event=session.stuck"))
         world_violate("I8", "a session waits for nothing");
@@ -130,6 +132,22 @@ static void set_warm(struct cleat_config *config)
         set_option(config, "default", "command", settings.command);
 }
 
+static void set_limits(struct cleat_config *config)
+{
+    const struct {
+        const char *class_name, *key;
+        unsigned value; /* 0: the default */
+    } limits[] = {{NULL, "max_queued", settings.max_queued},
+                  {NULL, "tenant_max_sessions", settings.tenant_max_sessions},
+                  {NULL, "user_max_sessions", settings.user_max_sessions},
+                  {NULL, "queue_timeout_s", settings.queue_timeout_s},
+                  {"default", "max_parallel", settings.max_parallel}};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        if (limits[i].value > 0)
+            set_option(config, limits[i].class_name, limits[i].key,
+                       world_printf("%u", limits[i].value));
+}
+
 static struct cleat_config *make_config(void)
 {
     struct cleat_config *config = cleat_config_new();
@@ -137,6 +155,7 @@ static struct cleat_config *make_config(void)
     set_option(config, NULL, "state_dir", world.me->state_dir);
     set_option(config, NULL, "executor", "/simulated/cleat-executor");
     set_option(config, NULL, "max_sessions", world_printf("%u", settings.max_sessions));
+    set_limits(config);
     set_option(config, NULL, "retention_s", world_printf("%" PRId64, settings.retention_s));
     set_option(config, NULL, "reap_dry_run", settings.reap_dry_run ? "true" : "false");
     set_option(config, "default", "artifacts", "file:///simulated/artifacts");

@@ -176,11 +176,13 @@ static const char *create_request(const struct life *life)
     if (life->plan.is_job)
         return job_life_request(life);
     const char *source = stage_source(tenant, life->plan.inputs);
+    const char *user = life->plan.user;
     if (life->plan.parent)
         return world_printf("{\"request_id\":\"%s\",\"parent\":\"%s\"}", life->request_id,
                             life->plan.parent->session);
-    return world_printf("{\"request_id\":\"%s\",\"tenant\":\"%s\",\"user\":\"u%u\"%s%s}",
-                        life->request_id, tenant, life->index,
+    return world_printf("{\"request_id\":\"%s\",\"tenant\":\"%s\",\"user\":\"%s\"%s%s}",
+                        life->request_id, tenant,
+                        user ? user : world_printf("u%u", life->index),
                         life->plan.env ? ",\"env\":{\"NAME\":\"value\"}" : "",
                         life->plan.inputs ? world_printf(",\"input\":\"%s\"", source) : "");
 }

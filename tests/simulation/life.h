@@ -15,8 +15,8 @@
 enum phase { LIFE_UNBORN, LIFE_WAITING, LIFE_READY, LIFE_CLOSING, LIFE_CLOSED, LIFE_OVER };
 
 struct plan {
-    const char *tenant;
-    struct life *parent; /* born when it has a session, and ends with it */
+    const char *tenant, *user; /* user NULL: one of its own */
+    struct life *parent;       /* born when it has a session, and ends with it */
     int64_t born_ms;
     int64_t close_ms;  /* after birth, whatever the state; -1: when its executions are done */
     int64_t linger_ms; /* before it closes by itself */

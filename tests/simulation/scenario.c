@@ -4,6 +4,7 @@
 #include "books.h"
 #include "files.h"
 #include "instance.h"
+#include "places.h"
 #include "service.h"
 #include "static.h"
 #include "sim_aws.h"
@@ -36,6 +37,7 @@ static const struct scenario *const lists[] = {
     job_scenarios,
     orphan_scenarios,
     static_scenarios,
+    queue_scenarios,
     two_scenarios,
     warm_scenarios,
 };
@@ -98,6 +100,7 @@ static void forget_tables(void)
     sim_client_begin();
     containers_begin();
     traps_begin();
+    places_begin();
     stages_begin();
     lives_begin();
     witness_begin();

@@ -16,6 +16,9 @@ struct settings_of_world {
     bool slots;                /* each for one target, behind a header */
     int64_t engine_restart_ms; /* when; 0: never */
     unsigned max_executions, max_sessions;
+    unsigned max_queued, tenant_max_sessions, user_max_sessions, max_parallel,
+        queue_timeout_s; /* 0: the default */
+    unsigned users;      /* who make all lives; 0: each life has its own */
     bool random_picks, rehomes_cookies, own_cookies, plain, direct_never, tenants;
     bool closes_at_random, input, jobs;
     bool replace; /* on_death */
@@ -57,6 +60,7 @@ extern const struct scenario family_scenarios[];
 extern const struct scenario job_scenarios[];
 extern const struct scenario orphan_scenarios[];
 extern const struct scenario static_scenarios[];
+extern const struct scenario queue_scenarios[];
 extern const struct scenario two_scenarios[];
 extern const struct scenario warm_scenarios[];
 const struct scenario *scenario_next(const struct scenario *); /* NULL: the first, or no more */

@@ -13,6 +13,8 @@ void plan_draw(struct plan *p)
     memset(p, 0, sizeof *p);
     p->tenant = settings.tenants && world_chance(5000) ? "tenant-b" : "tenant-a";
     p->born_ms = settings.stagger_ms ? world_pick(0, settings.stagger_ms) : 0;
+    if (settings.users > 0)
+        p->user = world_printf("user-%u", (unsigned)world_pick(1, settings.users));
     p->linger_ms = world_pick(0, settings.linger_ms);
     p->close_ms = -1;
     if (settings.closes_at_random && world_chance(4000))
@@ -61,6 +63,18 @@ static void draw_faults(struct faults *f)
                 (unsigned)(world_chance(2000) ? world_pick(100, 2500) : world_pick(1, 300));
 }
 
+static void draw_limits(struct settings_of_world *s)
+{
+    unsigned *const limits[] = {&s->tenant_max_sessions, &s->user_max_sessions,
+                                &s->max_parallel};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        if (world_chance(5000))
+            *limits[i] = (unsigned)world_pick(1, 4);
+    s->users = (unsigned)world_pick(1, 4);
+    if (world_chance(2000))
+        s->queue_timeout_s = (unsigned)world_pick(1, 60);
+}
+
 void set_random(struct settings_of_world *s)
 {
     static const unsigned node_counts[] = {0, 1, 1, 1, 2, 3};
@@ -94,6 +108,8 @@ void set_random(struct settings_of_world *s)
     s->crash_every_ms = world_chance(4000) ? world_pick(50, 30000) : 0;
     s->node_restart_ms = world_chance(1500) ? world_pick(1, 30000) : 0;
     s->max_sessions = world_chance(2000) ? (unsigned)world_pick(1, 4) : 1000;
+    if (world_chance(2000))
+        draw_limits(s);
     if (world_chance(1000))
         s->idle_timeout_s = world_pick(1, 30);
     if (world_chance(1000))

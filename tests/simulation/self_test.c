@@ -31,6 +31,7 @@ static const struct {
     [SABOTAGE_LASTING_LEASE] = {"lasting-lease", "I5", "crash-static"},
     [SABOTAGE_LOST_INPUT] = {"lost-input", "INPUT", "input"},
     [SABOTAGE_STRANGERS_KEYS] = {"strangers-keys", "I2", "ecs-keys"},
+    [SABOTAGE_LOST_PLACE] = {"lost-place", "PLACES", "quiet"},
     [SABOTAGE_BLIND_LISTING] = {"blind-listing", "I5", "orphans"},
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "books.h"
+#include "places.h"
 #include "recount.h"
 
 #define KEPT_LINES 400
@@ -193,6 +194,7 @@ bool world_turn(void)
         fire_one();
     drain();
     books_check();
+    places_check();
     for (const struct instance *i = world.instances; i && !world.crash_due; i = i->next)
         if (i->cleat)
             recount(i->cleat);

@@ -61,6 +61,7 @@ enum sabotage {
     SABOTAGE_STRANGERS_KEYS,    /* I2: a session is given what was sealed for another one */
     SABOTAGE_LOST_INPUT,        /* INPUT: a container has less than it says */
     SABOTAGE_BLIND_LISTING,     /* I5: nothing is listed that no row knows */
+    SABOTAGE_LOST_PLACE,        /* PLACES: one is given back that nobody had */
     SABOTAGE_COUNT
 };
 
