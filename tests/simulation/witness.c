@@ -110,6 +110,22 @@ static void skip(struct witness *w, uint64_t from)
             t->skipped = t->lost = true;
 }
 
+/* One that is cut off because too much waits for it goes on where it was. */
+static void attach_again(void *life)
+{
+    if (world.me->cleat && world.me->life == (unsigned)(uintptr_t)life)
+        witness_attach();
+}
+
+static void take_end(const struct witness *w, const json_t *o)
+{
+    const char *reason = json_string_value(json_object_get(o, "reason"));
+    if (!reason || strcmp(reason, "slow") != 0)
+        world_violate("EVENTS", "the end after %" PRIu64 ": %s", w->id, reason ? reason : "?");
+    else
+        world_at(0, attach_again, (void *)(uintptr_t)world.me->life);
+}
+
 static bool take(void *arg, const struct cleat_event *e)
 {
     struct witness *w = arg;
@@ -121,7 +137,9 @@ static bool take(void *arg, const struct cleat_event *e)
         world_violate("EVENTS", "no JSON: %s", e->document);
     else if (strcmp(e->code, "gap") == 0)
         skip(w, (uint64_t)json_integer_value(json_object_get(o, "from")));
-    else if (strcmp(e->code, "end") == 0 || e->id != w->id + 1)
+    else if (strcmp(e->code, "end") == 0)
+        take_end(w, o);
+    else if (e->id != w->id + 1)
         world_violate("EVENTS", "%s %" PRIu64 " after %" PRIu64, e->code, e->id, w->id);
     else if (session)
         take_session_event(w, session, o);
