@@ -137,20 +137,26 @@ static void drop_oldest(struct cleat *core)
     release(core, e);
 }
 
+/* Those that were given up (bound_unshown) leave one empty number, so that who reads of all
+ * sessions is told of a gap as well. */
 static void show(struct cleat *core, struct event_log *log)
 {
     struct events *all = &core->events;
+    bool gap = false;
     while (log->shown < log->durable) {
         struct event *e = event_ring_get(&log->ring, log->shown + 1);
-        if (e && all->shown.last >= reserved(core)) {
+        if (all->shown.last >= reserved(core)) {
             all->held = true;
             break;
         }
         log->shown++;
-        if (!e)
-            continue;
-        e->id = event_ring_add(&all->shown, e);
-        readers_note(core, e);
+        if (e) {
+            e->id = event_ring_add(&all->shown, e);
+            readers_note(core, e);
+        } else if (!gap) {
+            event_ring_add(&all->shown, NULL);
+        }
+        gap = !e;
     }
     reserve(core);
     while (all->bytes > KEPT_BYTES && all->shown.count > 0)
@@ -268,7 +274,9 @@ void events_load(struct cleat *core)
     int64_t reserved_before = 0;
     js_int(o, "reserved", false, 0, INT64_MAX / 2, &reserved_before, &(struct error){0});
     json_decref(o);
-    all->shown.last = all->reserving = (uint64_t)reserved_before;
+    /* Events that the journal counts and nobody was shown are a gap, too. */
+    bool lost = !TAILQ_EMPTY(&core->sessions);
+    all->shown.last = all->reserving = (uint64_t)reserved_before + lost;
     reserve(core);
 }
 

@@ -373,7 +373,7 @@ static void numbers_go_on_after_a_restart(void **state)
     event_emit(s, "session.rerouting");
     run_until(w, &s->events, 4);
     assert_string_equal(one.text, "gap 3, session.rerouting 4");
-    assert_string_equal(all.text, "gap 65536, session.rerouting 65537");
+    assert_string_equal(all.text, "gap 65537, session.rerouting 65538");
     cleat_events_cancel(one.events);
     cleat_events_cancel(all.events);
     free(one.document);
