@@ -142,7 +142,8 @@ static void judge_family(void)
 static void judge_script(void)
 {
     judge_family();
-    if (children_closed == 0 && scenario_order.fail_commit == 0)
+    bool all_made = scenario_order.fail_commit == 0 && scenario_order.full_commit == 0;
+    if (children_closed == 0 && all_made)
         world_violate("CHILD", "no child was there to close");
 }
 
