@@ -16,6 +16,7 @@ struct warm_container {
     const char *identity, *owner; /* owner NULL: nobody's */
     int number;                   /* of its attempt, in its owner */
     bool stored;                  /* the journal has a row for it */
+    bool given_up; /* its launch failed: the driver clears away what there is of it */
     UT_hash_handle hh;
 };
 
@@ -101,8 +102,10 @@ int books_attempt(const struct container *c)
 static void note_warm(const char *key, const char *row)
 {
     struct warm_container *w = find_warm(key);
-    if (w)
+    if (w) {
         w->stored = row != NULL;
+        w->given_up = row && strstr(row, "\"state\":\"FAILED\"");
+    }
     if (w || !row || !strstr(row, "\"warm\":{"))
         return;
     w = world_alloc(sizeof *w);
@@ -152,7 +155,7 @@ static void check_warm_max(const struct container *fresh)
     if (!books_is_warm(fresh->session))
         return;
     for (const struct container *c = containers; c; c = c->next)
-        alive += c->alive && books_is_warm(c->session);
+        alive += c->alive && books_is_warm(c->session) && !find_warm(c->session)->given_up;
     if (alive > books_limits.warm_max)
         world_violate("WARM", "%u warm containers, at most %u are wanted", alive,
                       books_limits.warm_max);
