@@ -1,9 +1,11 @@
 """Many lives: descriptors and memory return to where they were after a warm-up."""
 
 import os
+import signal
 import time
 
 from cleat_harness import haproxy_class, in_parallel, poll
+from event_reader import Reader
 
 LIVES = int(os.environ.get("CLEAT_TEST_LIVES", "600"))
 WARM_UP = LIVES * 2 // 5
@@ -66,3 +68,51 @@ def test_many_lives(start):
     assert haproxy.servers() == {}
     workspaces = cleatd.root / "state" / "workspaces"
     assert list(workspaces.iterdir()) == [], "nothing of a closed session is left on disk"
+
+
+def set_pool(cleatd, size):
+    cleatd.classes["pool"].update(warm_min=size, warm_max=size)
+    cleatd.config_path.write_text(cleatd._config())
+    cleatd.process.send_signal(signal.SIGHUP)
+
+
+def live_among_many(cleatd, n):
+    """A job, a parent that takes its child along, or a claim of a warm container, read by a stream that
+    stays to the end."""
+    api, context = cleatd.api, {"tenant": f"t{n % 5}", "user": f"u{n % 3}"}
+    if n % 3 == 0:
+        job = api.submit("/bin/echo", n, **context, **{"class": "batch"})["job_id"]
+        assert api.ended(job)["state"] == "succeeded" and api.output(job) == b"%d\n" % n
+        return
+    parent = api.create(**context, **{"class": ("batch", "pool")[n % 3 - 1]})["session_id"]
+    reader = Reader(cleatd.socket, f"/v1/sessions/{parent}/events")
+    api.wait(parent)
+    child = api.create(parent=parent, tenant=context["tenant"])["session_id"] if n % 3 == 1 else None
+    assert api.close(parent)["state"] == "CLOSED"
+    if child:
+        poll(lambda: not [s for s in api.sessions() if s["session_id"] == child and s["closed_ms"] is None],
+             30, "the end of the child")
+    assert reader.result()[-1][2]["code"] == "end"
+    assert api.raw("GET", "/metrics")[0] == 200
+
+
+def test_many_lives_of_many_users(start):
+    cleatd = start.cleatd(
+        log_level="warning", asan="quarantine_size_mb=1:thread_local_quarantine_size_kb=64", retention_s=3,
+        max_sessions=12, tenant_max_sessions=4, user_max_sessions=3,
+        classes={"default": {}, "batch": {"max_parallel": 3}, "pool": {"warm_min": 0, "warm_max": 0}})
+    measured = []
+    for _ in range(3):
+        set_pool(cleatd, 3)
+        in_parallel(lambda n: live_among_many(cleatd, n), range(LIVES // 8), AT_ONCE)
+        set_pool(cleatd, 0)
+        measured.append(settled(cleatd))
+    (fds, rss), after = measured[0], measured[1:]
+    fds_after, rss_after = (min(values) for values in zip(*after))
+    print(f"{LIVES // 8 * 3} lives of many users: descriptors {fds} → {fds_after}, resident {rss} → {rss_after} KB")
+    assert fds_after <= fds + 2, descriptors(cleatd.process.pid)
+    assert rss_after <= rss * 1.05 + 4096
+    assert cleatd.api.status()["classes"]["pool"]["warm"]["hits"] > 0
+    state = cleatd.root / "state"
+    assert list((state / "workspaces").iterdir()) == []
+    poll(lambda: not list((state / "jobs").iterdir()), 30, "the end of the logs of jobs")
