@@ -118,6 +118,10 @@ static void set_up(void)
     core.settings = &core.config->settings;
     core.loop = loop_new(NULL);
     TAILQ_INIT(&core.sessions);
+    TAILQ_INIT(&core.open);
+    TAILQ_INIT(&core.over);
+    TAILQ_INIT(&core.events.readers);
+    TAILQ_INIT(&core.dropped_jobs);
     TAILQ_INIT(&core.journal);
     for (size_t i = 0; i < 2; i++)
         groups[i] = (struct group){

@@ -26,6 +26,10 @@ static void set_up(void)
     core.settings = &core.config->settings;
     core.loop = loop_new(NULL);
     TAILQ_INIT(&core.sessions);
+    TAILQ_INIT(&core.open);
+    TAILQ_INIT(&core.over);
+    TAILQ_INIT(&core.events.readers);
+    TAILQ_INIT(&core.dropped_jobs);
     admission_init(&core);
     TAILQ_INIT(&core.journal);
     TAILQ_INIT(&core.commits);

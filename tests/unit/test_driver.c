@@ -67,7 +67,7 @@ static void test_class_table(void **state)
         if (option_set(class_options, c, o->key, o->fallback, &e) != ERR_NONE)
             fail_msg("%s: %s", o->key, e.message);
         assert_non_null(o->help);
-        assert_in_range(strlen(o->help), 10, 300);
+        assert_in_range(strlen(o->help), 10, 400);
         assert_int_equal(o->help[strlen(o->help) - 1], '.');
     }
     class_free(c);
