@@ -217,16 +217,16 @@ def test_workspaces_lie_where_the_class_says_and_go_with_the_job(start):
     place = pathlib.Path(tempfile.mkdtemp(prefix="cleat-jobs-", dir="/dev/shm"))
     place.chmod(0o711)
     start.add(types.SimpleNamespace(close=lambda: shutil.rmtree(place)))
-    c = start.cleatd(classes={"default": {"workspace_dir": place / "work"}})
+    c = start.cleatd(classes={"default": {"workspace_dir": place / "jobs"}})
     ident = shell(c.api, gate(start, "pwd; df --output=fstype . | tail -1"))
     in_state(c.api, ident, "running")
-    assert [p.name.split(".")[1] for p in (place / "work").iterdir()] == [ident]
+    assert [p.name.split(".")[1] for p in (place / "jobs").iterdir()] == [ident]
     assert list((c.root / "state").glob("workspaces/*")) == []
     c.kill()
     c.start()  # it is found there again
     open_gate(start)
     assert ended(c.api, ident)["state"] == "succeeded"
     where, kind = output(c.api, ident).decode().split()
-    assert where.startswith(f"{place}/work/") and kind == "tmpfs"
+    assert where.startswith(f"{place}/jobs/") and kind == "tmpfs"
     c.api.wait(ident, "closed")
-    poll(lambda: list((place / "work").iterdir()) == [], 60, "the removal of its workspace")
+    poll(lambda: list((place / "jobs").iterdir()) == [], 60, "the removal of its workspace")
