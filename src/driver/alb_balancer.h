@@ -24,7 +24,8 @@ struct alb_holder {
     char id[KEY_SIZE];
     char ip[46]; /* "": only a place is kept */
     uint16_t port;
-    struct alb_group *group;   /* its place; NULL: none yet */
+    struct alb_group *group; /* its place; NULL: none yet */
+    bool bound;              /* to that target group: a registration may be on its way there */
     struct alb_target *target; /* NULL: not put anywhere yet */
     bool adopted;              /* put back without anybody who waits for it */
     bool wanted;               /* its registration was accepted: it is to be listed */
@@ -80,7 +81,9 @@ void alb_holders_schedule(struct balancer *, struct alb_group *);
 void alb_start(struct balancer *);
 /* Owner and targets of every group are known, or that it is none of ours. */
 bool alb_all_known(const struct balancer *);
-bool alb_reserve(struct balancer *, const char *id);
+bool alb_reserve(struct balancer *, const struct target *);
+/* Takes its place in the target group that the target names, if that is one of ours. */
+void alb_bind(struct balancer *, struct alb_holder *, const struct target *);
 void alb_unreserve(struct balancer *, const char *id);
 /* Puts it into a target group, as soon as that can be decided. */
 void alb_place(struct balancer *, struct alb_holder *);

@@ -90,6 +90,20 @@ static void want_room(struct balancer *b)
     }
 }
 
+static struct alb_target *find_address(const struct balancer *b, const char *ip, uint16_t port)
+{
+    struct alb_target *found = NULL;
+    for (size_t i = 0; i < b->count; i++) {
+        const struct alb_group *g = &b->groups[i];
+        struct alb_target *t = g->owner == ALB_OWNER_OURS ? alb_target_find(g, ip, port) : NULL;
+        bool better =
+            t != NULL && (found == NULL || (found->listed && found->health == ALB_DRAINING));
+        if (better)
+            found = t;
+    }
+    return found;
+}
+
 /* True when it may be decided now. Groups that nobody owns become ours before that. */
 static bool is_ready(struct balancer *b)
 {
@@ -100,19 +114,53 @@ static bool is_ready(struct balancer *b)
     return !alb_owners_claiming(&b->owners);
 }
 
-bool alb_reserve(struct balancer *b, const char *id)
+static void keep_place(struct alb_holder *h, struct alb_group *g)
 {
-    struct alb_holder *h = alb_holder_find(b, id);
-    if (h != NULL)
+    if (h->group != NULL)
+        h->group->reserved--;
+    h->group = g;
+    if (g != NULL)
+        g->reserved++;
+}
+
+void alb_bind(struct balancer *b, struct alb_holder *h, const struct target *target)
+{
+    if (target->target_group == NULL || h->target != NULL)
+        return;
+    for (size_t i = 0; i < b->count; i++) {
+        if (strcmp(b->groups[i].arn, target->target_group) != 0)
+            continue;
+        keep_place(h, &b->groups[i]);
+        h->bound = true;
+    }
+}
+
+/* Where its address is listed is where it goes, whoever left it there. */
+static struct alb_group *find_place(struct balancer *b, const struct alb_holder *h,
+                                    const struct target *target)
+{
+    const struct alb_target *t =
+        *target->ip != '\0' ? find_address(b, target->ip, target->port) : NULL;
+    if (t != NULL)
+        return t->group;
+    return h != NULL && h->group != NULL ? h->group : choose(b);
+}
+
+bool alb_reserve(struct balancer *b, const struct target *target)
+{
+    struct alb_holder *h = alb_holder_find(b, target->id);
+    if (target->target_group != NULL) {
+        h = h != NULL ? h : alb_holder_new(b, target->id);
+        alb_bind(b, h, target);
+    }
+    if (h != NULL && (h->bound || h->target != NULL))
         return true;
-    struct alb_group *g = is_ready(b) ? choose(b) : NULL;
+    struct alb_group *g = is_ready(b) ? find_place(b, h, target) : NULL;
     if (g == NULL) {
         want_room(b);
         return false;
     }
-    h = alb_holder_new(b, id);
-    h->group = g;
-    g->reserved++;
+    keep_place(h != NULL ? h : alb_holder_new(b, target->id), g);
     return true;
 }
 
@@ -124,21 +172,6 @@ void alb_unreserve(struct balancer *b, const char *id)
 }
 
 /* ---- placing ---- */
-
-static struct alb_target *find_address(const struct balancer *b, const struct alb_holder *h)
-{
-    struct alb_target *found = NULL;
-    for (size_t i = 0; i < b->count; i++) {
-        const struct alb_group *g = &b->groups[i];
-        struct alb_target *t =
-            g->owner == ALB_OWNER_OURS ? alb_target_find(g, h->ip, h->port) : NULL;
-        bool better =
-            t != NULL && (found == NULL || (found->listed && found->health == ALB_DRAINING));
-        if (better)
-            found = t;
-    }
-    return found;
-}
 
 /* Nobody may be told that it worked; who adopted it looks again after each listing. */
 static void refuse(struct balancer *b, struct alb_holder *h, const struct error *e)
@@ -208,16 +241,17 @@ void alb_place(struct balancer *b, struct alb_holder *h)
             refuse(b, h, &e);
         return;
     }
-    struct alb_target *t = find_address(b, h);
+    if (h->group != NULL && h->group->owner != ALB_OWNER_OURS) {
+        keep_place(h, NULL);
+        h->bound = false;
+    }
+    struct alb_target *t =
+        h->bound ? alb_target_find(h->group, h->ip, h->port) : find_address(b, h->ip, h->port);
     if (t != NULL && t->holder != NULL && !t->holder->leaving) {
         error_set(&e, ERR_REGISTER, "%s port %u is still held by %s", h->ip, h->port,
                   t->holder->id);
         refuse(b, h, &e);
         return;
-    }
-    if (h->group != NULL && h->group->owner != ALB_OWNER_OURS) {
-        h->group->reserved--;
-        h->group = NULL;
     }
     struct alb_group *g = t != NULL ? t->group : h->group != NULL ? h->group : choose(b);
     if (g == NULL) {
@@ -266,7 +300,7 @@ void alb_part(struct balancer *b, struct alb_holder *h)
         alb_holder_free(b, h);
         return;
     }
-    struct alb_target *t = find_address(b, h);
+    struct alb_target *t = find_address(b, h->ip, h->port);
     if (t == NULL || !t->listed) {
         alb_holder_end(b, h, "not listed");
     } else if (t->holder == NULL) {

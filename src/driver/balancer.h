@@ -35,6 +35,7 @@ struct target {
     const char *id; /* the launch key */
     const char *ip;
     uint16_t port;
+    const char *target_group; /* its name (group_name), once that was chosen; NULL: unknown */
 };
 
 typedef void balancer_done_fn(void *arg, const struct error *);
@@ -63,9 +64,12 @@ struct balancer_ops {
     bool (*sweeps)(const struct balancer *);
 
     /* Keeps a place for a target that will be added (the smallest target group, a free slot);
-     * idempotent. False: there is none now. Call it before the launch, and after a restart for
-     * each attempt that is not registered yet. NULL op: there is always room. */
-    bool (*reserve)(struct balancer *, const char *id);
+     * idempotent. False: there is none now. Call it before the launch, when its address may not
+     * be known yet (ip ""); again when it is: the target group that lists the address already
+     * is taken, and what group_of says then is where `add` puts it; and after a restart for
+     * each attempt that is not registered yet, with its target_group where that was said. NULL
+     * op: there is always room. */
+    bool (*reserve)(struct balancer *, const struct target *);
     /* Never added after all; nothing happens for one that was, or is unknown. NULL with
      * reserve.
      */
@@ -77,8 +81,8 @@ struct balancer_ops {
     /* After a restart: we registered this one; report its state, put it back when it is
      * missing. */
     void (*adopt)(struct balancer *, const struct target *);
-    /* Accepted: no new request reaches it through the balancer. GONE follows through on_target. The
-     * address tells which one it is when an earlier life added it. */
+    /* Accepted: no new request reaches it through the balancer. GONE follows through on_target.
+     * The address tells which one it is when an earlier life added it. */
     void (*remove)(struct balancer *, const struct target *, balancer_done_fn *, void *arg);
     void (*list)(struct balancer *, balancer_each_fn *, balancer_done_fn *,
                  void *arg); /* our owner's */

@@ -61,6 +61,7 @@ static void alb_add(struct balancer *b, const struct target *target, balancer_do
     if (h == NULL)
         h = alb_holder_new(b, target->id);
     set_address(h, target);
+    alb_bind(b, h, target);
     alb_holder_await(h, done, arg);
     if (h->target == NULL)
         alb_place(b, h);
@@ -81,6 +82,7 @@ static void alb_adopt(struct balancer *b, const struct target *target)
     if (h == NULL)
         h = alb_holder_new(b, target->id);
     set_address(h, target);
+    alb_bind(b, h, target);
     h->adopted = true;
     alb_place(b, h);
 }

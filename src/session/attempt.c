@@ -32,7 +32,7 @@ static const char *const event_names[ATTEMPT_STATES] = {
     "attempt.salvaging", "attempt.ended"};
 
 static const char *const phases[ATTEMPT_STATES] = {"launch", "start", "register",
-                                                        "check",  "route", "stage"};
+                                                   "check",  "route", "stage"};
 
 static void make_row_key(struct attempt *a)
 {
@@ -152,6 +152,7 @@ void attempt_free(struct attempt *a)
     cookie_set_clear(&a->route.cookies);
     launch_forget_prepared(a);
     launch_owe_nothing(a);
+    free(a->target_group);
     s->group->attempt_counts[a->state]--;
     if (is_arriving(a->state))
         s->group->arriving--;

@@ -133,10 +133,8 @@ static void deregister(struct attempt *a)
         return;
     }
     c->remove_op.state = OP_RUNNING;
-    s->group->balancer_ops->remove(
-        s->group->balancer,
-        &(struct target){.id = a->key, .ip = a->container.ip, .port = a->container.port},
-        removed, a);
+    struct target t = launch_target(a);
+    s->group->balancer_ops->remove(s->group->balancer, &t, removed, a);
 }
 
 static void drain(struct attempt *a)

@@ -199,7 +199,8 @@ struct attempt {
     struct container container;
     bool died, in_order; /* in_order: by itself, when it had uploaded */
     char cause[128];
-    bool registered; /* a target may exist */
+    bool registered;    /* a target may exist */
+    char *target_group; /* where, once that was decided; NULL: the balancer finds it */
     enum target_state target;
     char target_reason[48];
     bool direct; /* proven on its own address */

@@ -14,10 +14,28 @@
 
 #define PLACE_RETRY_MS 500
 
+struct target launch_target(const struct attempt *a)
+{
+    const struct container *c = &a->container;
+    return (struct target){
+        .id = a->key, .ip = c->ip, .port = c->port, .target_group = a->target_group};
+}
+
+static bool reserve(struct attempt *a)
+{
+    const struct group *g = a->session->group;
+    struct target t = launch_target(a);
+    bool reserved = g->balancer_ops->reserve(g->balancer, &t);
+    a->has_place |= reserved;
+    return reserved;
+}
+
 void launch_owe_place(struct attempt *a)
 {
     struct group *g = a->session->group;
     if (!g->balancer_ops->reserve || a->has_place || a->owed_place)
+        return;
+    if (a->target_group && reserve(a))
         return;
     a->owed_place = true;
     g->places_owed++;
@@ -30,21 +48,38 @@ void launch_owe_nothing(struct attempt *a)
     a->owed_place = false;
 }
 
-bool launch_has_place(struct attempt *a)
+static bool get_place(struct attempt *a)
 {
     struct session *s = a->session;
-    const struct group *g = s->group;
-    if (!g->balancer_ops->reserve || a->has_place)
-        return true;
-    bool its_turn = a->owed_place || g->places_owed == 0;
-    a->has_place = its_turn && g->balancer_ops->reserve(g->balancer, a->key);
-    if (a->has_place) {
+    bool its_turn = a->owed_place || a->has_place || s->group->places_owed == 0;
+    if (its_turn && reserve(a)) {
         launch_owe_nothing(a);
         session_waits_for(s, "");
         return true;
     }
     session_waits_for(s, "a place in a target group");
     session_at(s, core_now(s->core) + PLACE_RETRY_MS);
+    return false;
+}
+
+bool launch_has_place(struct attempt *a)
+{
+    return !a->session->group->balancer_ops->reserve || a->has_place || get_place(a);
+}
+
+bool launch_intends_target(struct attempt *a)
+{
+    const struct group *g = a->session->group;
+    bool chooses = g->balancer_ops->reserve && !a->target_group;
+    if (a->registered && !chooses)
+        return true;
+    if (chooses && !get_place(a)) /* its address may be listed somewhere already */
+        return false;
+    if (chooses)
+        a->target_group = mem_strdup(g->balancer_ops->group_name(
+            g->balancer, g->balancer_ops->group_of(g->balancer, a->key)));
+    a->registered = true;
+    attempt_dirty(a);
     return false;
 }
 

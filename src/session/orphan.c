@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "session/attempt.h"
+#include "session/launch.h"
 #include "session/message.h"
 #include "session/request.h"
 #include "session/route.h"
@@ -162,14 +163,13 @@ static bool has_route(struct attempt *a)
     if (!attempt_durable(a) || (is_plain(a) && beside)) /* nothing would tell the two apart */
         return false;
     if (needs_target(a)) {
-        a->registered = true;
-        attempt_dirty(a);
+        launch_intends_target(a);
         return false;
     }
-    if (a->registered && a->target == TARGET_UNKNOWN)
-        g->balancer_ops->adopt(
-            g->balancer,
-            &(struct target){.id = a->key, .ip = a->container.ip, .port = a->container.port});
+    if (a->registered && a->target == TARGET_UNKNOWN) {
+        struct target t = launch_target(a);
+        g->balancer_ops->adopt(g->balancer, &t);
+    }
     return route_step(a);
 }
 

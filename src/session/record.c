@@ -148,6 +148,8 @@ char *attempt_row(const struct attempt *a)
     if (a->prepared)
         json_object_set_new(o, "prepared", json_string(a->prepared));
     json_object_set_new(o, "registered", json_boolean(a->registered));
+    if (a->target_group)
+        json_object_set_new(o, "target_group", json_string(a->target_group));
     json_object_set_new(o, "direct", json_boolean(a->direct));
     json_object_set_new(o, "touched", json_boolean(a->touched));
     if (a->adopted)
@@ -372,6 +374,8 @@ static struct attempt *fill_attempt(struct session *s, unsigned number,
     const char *prepared = json_string_value(json_object_get(o, "prepared"));
     a->prepared = prepared ? mem_strdup(prepared) : NULL;
     a->registered = json_is_true(json_object_get(o, "registered"));
+    const char *target_group = json_string_value(json_object_get(o, "target_group"));
+    a->target_group = target_group ? mem_strdup(target_group) : NULL;
     a->direct = json_is_true(json_object_get(o, "direct"));
     a->touched = a->touch_durable = json_is_true(json_object_get(o, "touched"));
     a->adopted = json_is_true(json_object_get(o, "adopted"));

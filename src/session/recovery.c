@@ -23,6 +23,7 @@ static void keep_places(struct cleat *core)
 static void adopt(struct attempt *a)
 {
     struct group *g = a->session->group;
+    struct target t = launch_target(a);
     if (attempt_has_ended(a))
         return;
     if (a->launched)
@@ -30,9 +31,7 @@ static void adopt(struct attempt *a)
     bool ending = attempt_is_ending(a);
     bool needs_route = ending && !a->direct && a->cleanup.upload < STEP_OK; /* for its upload */
     if (a->registered && a->state >= ATTEMPT_CHECKING && (!ending || needs_route))
-        g->balancer_ops->adopt(
-            g->balancer,
-            &(struct target){.id = a->key, .ip = a->container.ip, .port = a->container.port});
+        g->balancer_ops->adopt(g->balancer, &t);
 }
 
 static void recover_places(struct session *s)

@@ -151,22 +151,15 @@ static void enroll(struct attempt *a)
     }
     if (session_not_before(s, a->retry_at))
         return;
-    if (!launch_has_place(a) && !a->registered) /* the place that is taken may be its own */
+    if (!launch_intends_target(a))
         return;
-    if (!a->registered) { /* intent before effect */
-        a->registered = true;
-        attempt_dirty(a);
-        return;
-    }
     if (!gate_pass(a, DRIVER_ADD, &a->add_op)) {
         a->start_deadline = 0;
         return;
     }
     a->add_op.state = OP_RUNNING;
-    g->balancer_ops->add(
-        g->balancer,
-        &(struct target){.id = a->key, .ip = a->container.ip, .port = a->container.port}, added,
-        a);
+    struct target t = launch_target(a);
+    g->balancer_ops->add(g->balancer, &t, added, a);
 }
 
 static void check(struct attempt *a)

@@ -457,7 +457,7 @@ void adopt(struct bench *t, const char *id, const char *ip)
 
 bool reserves(struct bench *t, const char *id)
 {
-    return balancer_alb.reserve(t->b, id);
+    return balancer_alb.reserve(t->b, &(struct target){.id = id, .ip = ""});
 }
 
 struct goal {

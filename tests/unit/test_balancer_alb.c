@@ -553,6 +553,53 @@ static void adopts(void **state)
     assert_int_equal(elb_targets_of(t, "RegisterTargets"), 2);
 }
 
+static const char *group_name(const struct bench *t, size_t group)
+{
+    return balancer_alb.group_name(t->b, group);
+}
+
+/* What an earlier life asked for may arrive after the listing: nothing is chosen anew. */
+static void a_chosen_place_is_kept(void **state)
+{
+    struct bench *t = *state;
+    struct answer a = {0};
+    elb_put(t, 2, IP3, "healthy");
+    open_balancer(t);
+    struct target first = {
+        .id = "me.s.1", .ip = IP1, .port = 8080, .target_group = group_name(t, 2)};
+    struct target second = {
+        .id = "me.s.2", .ip = IP2, .port = 8080, .target_group = group_name(t, 2)};
+    struct target third = {
+        .id = "me.s.3", .ip = IP4, .port = 8080, .target_group = "arn:of-another-day"};
+    assert_true(balancer_alb.reserve(t->b, &first)); /* whatever is known */
+    assert_int_equal(group_of(t, "me.s.1"), 2);
+    balancer_alb.add(t->b, &first, take_answer, &a);
+    balancer_alb.adopt(t->b, &second);
+    balancer_alb.adopt(t->b, &third);
+    assert_int_equal(answer_of(t->loop, &a), ERR_NONE);
+    reach(t, "me.s.1", 'H');
+    reach(t, "me.s.2", 'H');
+    reach(t, "me.s.3", 'H');
+    assert_string_equal(elb_state(t, 2, IP1), "healthy");
+    assert_string_equal(elb_state(t, 2, IP2), "healthy");
+    assert_int_equal(group_of(t, "me.s.3"), 0); /* that target group is none of ours any more */
+}
+
+static void a_place_follows_its_address(void **state)
+{
+    struct bench *t = *state;
+    elb_put(t, 2, IP1, "draining");
+    open_balancer(t);
+    until_reserved(t, "me.s.1");
+    assert_int_equal(group_of(t, "me.s.1"), 0);
+    struct target known = {.id = "me.s.1", .ip = IP1, .port = 8080};
+    assert_true(balancer_alb.reserve(t->b, &known));
+    assert_int_equal(group_of(t, "me.s.1"), 2);
+    expect(add(t, "me.s.1", IP1), ERR_NONE, NULL);
+    assert_string_equal(elb_state(t, 2, IP1), "healthy");
+    assert_string_equal(elb_state(t, 0, IP1), "");
+}
+
 static void orphans(void **state)
 {
     struct bench *t = *state;
@@ -708,6 +755,8 @@ int main(void)
         TEST(slots),
         TEST(the_smallest_group_gets_it),
         TEST(adopts),
+        TEST(a_chosen_place_is_kept),
+        TEST(a_place_follows_its_address),
         TEST(orphans),
         TEST(an_orphan_finds_a_holder),
         TEST(removal_of_an_unknown_target),

@@ -100,10 +100,10 @@ static void fake_stop(struct runtime *r, const struct container *c, bool keep,
     (void)arg; /* it never ends: the tests end before */
 }
 
-static bool fake_reserve(struct balancer *b, const char *id)
+static bool fake_reserve(struct balancer *b, const struct target *t)
 {
     (void)b;
-    (void)id;
+    (void)t;
     drivers.reserved++;
     return drivers.has_place;
 }
