@@ -16,6 +16,7 @@
 #include "session/event_read.h"
 #include "session/drivers.h"
 #include "session/job_files.h"
+#include "session/job_mark.h"
 #include "session/journal.h"
 #include "session/listing.h"
 #include "session/outage.h"
@@ -293,6 +294,7 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     notes_init(core);
     TAILQ_INIT(&core->free_calls);
     events_init(core);
+    job_marks_init(core);
     outage_init(core);
     timer_init(&core->purge, core->loop, purge, core);
     loop_at_turn_end(core->loop, journal_turn_end, core);
@@ -311,8 +313,8 @@ struct cleat *cleat_new(struct event_base *base, struct cleat_config *config, ch
     struct cleat *core = mem_alloc(sizeof(*core));
     init(core, base, config);
     if (dir_make(core->settings->state_dir, STATE_DIR_MODE, &e) != ERR_NONE ||
-        job_files_open(core, &e) != ERR_NONE || !open_store(core, &e) || !open_master_key(core, &e) || !open_groups(core, &e) ||
-        !journal_load(core, &e)) {
+        job_files_open(core, &e) != ERR_NONE || !open_store(core, &e) ||
+        !open_master_key(core, &e) || !open_groups(core, &e) || !journal_load(core, &e)) {
         mem_copy_string(why, size, e.message);
         cleat_free(core);
         return NULL;
@@ -345,6 +347,7 @@ void cleat_free(struct cleat *core)
     readers_free(core);
     outage_stop(core);
     timer_stop(&core->purge);
+    job_marks_stop(core);
     listings_free(core);
     reaper_free(core);
     while (!TAILQ_EMPTY(&core->sessions))

@@ -403,6 +403,7 @@ struct session {
     TAILQ_ENTRY(session) queue_entry; /* of its tenant's, while it waits */
     TAILQ_ENTRY(session) line_entry;
     TAILQ_ENTRY(session) journal_entry;
+    TAILQ_ENTRY(session) mark_entry;
     bool in_journal; /* something of it waits for the turn's commit */
     UT_hash_handle hh, hh_request;
 };
@@ -453,6 +454,13 @@ struct drain {
     void (*closed)(void *arg); /* not NULL: all are being closed, this one waits for the end */
     void *arg;
     bool told; /* it was called */
+};
+
+/* Jobs with output that no mark tells of yet (job_mark.h). */
+struct job_marks {
+    TAILQ_HEAD(, session) sessions;
+    struct timer timer;
+    int64_t next; /* not before then */
 };
 
 /* While commits fail. */
@@ -532,6 +540,7 @@ struct cleat {
     TAILQ_HEAD(, cleat_call) free_calls; /* calls without a session (errors to deliver) */
     struct counters counters;
     struct events events;
+    struct job_marks marks;
 };
 
 /* Core time, ms: steady as the monotonic clock, and close to Unix time. */

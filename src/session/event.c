@@ -10,6 +10,7 @@
 #include "http/json.h"
 #include "session/event_code.h"
 #include "session/event_read.h"
+#include "session/job.h"
 #include "session/journal.h"
 #include "session/notes.h"
 
@@ -218,13 +219,28 @@ void events_begin(struct session *s)
     snprintf(s->events_key, sizeof(s->events_key), ROW_PREFIX "%s", s->id);
 }
 
+/* Their count, and of a job how much output they tell of. */
+char *events_row(const struct session *s)
+{
+    return mem_printf("%" PRIu64 " %" PRIu64, events_count(s), s->job ? s->job->marked : 0);
+}
+
+static void restore_row(struct session *s, const char *row)
+{
+    char *rest;
+    events_restore(s, strtoull(row, &rest, 10));
+    uint64_t marked = strtoull(rest, NULL, 10);
+    if (s->job && marked > s->job->marked)
+        s->job->marked = marked;
+}
+
 bool events_from_row(struct cleat *core, const char *key, const char *row)
 {
     if (strncmp(key, ROW_PREFIX, strlen(ROW_PREFIX)) != 0)
         return false;
     struct session *s = core_find(core, key + strlen(ROW_PREFIX));
     if (s)
-        events_restore(s, strtoull(row, NULL, 10));
+        restore_row(s, row);
     else
         note_put(core, key, NULL); /* of one that was given up: with the first commit it goes */
     return true;

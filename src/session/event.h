@@ -51,7 +51,8 @@ void events_free(struct cleat *); /* after the sessions */
 
 /* For the journal. A session's row holds the count; while nothing else of it changes, a row of
  * its own does. */
-void events_begin(struct session *); /* one that is new here */
+void events_begin(struct session *);      /* one that is new here */
+char *events_row(const struct session *); /* free() */
 bool events_from_row(struct cleat *, const char *key, const char *row); /* false: no such key */
 void events_restore(struct session *, uint64_t count);
 uint64_t events_count(const struct session *);

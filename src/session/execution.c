@@ -9,6 +9,7 @@
 #include "session/event.h"
 #include "session/execution.h"
 #include "session/job.h"
+#include "session/job_mark.h"
 #include "session/message.h"
 #include "session/metrics.h"
 #include "session/once.h"
@@ -123,8 +124,12 @@ static void emit_output(const struct execution *e, const json_t *record, const c
 static void emit_end(const struct execution *e, const struct error *error, const json_t *record)
 {
     const char *status = json_string_value(json_object_get(record, "status"));
-    emit_output(e, record, "stdout");
-    emit_output(e, record, "stderr");
+    if (e->of_job) {
+        job_mark(e->session);
+    } else {
+        emit_output(e, record, "stdout");
+        emit_output(e, record, "stderr");
+    }
     event_emit(e->session, "execution.end", KV("execution", e->id),
                KV("result", record ? status : error_name(error->code)),
                KV("ran", record ? "yes" : ran_name(e->ran)),

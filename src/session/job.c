@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/event.h"
 #include "session/job_files.h"
+#include "session/job_mark.h"
 #include "session/metrics.h"
 #include "session/session.h"
 
@@ -28,6 +29,7 @@ void job_free(struct session *s)
 {
     if (!s->job)
         return;
+    job_mark_forget(s);
     job_log_close(&s->job->log);
     free(s->job->name);
     free(s->job);
@@ -62,6 +64,7 @@ static void end(struct session *s, enum job_outcome outcome, const struct error 
         j->error = *e;
     if (j->sent)
         job_log_open(&j->log, s->core->settings->state_dir, s->id);
+    job_mark(s);
     j->bytes = j->log.bytes;
     j->truncated = j->log.truncated;
     session_dirty(s);
@@ -208,12 +211,13 @@ json_t *job_row(const struct session *s)
     const struct job *j = s->job;
     if (!j)
         return NULL;
-    return json_pack("{s:b, s:b, s:I, s:I, s:s, s:i, s:i, s:s, s:s, s:I, s:b}", "sent",
+    return json_pack("{s:b, s:b, s:I, s:I, s:s, s:i, s:i, s:s, s:s, s:I, s:b, s:I}", "sent",
                      (int)j->sent, "cancelling", (int)j->cancelling, "started",
                      (json_int_t)j->started, "ended", (json_int_t)j->ended, "outcome",
                      job_outcome_names[j->outcome], "exit_code", j->exit_code, "signal",
                      j->signal, "error", error_name(j->error.code), "message", j->error.message,
-                     "bytes", (json_int_t)j->bytes, "truncated", (int)j->truncated);
+                     "bytes", (json_int_t)j->bytes, "truncated", (int)j->truncated, "marked",
+                     (json_int_t)j->marked);
 }
 
 static enum job_outcome find_outcome(const char *name)
@@ -241,4 +245,5 @@ void job_from_row(struct session *s, const json_t *o)
     mem_copy_string(j->error.message, sizeof(j->error.message), message ? message : "");
     j->bytes = (uint64_t)json_integer_value(json_object_get(o, "bytes"));
     j->truncated = json_is_true(json_object_get(o, "truncated"));
+    j->marked = (uint64_t)json_integer_value(json_object_get(o, "marked"));
 }

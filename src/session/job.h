@@ -28,7 +28,9 @@ struct job {
     int exit_code, signal; /* -1: none */
     struct error error;
     struct job_log log;
-    uint64_t bytes; /* of output, once it has ended */
+    uint64_t marked; /* of its bytes: events tell of them */
+    bool mark_waits; /* among core->marks */
+    uint64_t bytes;  /* of output, once it has ended */
     bool truncated;
     int64_t log_failing; /* since then its log cannot be written; 0: it can */
     bool log_lost;       /* and is not waited for any more */

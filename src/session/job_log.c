@@ -108,6 +108,7 @@ void job_log_close(struct job_log *log)
 struct addition {
     struct buf data, index;
     uint64_t bytes, entries;
+    unsigned streams;
     bool truncated;
 };
 
@@ -125,6 +126,8 @@ static void add_entry(struct addition *a, uint32_t stream, int64_t time_ms, cons
     buf_add(&a->index, &e, sizeof(e));
     a->bytes += len;
     a->entries++;
+    if (len > 0)
+        a->streams |= 1u << stream;
 }
 
 static void add_chunk(struct addition *a, const struct job_chunk *c, uint64_t limit)
@@ -167,6 +170,7 @@ enum error_code job_log_add(struct job_log *log, const struct job_chunk *chunks,
     if (write_addition(log, &a, e) == ERR_NONE) {
         log->bytes = a.bytes;
         log->entries = a.entries;
+        log->fresh |= a.streams;
         log->truncated = a.truncated;
     }
     buf_free(&a.data);
@@ -212,6 +216,25 @@ static uint64_t find_entry(const struct job_log *log, const char *index, uint64_
             low = middle + 1;
     }
     return low;
+}
+
+unsigned job_log_streams(const struct job_log *log, uint64_t from)
+{
+    char *index = index_path(log);
+    struct entry *entries = mem_array(CHUNKS_AT_ONCE, sizeof(*entries));
+    unsigned streams = 0, all = (1u << JOB_STREAMS) - 1;
+    size_t count = 1;
+    for (uint64_t at = find_entry(log, index, from); count > 0 && streams != all; at += count) {
+        count = datafile_read(index, at * sizeof(*entries), entries,
+                              CHUNKS_AT_ONCE * sizeof(*entries)) /
+                sizeof(*entries);
+        for (size_t i = 0; i < count && at + i < log->entries; i++)
+            if (entries[i].len > 0 && entries[i].stream < JOB_STREAMS)
+                streams |= 1u << entries[i].stream;
+    }
+    free(entries);
+    free(index);
+    return streams;
 }
 
 static json_t *chunk_document(const struct entry *e, uint64_t offset, const char *data,

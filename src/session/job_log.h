@@ -20,6 +20,7 @@ struct job_log {
     char *path; /* without its ending; NULL: not looked at yet */
     bool truncated;
     uint64_t bytes, entries;
+    unsigned fresh; /* a bit for each stream that was added to, since the owner cleared it */
 };
 
 struct job_chunk {
@@ -41,6 +42,7 @@ void job_log_mark_truncated(struct job_log *);
 void job_log_sync(const struct job_log *); /* until the disk has it */
 /* [{"offset","time","stream","data" or "data_base64"}], a bounded piece from offset after on;
  * *next is where to go on. stream -1: both. */
+unsigned job_log_streams(const struct job_log *, uint64_t from); /* bits: whose bytes follow */
 json_t *job_log_read(struct job_log *, uint64_t after, int stream, uint64_t *next);
 
 #endif

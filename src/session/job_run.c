@@ -7,10 +7,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "session/attempt.h"
-#include "session/event.h"
 #include "session/execution.h"
 #include "session/job.h"
 #include "session/job_files.h"
+#include "session/job_mark.h"
 #include "session/message.h"
 #include "session/session.h"
 
@@ -142,6 +142,7 @@ static void ask_for_output(struct execution *e)
     struct session *s = e->session;
     struct job *j = s->job;
     job_log_open(&j->log, s->core->settings->state_dir, s->id);
+    job_mark_left(s);
     uint64_t offset = j->log.truncated || j->log_lost ? BEYOND : j->log.bytes;
     char *path = mem_printf("/executions/%s/output?stream=both&offset=%" PRIu64 "&wait_s=%d",
                             e->id, offset, WAIT_S);
@@ -252,23 +253,15 @@ static void pace(struct execution *e, size_t chunks)
         e->retry_at = now + LITTLE_MS;
 }
 
-/* One mark for what came at once: where it begins in the log, and how much it is. */
-static void mark_output(struct session *s, uint64_t before)
-{
-    uint64_t bytes = s->job->log.bytes - before;
-    if (bytes > 0)
-        event_emit(s, "output", KI("offset", before), KI("bytes", bytes));
-}
-
 static bool keep(struct execution *e, const struct job_chunk *chunks, size_t count)
 {
     struct session *s = e->session;
-    uint64_t before = s->job->log.bytes;
     struct error why;
     if (count == 0 ||
         job_log_add(&s->job->log, chunks, count, log_limit(s), &why) == ERR_NONE) {
         log_works(s);
-        mark_output(s, before);
+        if (count > 0)
+            job_mark_soon(s);
         return true;
     }
     wait_for_log(e, &why);

@@ -94,7 +94,7 @@ static void add_session(struct changes *c, struct session *s, uint64_t number)
             a->commit = number;
         }
     if (events_unsent(s))
-        add_change(c, STORE_META, s->events_key, mem_printf("%" PRIu64, events_count(s)));
+        add_change(c, STORE_META, s->events_key, events_row(s));
     events_sent(s);
 }
 

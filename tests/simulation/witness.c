@@ -14,6 +14,8 @@ struct told {
     uint64_t seq;
     const char *state;  /* "session.ready", …: what its newest event of that kind says */
     bool skipped, lost; /* there may be later ones, later states, that were never read */
+    uint64_t marked;    /* of its job's output */
+    bool marks_lost;
     struct told *next;
 };
 
@@ -58,7 +60,7 @@ static struct told *find(struct witness *w, const char *id)
         return t;
     t = world_alloc(sizeof *t);
     strcpy(t->id, id);
-    t->skipped = t->lost = w->skipped;
+    t->skipped = t->lost = t->marks_lost = w->skipped;
     t->next = *at;
     return *at = t;
 }
@@ -88,14 +90,35 @@ static void check_state(struct told *t, const char *code, const char *from)
     t->lost = false;
 }
 
+static uint64_t number_of(const json_t *o, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(o, key));
+}
+
+/* Marks of a job's output lie side by side, and the last one ends where the output does. */
+static void check_marks(struct told *t, const char *code, const json_t *o)
+{
+    bool is_mark = strcmp(code, "output") == 0 && !json_object_get(o, "execution");
+    bool is_end = strcmp(code, "job.ended") == 0;
+    if (!is_mark && !is_end)
+        return;
+    uint64_t at = number_of(o, is_mark ? "offset" : "output");
+    if (at != t->marked && !t->marks_lost)
+        world_violate("EVENTS", "%s: %s at %" PRIu64 " after a mark that ends at %" PRIu64,
+                      t->id, code, at, t->marked);
+    t->marked = at + (is_mark ? number_of(o, "bytes") : 0);
+    t->marks_lost = false;
+}
+
 static void take_session_event(struct witness *w, const char *id, const json_t *o)
 {
     struct told *t = find(w, id);
-    uint64_t seq = (uint64_t)json_integer_value(json_object_get(o, "seq"));
+    uint64_t seq = number_of(o, "seq");
     if (seq <= t->seq || (seq > t->seq + 1 && !t->skipped))
         world_violate("EVENTS", "%s: event %" PRIu64 " after %" PRIu64, id, seq, t->seq);
     t->seq = seq;
     t->skipped = false;
+    check_marks(t, json_string_value(json_object_get(o, "code")), o);
     check_state(t, json_string_value(json_object_get(o, "code")),
                 json_string_value(json_object_get(o, "from")));
 }
@@ -107,7 +130,7 @@ static void skip(struct witness *w, uint64_t from)
     w->skipped = true;
     for (unsigned i = 0; i < BUCKETS; i++)
         for (struct told *t = w->sessions[i]; t; t = t->next)
-            t->skipped = t->lost = true;
+            t->skipped = t->lost = t->marks_lost = true;
 }
 
 /* One that is cut off because too much waits for it goes on where it was. */
@@ -137,7 +160,7 @@ static bool take(void *arg, const struct cleat_event *e)
     if (!o)
         world_violate("EVENTS", "no JSON: %s", e->document);
     else if (strcmp(e->code, "gap") == 0)
-        skip(w, (uint64_t)json_integer_value(json_object_get(o, "from")));
+        skip(w, number_of(o, "from"));
     else if (strcmp(e->code, "end") == 0)
         take_end(w, o);
     else if (e->id != w->id + 1)

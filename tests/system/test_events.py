@@ -250,3 +250,57 @@ def test_curl_reads_it_too(start):
                           f"http://localhost/v1/sessions/{session}/events"], capture_output=True, text=True,
                          timeout=60, check=True).stdout
     assert old == text
+
+
+# ---- marks of a job's output ----
+
+CHATTER = "i=0; while [ $i -lt 60 ]; do echo $i; echo $i >&2; i=$((i+1)); sleep 0.05; done"
+
+
+def marks_of(events):
+    return [d for _, c, d in events if c == "output"]
+
+
+def check_marks(events):
+    """Side by side from the beginning to the end of the output."""
+    at = 0
+    for _, code, data in events:
+        if code == "gap":
+            at = None
+        elif code == "output":
+            assert data["offset"] == at or at is None, data
+            assert data["bytes"] > 0
+            assert data["stream"] in ("stdout", "stderr", "both"), data
+            at = data["offset"] + data["bytes"]
+    assert [d["output"] for _, c, d in events if c == "job.ended"] == [at]
+
+
+def test_output_of_jobs_is_marked_while_they_run(start):
+    cleatd = start.cleatd()
+    jobs = [cleatd.api.call("POST", "/v1/jobs", {"argv": ["/bin/sh", "-c", script]})["job_id"]
+            for script in (CHATTER, CHATTER, "echo one >&2")]
+    readers = [Reader(cleatd.socket, f"/v1/sessions/{job}/events") for job in jobs]
+    for job, reader in zip(jobs, readers):
+        events = reader.result()
+        check_marks(events)
+        document = cleatd.api.call("GET", f"/v1/jobs/{job}")
+        seconds = document["run_ms"] / 1000
+        assert sum(m["bytes"] for m in marks_of(events)) == document["output"]["bytes"]
+        assert len(marks_of(events)) <= seconds + 3, "not one for each word"
+    live = codes(readers[0].events)
+    assert live.index("output") < live.index("execution.end")
+    assert len(marks_of(readers[0].events)) > 1 and {m["stream"] for m in marks_of(readers[0].events)} == {"both"}
+    assert [m["stream"] for m in marks_of(readers[2].events)] == ["stderr"]
+
+
+def test_marks_go_on_after_a_crash(start):
+    cleatd = start.cleatd()
+    job = cleatd.api.call("POST", "/v1/jobs", {"argv": ["/bin/sh", "-c", CHATTER]})["job_id"]
+    reader = Reader(cleatd.socket, f"/v1/sessions/{job}/events", again=lambda: True)
+    poll(lambda: marks_of(reader.events), 60, "the first mark")
+    cleatd.kill()
+    cleatd.start()
+    events = reader.result()
+    assert events.pop()[1] == "end"
+    assert codes(events).count("gap") <= 1, "what the journal counted and nobody was shown"
+    check_marks(events)
