@@ -142,14 +142,25 @@ static void could_not_start(struct session *s, const json_t *record)
     end_and_close(s, JOB_FAILED, &e, record);
 }
 
+/* Nobody asked for it: the container had begun to end and took its command with it. */
+static void was_stopped(struct session *s, const json_t *record)
+{
+    struct error e;
+    error_set(&e, ERR_DIED, "its container was stopped while the command ran");
+    end_and_close(s, JOB_LOST, &e, record);
+}
+
 static void take_record(struct session *s, const json_t *record)
 {
     struct job *j = s->job;
     bool plain = s->group->class->proof == PROOF_NONE;
     j->exit_code = number(record, "exit_code");
     j->signal = number(record, "signal");
-    if (json_is_true(json_object_get(record, "cancelled")) && j->cancelling)
+    bool cancelled = json_is_true(json_object_get(record, "cancelled"));
+    if (cancelled && j->cancelling)
         end_and_close(s, JOB_CANCELLED, NULL, record);
+    else if (cancelled)
+        was_stopped(s, record);
     else if (json_is_true(json_object_get(record, "timed_out")))
         end_and_close(s, JOB_TIMED_OUT, NULL, record);
     else if (plain ? says_completed(record) : j->exit_code == 0)

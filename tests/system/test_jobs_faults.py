@@ -119,6 +119,18 @@ def test_the_container_dies_and_what_it_said_is_kept(start):
     assert len(c.launches()) == 1  # what may have run is not run again in another container
 
 
+def test_the_container_is_stopped_under_its_job(start):
+    """As engines do with notice (a Spot interruption, `docker stop`): nobody cancelled it, and it did not fail."""
+    c = start.cleatd()
+    ident = shell(c.api, "echo said; exec sleep 3600")
+    poll(lambda: job(c.api, ident)["output"]["bytes"] == 5, 60, "its output")
+    os.kill(c.pid_of(ident), signal.SIGTERM)
+    end = ended(c.api, ident)
+    assert end["state"] == "lost" and end["error"]["code"] == "container_died", end
+    assert output(c.api, ident) == b"said\n"
+    assert len(c.launches()) == 1
+
+
 def test_a_job_for_which_no_container_comes_fails(start):
     c = start.cleatd(classes={"default": {"command": ["/bin/false"], "launch_attempts": 2, "backoff_base_ms": 50}})
     end = ended(c.api, submit(c.api, "/bin/echo", "never"))
