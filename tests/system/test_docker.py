@@ -20,7 +20,7 @@ pytestmark = without_docker
 @pytest.fixture
 def cleatd(start, dockerd):
     return start.cleatd(classes={"default": docker_class(
-        dockerd, memory_mb=256, cpu_milli=1500, processes=100)})
+        dockerd, memory_mb=256, cpu_milli=1500, processes=100, create_timeout_s=180)})
 
 
 def test_whole_life(cleatd, dockerd):
@@ -67,7 +67,7 @@ def test_tmpfs_and_user(start, dockerd):
 def test_many_at_once(cleatd, dockerd, count):
     """Each has its own container and its own address; afterwards there is none."""
     api, begun = cleatd.api, time.monotonic()
-    sessions = in_parallel(lambda _: api.ready()["session_id"], range(count))
+    sessions = in_parallel(lambda _: api.ready(timeout_s=150)["session_id"], range(count))
     print(f"{count} of {count} ready after {time.monotonic() - begun:.1f} s")
     running = dockerd.running()
     assert sorted(c["Labels"]["cleat.session"] for c in running) == sorted(sessions)
