@@ -11,8 +11,9 @@ struct execution *execution_new(struct session *, json_t *request, bool named,
                                 int64_t timeout_s, int64_t output_limit,
                                 struct cleat_call *call);
 void execution_free(struct execution *); /* no answer to its call */
-/* With its record, which is taken from its message or elsewhere. */
-void execution_ended(struct execution *, json_t *record);
+/* With its record, or else with an error; its call is answered, and it is freed. */
+void execution_ended(struct execution *, const struct error *, json_t *record);
+void execution_may_have_run(struct execution *); /* nobody knows whether */
 void executions_step(struct session *);
 void executions_misroute(struct session *); /* the first in the queue fails: it did not run */
 /* Their container is dead and will be replaced: the one that may have run fails, the others go

@@ -277,7 +277,7 @@ static void take_end(struct execution *e, json_t *record)
         job_log_mark_truncated(&s->job->log);
     if (s->core->settings->durability == STORE_FULL && s->job->log.bytes > 0)
         job_log_sync(&s->job->log);
-    execution_ended(e, record);
+    execution_ended(e, NULL, record);
 }
 
 static void take_output(struct execution *e)
