@@ -1,21 +1,13 @@
 #include "session/choice.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include "base/mem.h"
 #include "http/json.h"
+#include "session/request.h"
 
 #define MAX_LABELS 32
 #define MAX_LABEL 128
 
 /* ---- reading ---- */
-
-/* The same range as the class's option of that name. */
-static void read_amount(const json_t *o, const char *key, int64_t *out, struct error *e)
-{
-    const struct option *option = option_find(class_options, key);
-    js_int(o, key, false, option->min, option->max, out, e);
-}
 
 static void check_labels(json_t *labels, struct error *e)
 {
@@ -40,9 +32,9 @@ void resources_read(const json_t *request, struct resources *r, struct error *e)
     if (!o)
         return;
     js_only(o, keys, e);
-    read_amount(o, "cpu_milli", &r->cpu_milli, e);
-    read_amount(o, "memory_mb", &r->memory_mb, e);
-    read_amount(o, "gpu", &r->gpu, e);
+    request_take_option(o, "cpu_milli", &r->cpu_milli, e);
+    request_take_option(o, "memory_mb", &r->memory_mb, e);
+    request_take_option(o, "gpu", &r->gpu, e);
     js_object(o, "labels", false, &labels, e);
     if (labels && e->code == ERR_NONE)
         check_labels(labels, e);

@@ -101,8 +101,7 @@ static void check_env(json_t *env, struct error *e)
         error_set(e, ERR_TOO_LARGE, "env: over %d bytes", MAX_ENV_BYTES);
 }
 
-/* The same range as the class's option of that name. */
-static void take_limit(const json_t *o, const char *key, int64_t *out, struct error *e)
+void request_take_option(const json_t *o, const char *key, int64_t *out, struct error *e)
 {
     const struct option *option = option_find(class_options, key);
     js_int(o, key, false, option->min, option->max, out, e);
@@ -219,10 +218,10 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
     resources_read(o, &r->resources, e);
     if (e->code == ERR_NONE)
         take_class(config, r, e);
-    take_limit(o, "create_timeout_s", &r->create_timeout_s, e);
-    take_limit(o, "idle_timeout_s", &r->idle_timeout_s, e);
-    take_limit(o, "max_lifetime_s", &r->max_lifetime_s, e);
-    take_limit(o, "exec_timeout_s", &r->exec_timeout_s, e);
+    request_take_option(o, "create_timeout_s", &r->create_timeout_s, e);
+    request_take_option(o, "idle_timeout_s", &r->idle_timeout_s, e);
+    request_take_option(o, "max_lifetime_s", &r->max_lifetime_s, e);
+    request_take_option(o, "exec_timeout_s", &r->exec_timeout_s, e);
     if (e->code != ERR_NONE) {
         create_request_release(r);
         return false;

@@ -30,6 +30,9 @@ void create_request_release(struct create_request *);
 /* A field is another by then: of json, and of parameters. key and value as in the request. */
 void create_request_set(struct create_request *, const char *key, const char *value);
 
+/* An optional number within the range of the class's option of that name. */
+void request_take_option(const json_t *, const char *key, int64_t *out, struct error *e);
+
 /* Canonical parameters, of the same request without its env; free(). */
 char *request_without_env(const char *parameters);
 
