@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cleat.h"
 #include "http/json.h"
+#include "session/context.h"
 #include "session/event.h"
 #include "session/notes.h"
 #include "session/session.h"
@@ -66,17 +67,12 @@ static void store(struct cleat *core)
     json_decref(o);
 }
 
-static bool concerns(const struct session *s, const char *tenant)
-{
-    return !tenant || strcmp(s->context.tenant, tenant) == 0;
-}
-
 /* Those that wait for a place fail by themselves. */
 static void tell_sessions(struct cleat *core, const char *tenant, bool now)
 {
     struct session *s;
     TAILQ_FOREACH (s, &core->open, part_entry) {
-        if (!concerns(s, tenant))
+        if (!context_sees(tenant, s))
             continue;
         if (now && s->state != SESSION_QUEUED)
             session_close(s, "drained", NULL);
@@ -119,7 +115,7 @@ static json_t *count_sessions(const struct cleat *core, const char *tenant)
     const struct session *s;
     int open = 0, queued = 0;
     TAILQ_FOREACH (s, &core->open, part_entry)
-        if (concerns(s, tenant) && covers(core, s->context.tenant)) {
+        if (context_sees(tenant, s) && covers(core, s->context.tenant)) {
             open += s->state != SESSION_QUEUED;
             queued += s->state == SESSION_QUEUED;
         }
