@@ -399,7 +399,8 @@ struct session {
     TAILQ_HEAD(, cleat_call) calls;
 
     TAILQ_ENTRY(session) entry;       /* all, oldest first */
-    TAILQ_ENTRY(session) part_entry;  /* those that are over, or those that are not */
+    TAILQ_ENTRY(session) part_entry;  /* those that are over, or those that are not … */
+    TAILQ_ENTRY(session) tenant_entry; /* … of its tenant */
     TAILQ_ENTRY(session) queue_entry; /* of its tenant's, while it waits */
     TAILQ_ENTRY(session) line_entry;
     TAILQ_ENTRY(session) journal_entry;

@@ -43,6 +43,21 @@ json_t *document_optional(const char *text)
     return text && *text ? json_string(text) : json_null();
 }
 
+void document_add_context(json_t *o, const struct session *s)
+{
+    const struct {
+        const char *key, *value;
+    } names[] = {{"request_id", s->warm ? NULL : s->request_id},
+                 {"tenant", s->context.tenant},
+                 {"user", s->context.user},
+                 {"thread", s->context.thread},
+                 {"run", s->context.run},
+                 {"parent", s->context.parent},
+                 {"class", s->class_name}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        json_object_set_new(o, names[i].key, document_optional(names[i].value));
+}
+
 /* The attempt to show: the current one, or the last. */
 static const struct attempt *shown(const struct session *s)
 {
@@ -118,19 +133,9 @@ static json_t *waiting_for(const struct session *s)
 json_t *session_document(const struct session *s)
 {
     json_t *o = json_object();
-    const struct {
-        const char *key, *value;
-    } names[] = {{"session_id", s->id},
-                 {"request_id", s->warm ? NULL : s->request_id},
-                 {"tenant", s->context.tenant},
-                 {"user", s->context.user},
-                 {"thread", s->context.thread},
-                 {"run", s->context.run},
-                 {"parent", s->context.parent},
-                 {"class", s->class_name},
-                 {"state", session_state_names[s->state]}};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        json_object_set_new(o, names[i].key, document_optional(names[i].value));
+    json_object_set_new(o, "session_id", json_string(s->id));
+    document_add_context(o, s);
+    json_object_set_new(o, "state", json_string(session_state_names[s->state]));
     json_object_set_new(o, "created_at", document_time(s->created));
     json_object_set_new(o, "expires_at", expires_at(s));
     json_object_set_new(o, "stop_reason", document_optional(s->stop_reason));

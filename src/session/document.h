@@ -6,6 +6,8 @@
 
 json_t *session_document(const struct session *);
 
+/* Whose it is, and of what class. */
+void document_add_context(json_t *, const struct session *);
 json_t *document_time(int64_t ms); /* core time, as RFC 3339 in UTC with milliseconds */
 json_t *document_number(uint64_t);
 json_t *document_optional(const char *text);      /* null for NULL and "" */

@@ -6,10 +6,9 @@
 #include "session/context.h"
 #include "session/document.h"
 #include "session/job.h"
+#include "session/list.h"
 #include "session/position.h"
 #include "session/session.h"
-
-#define MAX_ENDED_LISTED 1000
 
 static const char *const live_states[] = {"queued", "starting", "running"};
 
@@ -70,20 +69,10 @@ json_t *job_document(const struct session *s)
 {
     const struct job *j = s->job;
     json_t *o = json_object();
-    const struct {
-        const char *key, *value;
-    } texts[] = {{"job_id", s->id},
-                 {"name", j->name},
-                 {"request_id", s->request_id},
-                 {"tenant", s->context.tenant},
-                 {"user", s->context.user},
-                 {"thread", s->context.thread},
-                 {"run", s->context.run},
-                 {"parent", s->context.parent},
-                 {"class", s->class_name},
-                 {"state", job_state(s)}};
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        json_object_set_new(o, texts[i].key, document_optional(texts[i].value));
+    json_object_set_new(o, "job_id", json_string(s->id));
+    json_object_set_new(o, "name", document_optional(j->name));
+    document_add_context(o, s);
+    json_object_set_new(o, "state", json_string(job_state(s)));
     json_object_set_new(o, "exit_code", number_or_null(j->exit_code));
     json_object_set_new(o, "signal", number_or_null(j->signal));
     json_object_set_new(o, "error", error_of(s));
@@ -103,28 +92,12 @@ char *cleat_job(struct cleat *core, const char *tenant, const char *id)
     return s && s->job ? document_take(job_document(s)) : NULL;
 }
 
-static bool is_listed(const struct session *s, const char *tenant, const char *state)
+static bool is_listed(const struct session *s, const void *state)
 {
-    return s->job && context_sees(tenant, s) && (!state || strcmp(state, job_state(s)) == 0);
+    return s->job && (!state || strcmp(state, job_state(s)) == 0);
 }
 
-/* All that have not ended, and the newest of those that have. */
 char *cleat_jobs(struct cleat *core, const char *tenant, const char *state)
 {
-    json_t *list = json_array();
-    const struct session *s;
-    unsigned ended = 0;
-    TAILQ_FOREACH (s, &core->sessions, entry)
-        ended += is_listed(s, tenant, state) && job_has_ended(s);
-    unsigned skip = ended > MAX_ENDED_LISTED ? ended - MAX_ENDED_LISTED : 0;
-    json_t *o = json_pack("{s:o, s:b}", "jobs", list, "truncated", skip > 0);
-    TAILQ_FOREACH (s, &core->sessions, entry) {
-        if (!is_listed(s, tenant, state))
-            continue;
-        if (job_has_ended(s) && skip > 0)
-            skip--;
-        else
-            json_array_append_new(list, job_document(s));
-    }
-    return document_take(o);
+    return list_make(core, tenant, "jobs", is_listed, state, job_document);
 }

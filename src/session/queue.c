@@ -26,6 +26,8 @@ static struct tenant *tenant_new(struct cleat *core, const char *name)
     t->core = core;
     t->name = mem_strdup(name);
     t->limits = limits_of(core->settings, name);
+    TAILQ_INIT(&t->open);
+    TAILQ_INIT(&t->over);
     TAILQ_INIT(&t->queue);
     t->lanes = mem_array(core->group_count, sizeof(*t->lanes));
     for (size_t i = 0; i < core->group_count; i++)

@@ -33,7 +33,8 @@ struct tenant_user {
 struct tenant {
     struct cleat *core;
     char *name;
-    unsigned sessions; /* all that are remembered */
+    unsigned sessions;              /* all that are remembered … */
+    struct session_list open, over; /* … as core->open and core->over */
     unsigned running, queued, ranked;
     struct tenant_limits limits;
     int64_t served; /* when a session of it was admitted last */

@@ -50,9 +50,28 @@ static void give_back_places(struct session *s, bool container)
         admission_wake(s->core);
 }
 
-static struct session_list *part_of(const struct session *s)
+static bool is_end(enum session_state state)
 {
-    return session_is_over(s) ? &s->core->over : &s->core->open;
+    return state == SESSION_CLOSED || state == SESSION_FAILED;
+}
+
+bool session_is_over(const struct session *s)
+{
+    return is_end(s->state);
+}
+
+static void enter_part(struct session *s)
+{
+    bool over = session_is_over(s);
+    TAILQ_INSERT_TAIL(over ? &s->core->over : &s->core->open, s, part_entry);
+    TAILQ_INSERT_TAIL(over ? &s->tenant->over : &s->tenant->open, s, tenant_entry);
+}
+
+static void leave_part(struct session *s)
+{
+    bool over = session_is_over(s);
+    TAILQ_REMOVE(over ? &s->core->over : &s->core->open, s, part_entry);
+    TAILQ_REMOVE(over ? &s->tenant->over : &s->tenant->open, s, tenant_entry);
 }
 
 static void on_timer(void *session)
@@ -82,7 +101,7 @@ struct session *session_new(struct cleat *core, struct group *group, const char 
     TAILQ_INSERT_TAIL(&core->sessions, s, entry);
     s->state = SESSION_QUEUED;
     group->session_counts[s->state]++;
-    TAILQ_INSERT_TAIL(&core->open, s, part_entry);
+    enter_part(s);
     HASH_ADD_STR(core->by_id, id, s);
     HASH_ADD_KEYPTR(hh_request, core->by_request, s->request_key, strlen(s->request_key), s);
     return s;
@@ -100,6 +119,7 @@ void session_free(struct session *s)
     context_part(s);
     leave_queue(s);
     give_back_places(s, true);
+    leave_part(s);
     tenant_leave(s);
     if (s->counted)
         core->closed--;
@@ -111,7 +131,6 @@ void session_free(struct session *s)
     TAILQ_REMOVE(&core->sessions, s, entry);
     s->group->session_counts[s->state] -= !s->warm;
     warm_free(s);
-    TAILQ_REMOVE(part_of(s), s, part_entry);
     HASH_DELETE(hh, core->by_id, s);
     HASH_DELETE(hh_request, core->by_request, s);
     free(s->context.tenant);
@@ -192,11 +211,6 @@ bool session_ready_durable(struct session *s)
     if (s->ready > 0 && session_durable(s))
         s->ready_durable = true;
     return s->ready_durable;
-}
-
-bool session_is_over(const struct session *s)
-{
-    return s->state == SESSION_CLOSED || s->state == SESSION_FAILED;
 }
 
 void session_span_add(struct session *s, const struct span *span)
@@ -304,16 +318,16 @@ static void forget_env(struct session *s)
 
 void session_set_state(struct session *s, enum session_state to)
 {
-    struct session_list *from = part_of(s);
     if (!s->warm) {
         s->group->session_counts[s->state]--;
         s->group->session_counts[to]++;
     }
+    bool moves = is_end(to) != session_is_over(s); /* else it keeps its rank */
+    if (moves)
+        leave_part(s);
     s->state = to;
-    if (part_of(s) == from) /* it keeps its rank */
-        return;
-    TAILQ_REMOVE(from, s, part_entry);
-    TAILQ_INSERT_TAIL(part_of(s), s, part_entry);
+    if (moves)
+        enter_part(s);
 }
 
 void session_count_closed(struct session *s)

@@ -1,6 +1,7 @@
 #include "recount.h"
 
 #include <string.h>
+#include "session/queue.h"
 #include "session/session.h"
 #include "world.h"
 
@@ -52,10 +53,36 @@ static void check_parts(const struct cleat *core)
         world_violate("counts", "%zu sessions and %zu that are over are not all", open, over);
 }
 
+static void check_part_of(const struct tenant *t, const struct session *s, bool over)
+{
+    if (s->tenant != t || session_is_over(s) != over)
+        world_violate("counts", "%s is in a wrong list of tenant %s", s->id, t->name);
+}
+
+static void check_tenants(const struct cleat *core)
+{
+    const struct session *s;
+    for (const struct tenant *t = core->tenants; t; t = t->hh.next) {
+        unsigned count = 0;
+        TAILQ_FOREACH (s, &t->open, tenant_entry) {
+            check_part_of(t, s, false);
+            count++;
+        }
+        TAILQ_FOREACH (s, &t->over, tenant_entry) {
+            check_part_of(t, s, true);
+            count++;
+        }
+        if (count != t->sessions)
+            world_violate("counts", "tenant %s lists %u of %u sessions", t->name, count,
+                          t->sessions);
+    }
+}
+
 void recount(const struct cleat *core)
 {
     for (size_t i = 0; i < core->group_count; i++)
         check_group(core, &core->groups[i]);
     check_parts(core);
+    check_tenants(core);
     check_spans(core);
 }

@@ -333,6 +333,62 @@ static void tenants_are_walled_off(void **state)
 }
 
 /* What cannot prove itself is alone with its tenant, whichever class names the target group. */
+/* ---- lists ---- */
+
+#define LISTED 1000 /* of those that are over */
+
+static void add_to_list(struct world *w, unsigned n, const char *tenant,
+                        enum session_state state)
+{
+    char id[ID_SIZE];
+    uint8_t random[10] = {(uint8_t)(n >> 8), (uint8_t)n};
+    id_make(id, core_now(w->core), random);
+    struct session *s = session_new(w->core, &w->core->groups[0], id, tenant, id);
+    s->class_name = mem_strdup("default");
+    s->created = n;
+    session_set_state(s, state);
+}
+
+static json_t *list_of(const struct world *w, const char *tenant, bool truncated)
+{
+    char *text = cleat_sessions(w->core, tenant);
+    json_t *o = js_parse_object(text, strlen(text), NULL);
+    json_t *list = json_incref(json_object_get(o, "sessions"));
+    assert_int_equal(json_is_true(json_object_get(o, "truncated")), truncated);
+    json_decref(o);
+    free(text);
+    return list;
+}
+
+static void assert_first(const json_t *list, const char *created)
+{
+    const json_t *first = json_array_get(list, 0);
+    assert_string_equal(json_string_value(json_object_get(first, "created_at")), created);
+}
+
+static void lists_hold_what_is_open_and_the_newest_of_the_rest(void **state)
+{
+    struct world *w = *state;
+    add_to_list(w, 1, "many", SESSION_READY);
+    for (unsigned i = 0; i < LISTED; i++)
+        add_to_list(w, i + 2, "many", SESSION_CLOSED);
+    add_to_list(w, LISTED + 2, "few", SESSION_FAILED);
+    json_t *many = list_of(w, "many", false), *few = list_of(w, "few", false);
+    json_t *none = list_of(w, "none", false), *all = list_of(w, NULL, true);
+    assert_int_equal(json_array_size(many), LISTED + 1);
+    assert_int_equal(json_array_size(few), 1);
+    assert_int_equal(json_array_size(none), 0);
+    assert_int_equal(json_array_size(all), LISTED + 1); /* one of "many" is left out */
+    assert_first(all, "1970-01-01T00:00:00.001Z");
+    json_array_remove(all, 0);
+    assert_first(all, "1970-01-01T00:00:00.003Z");
+    assert_first(few, "1970-01-01T00:00:01.002Z");
+    json_decref(many);
+    json_decref(few);
+    json_decref(none);
+    json_decref(all);
+}
+
 static void one_target_group_is_one_wall(void **state)
 {
     struct world *w = *state;
@@ -568,6 +624,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_closed_session_forgets_its_environment, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(tenants_are_walled_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(lists_hold_what_is_open_and_the_newest_of_the_rest,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(one_target_group_is_one_wall, setup, teardown),
         cmocka_unit_test_setup_teardown(proven_ones_keep_away_from_plain_ones, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_master_key_is_not_replaced, setup, teardown),
