@@ -1,17 +1,15 @@
 #include "session/once.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include "base/hash.h"
 #include "base/mem.h"
 
 #define MAX_PER_SESSION 4096
 
-/* FNV-1a, 64 bits. */
 static uint64_t hash_of(const char *id)
 {
-    uint64_t h = UINT64_C(14695981039346656037);
-    for (; *id; id++)
-        h = (h ^ (unsigned char)*id) * UINT64_C(1099511628211);
-    return h;
+    return hash_more(HASH_OF_NOTHING, id, strlen(id));
 }
 
 static bool has(const struct sent_ids *sent, uint64_t hash)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/json.h"
@@ -17,12 +18,9 @@
 
 /* ---- what a class makes ---- */
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash_text(uint64_t h, const char *text)
+static uint64_t hash_line(uint64_t before, const char *text)
 {
-    for (; *text; text++)
-        h = (h ^ (unsigned char)*text) * UINT64_C(1099511628211);
-    return (h ^ '\n') * UINT64_C(1099511628211);
+    return hash_more(hash_more(before, text, strlen(text)), "\n", 1);
 }
 
 static bool is_among(const char *const *names, const char *key)
@@ -65,13 +63,13 @@ static bool is_ours_alone(const char *key)
 
 struct recipe warm_recipe(const struct class *class)
 {
-    uint64_t program = UINT64_C(14695981039346656037), place = program;
+    uint64_t program = HASH_OF_NOTHING, place = program;
     for (const struct option *o = class_options; o->key; o++) {
         if (is_ours_alone(o->key))
             continue;
         uint64_t *h = is_program(o->key) ? &program : &place;
         char *value = option_value(o, class);
-        *h = hash_text(hash_text(*h, o->key), value);
+        *h = hash_line(hash_line(*h, o->key), value);
         free(value);
     }
     return (struct recipe){.program = program, .place = place};
