@@ -75,7 +75,7 @@ static void add_admissions(struct exposition *x, const struct cleat *core)
         expose(x, (int64_t)n->refused[i], "reason", limit_names[i], NULL);
 }
 
-void metrics_admission(struct exposition *x, const struct cleat *core)
+void metrics_add_admission(struct exposition *x, const struct cleat *core)
 {
     add_admissions(x, core);
     add_tenants(x, core);

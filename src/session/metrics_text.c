@@ -54,14 +54,6 @@ static void add_starts(struct exposition *x, const struct cleat *core)
                          g->class->name, NULL);
 }
 
-static int64_t warm_target(const struct group *g)
-{
-    json_t *status = warm_status(g);
-    int64_t target = json_integer_value(json_object_get(status, "target"));
-    json_decref(status);
-    return target;
-}
-
 static void add_warm(struct exposition *x, const struct cleat *core)
 {
     expose_family(x, "cleat_warm_containers", "gauge",
@@ -202,7 +194,7 @@ static void add_loop(struct exposition *x, const struct cleat *core)
 
 static void (*const parts[])(struct exposition *, const struct cleat *) = {
     add_sessions,
-    metrics_admission,
+    metrics_add_admission,
     add_starts,
     add_warm,
     add_ends,

@@ -8,7 +8,7 @@
 #define EACH_GROUP(g, core)                                                                    \
     for (const struct group *g = (core)->groups; g < (core)->groups + (core)->group_count; g++)
 
-void metrics_admission(struct exposition *, const struct cleat *);
+void metrics_add_admission(struct exposition *, const struct cleat *);
 void metrics_add_driver_calls(struct exposition *, const struct cleat *);
 void metrics_add_attempts(struct exposition *, const struct cleat *);
 void metrics_add_routes(struct exposition *, const struct cleat *);

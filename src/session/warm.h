@@ -25,6 +25,7 @@ void warm_reload(struct cleat *); /* classes may have changed */
 void warm_consider(struct group *);
 void warm_consider_all(struct cleat *);
 struct warm_counts warm_count(const struct group *);
+unsigned warm_target(const struct group *); /* how many there should be */
 /* {"ready","starting","target","hits","misses"} for status. New reference. */
 json_t *warm_status(const struct group *);
 

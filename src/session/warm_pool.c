@@ -36,7 +36,7 @@ static unsigned recent_needs(const struct warm_pool *p)
 }
 
 /* Whole slots alone count: a burst is served before it is answered with launches. */
-static unsigned target_of(const struct group *g)
+unsigned warm_target(const struct group *g)
 {
     const struct warm_pool *p = &g->warm;
     const struct class *class = g->class;
@@ -98,7 +98,7 @@ json_t *warm_status(const struct group *g)
 {
     struct warm_counts n = warm_count(g);
     return json_pack("{s:i, s:i, s:i, s:I, s:I}", "ready", (int)n.ready, "starting",
-                     (int)n.starting, "target", (int)target_of(g), "hits",
+                     (int)n.starting, "target", (int)warm_target(g), "hits",
                      (json_int_t)g->warm.hits, "misses", (json_int_t)g->warm.misses);
 }
 
@@ -216,7 +216,7 @@ static void keep(void *group)
 {
     struct group *g = group;
     roll(&g->warm, core_now(g->core));
-    unsigned target = target_of(g);
+    unsigned target = warm_target(g);
     reduce(g, target);
     if (may_launch(g))
         refill(g, target);
