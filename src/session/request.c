@@ -165,6 +165,22 @@ static void take_class(const struct cleat_config *config, struct create_request 
                   "env: containers of class %s take no environment", class->name);
 }
 
+static void take_names(const json_t *o, struct create_request *r, struct error *e)
+{
+    const struct {
+        const char *key;
+        const char **out;
+    } names[] = {{"request_id", &r->request_id}, {"tenant", &r->tenant}, {"user", &r->user},
+                 {"thread", &r->thread},         {"run", &r->run},       {"parent", &r->parent},
+                 {"class", &r->class_name}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        js_string(o, names[i].key, false, 1024, names[i].out, e);
+        check_name(names[i].key, *names[i].out, e);
+        if (names[i].out != &r->class_name)
+            check_placeholder(names[i].key, *names[i].out, e);
+    }
+}
+
 bool create_request_parse(const struct cleat_config *config, const char *tenant,
                           const char *text, size_t len, struct create_request *r,
                           struct error *e)
@@ -192,18 +208,7 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
     if (!o)
         return false;
     js_only(o, keys, e);
-    const struct {
-        const char *key;
-        const char **out;
-    } names[] = {{"request_id", &r->request_id}, {"tenant", &r->tenant}, {"user", &r->user},
-                 {"thread", &r->thread},         {"run", &r->run},       {"parent", &r->parent},
-                 {"class", &r->class_name}};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        js_string(o, names[i].key, false, 1024, names[i].out, e);
-        check_name(names[i].key, *names[i].out, e);
-        if (names[i].out != &r->class_name)
-            check_placeholder(names[i].key, *names[i].out, e);
-    }
+    take_names(o, r, e);
     r->any_tenant = !tenant && r->parent && !json_object_get(o, "tenant");
     if (e->code == ERR_NONE && tenant && strcmp(tenant, r->tenant) != 0)
         error_set(e, ERR_FORBIDDEN, "tenant: a session of another tenant cannot be made");
