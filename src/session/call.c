@@ -180,9 +180,7 @@ static char *document_of(const struct cleat_call *call)
     json_t *o = of_job ? job_document(call->session) : session_document(call->session);
     if (call->kind == CALL_CREATE)
         json_object_set_new(o, "created", json_boolean(call->created));
-    char *text = js_text(o);
-    json_decref(o);
-    return text;
+    return document_take(o);
 }
 
 static void answer(struct cleat_call *call, bool holds)

@@ -16,14 +16,14 @@
 #define HAND_OVER_TIMEOUT_MS 15000
 #define MAX_ANSWER 65536
 
-bool grants_needed(const struct attempt *a)
+static bool needs_grants(const struct attempt *a)
 {
     return *a->session->group->class->s3_role;
 }
 
 bool grants_valid(const struct attempt *a)
 {
-    return !grants_needed(a) || a->grants.expires > core_now(a->session->core);
+    return !needs_grants(a) || a->grants.expires > core_now(a->session->core);
 }
 
 const struct error *grants_trouble(const struct attempt *a)
@@ -143,7 +143,7 @@ void grants_step(struct attempt *a)
 {
     struct grants *g = &a->grants;
     struct session *s = a->session;
-    if (!grants_needed(a))
+    if (!needs_grants(a))
         return;
     if (g->message.state == OP_DONE)
         take_answer(a);

@@ -5,7 +5,6 @@
 
 #include "session/core.h"
 
-bool grants_needed(const struct attempt *); /* its class has an s3_role */
 /* Starts what is due; hands over where the route is confirmed or the address proven. Nothing
  * that fails here ends a session. */
 void grants_step(struct attempt *);

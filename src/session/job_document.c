@@ -12,7 +12,8 @@
 
 static const char *const live_states[] = {"queued", "starting", "running"};
 
-const char *job_state(const struct session *s)
+/* "queued", "starting", "running", or how it ended. */
+static const char *state_of(const struct session *s)
 {
     const struct job *j = s->job;
     if (j->outcome != JOB_OPEN)
@@ -72,7 +73,7 @@ json_t *job_document(const struct session *s)
     json_object_set_new(o, "job_id", json_string(s->id));
     json_object_set_new(o, "name", document_optional(j->name));
     document_add_context(o, s);
-    json_object_set_new(o, "state", json_string(job_state(s)));
+    json_object_set_new(o, "state", json_string(state_of(s)));
     json_object_set_new(o, "exit_code", number_or_null(j->exit_code));
     json_object_set_new(o, "signal", number_or_null(j->signal));
     json_object_set_new(o, "error", error_of(s));
@@ -94,7 +95,7 @@ char *cleat_job(struct cleat *core, const char *tenant, const char *id)
 
 static bool is_listed(const struct session *s, const void *state)
 {
-    return s->job && (!state || strcmp(state, job_state(s)) == 0);
+    return s->job && (!state || strcmp(state, state_of(s)) == 0);
 }
 
 char *cleat_jobs(struct cleat *core, const char *tenant, const char *state)

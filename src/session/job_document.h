@@ -5,7 +5,5 @@
 #include "session/core.h"
 
 json_t *job_document(const struct session *); /* of a job; new reference */
-/* "queued", "starting", "running", or how it ended. */
-const char *job_state(const struct session *);
 
 #endif

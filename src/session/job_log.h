@@ -40,9 +40,9 @@ enum error_code job_log_add(struct job_log *, const struct job_chunk *, size_t c
                             uint64_t limit, struct error *e);
 void job_log_mark_truncated(struct job_log *);
 void job_log_sync(const struct job_log *); /* until the disk has it */
+unsigned job_log_streams(const struct job_log *, uint64_t from); /* bits: whose bytes follow */
 /* [{"offset","time","stream","data" or "data_base64"}], a bounded piece from offset after on;
  * *next is where to go on. stream -1: both. */
-unsigned job_log_streams(const struct job_log *, uint64_t from); /* bits: whose bytes follow */
 json_t *job_log_read(struct job_log *, uint64_t after, int stream, uint64_t *next);
 
 #endif

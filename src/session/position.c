@@ -100,7 +100,8 @@ int64_t position_needs(int64_t limit, unsigned running, unsigned rank)
     return limit > 0 && needs > 0 ? needs : 0;
 }
 
-int64_t position_expect(const struct session *s)
+/* When it is expected to be admitted, core time; 0: nothing is known. */
+static int64_t expect(const struct session *s)
 {
     const struct cleat *core = s->core;
     const struct group *g = s->group;
@@ -137,7 +138,7 @@ json_t *position_document(const struct session *s)
         return json_null();
     position_rank(s->core);
     const char *reason = limit_names[admission_obstacle(s)];
-    int64_t at = position_expect(s);
+    int64_t at = expect(s);
     return json_pack("{s:i, s:i, s:o, s:o}", "position", (int)s->rank.all, "ahead",
                      (int)s->rank.all - 1, "estimated_start_at",
                      at > 0 ? document_time(at) : json_null(), "reason",

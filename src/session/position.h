@@ -13,9 +13,6 @@ void position_rank(struct cleat *);
  * who wait under it has one. */
 int64_t position_needs(int64_t limit, unsigned running, unsigned rank);
 
-/* When the session is expected to be admitted, core time; 0: nothing is known. */
-int64_t position_expect(const struct session *);
-
 /* {"position","ahead","estimated_start_at","reason"}, or null when it does not wait. */
 json_t *position_document(const struct session *);
 /* The same for people; "": it does not wait. */
