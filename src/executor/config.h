@@ -24,8 +24,9 @@ struct config {
     char *lease_key_file; /* "": no static host, one session and its end */
     char *host_dir;       /* of a static host, what is above its workspace; NULL: it is none */
     char *workspace;      /* absolute */
-    char *home;       /* WORKSPACE/home */
-    char *executions; /* WORKSPACE/debug/executions */
+    int lock_fd;          /* of WORKSPACE/lock, held since we were started; -1: none */
+    char *home;           /* WORKSPACE/home */
+    char *executions;     /* WORKSPACE/debug/executions */
     char *artifacts;
     const char *artifact_dir;    /* the directory that artifacts names, NULL: none */
     struct s3_place artifact_s3; /* or the place in S3, bucket NULL: none */

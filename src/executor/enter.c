@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "executor/bwrap.h"
+#include "executor/warden.h"
 
 enum {
     ARG_PARENT = 2,
@@ -207,7 +208,10 @@ static _Noreturn void enter_plain(const struct enter_spec *s)
     if (chdir(s->home) != 0)
         fail(s->home);
     setenv("PATH", search_path(env), 1);
-    become(s->user, s->parent);
+    if (warden_stand(s->parent) != 0)
+        fail("fork");
+    setsid();
+    become(s->user, getppid());
     set_limits(s);
     execvpe(s->argv[0], s->argv, env);
     fail(s->argv[0]);

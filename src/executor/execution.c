@@ -138,7 +138,8 @@ static void execution_free(struct execution *x)
 void executions_release(struct executions *all)
 {
     if (all->child) {
-        process_signal(child_pid(all->child), SIGKILL, false);
+        if (in_bwrap(all)) /* else its warden does that, which misses none */
+            process_signal(child_pid(all->child), SIGKILL, false);
         child_free(all->child);
     }
     timer_stop(&all->deadline);
@@ -227,6 +228,7 @@ static enum error_code spawn(struct execution *x, const struct program *p, int i
                               .input_fd = input,
                               .pipe_fd = x->out.writer,
                               .error_fd = x->err.writer,
+                              .lock_fd = in_bwrap(all) ? -1 : c->lock_fd,
                               .new_session = true};
     all->child = child_spawn(all->loop, &spec, on_exit_status, all, e);
     enter_free(command);

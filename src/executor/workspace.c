@@ -39,15 +39,16 @@ static enum error_code give(const struct config *c, const char *name, mode_t mod
 }
 
 /* Whoever started us may have died before our pid was written down. */
-static enum error_code claim_lock(const struct config *c, struct error *e)
+static enum error_code claim_lock(struct config *c, struct error *e)
 {
     char *path = mem_printf("%s/lock", c->workspace);
+    c->lock_fd = lock_inherited(path);
     enum error_code code = lock_claim(path, e);
     free(path);
     return code;
 }
 
-enum error_code workspace_prepare(const struct config *c, struct error *e)
+enum error_code workspace_prepare(struct config *c, struct error *e)
 {
     static const char *const homes[] = {"home", "home/artifacts", "home/data", "home/input"};
     if (dir_make(c->workspace, 0700, e) || claim_lock(c, e) || make(c, "debug", 0700, e) ||

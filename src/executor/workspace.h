@@ -6,7 +6,7 @@
 
 /* Writes our pid into the lock that we inherited when nobody has, and makes debug/executions
  * and home/{artifacts,data,input}; home becomes the user's. */
-enum error_code workspace_prepare(const struct config *, struct error *e);
+enum error_code workspace_prepare(struct config *, struct error *e);
 
 /* Lets the user's uid through the workspace to its home and, without a sandbox, to its code. */
 enum error_code workspace_open(const struct config *, struct error *e);

@@ -203,7 +203,8 @@ struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
     if (spec->lock_path && lock_fd < 0)
         return NULL;
     struct child *c = child_new(loop, spec->lock_path, exited, arg);
-    int rc = spawn(spec, lock_fd, &c->owner.pid);
+    int shared = spec->lock_fd > 0 ? spec->lock_fd : lock_fd;
+    int rc = spawn(spec, shared, &c->owner.pid);
     if (lock_fd >= 0)
         close(lock_fd);
     if (rc != 0) {

@@ -28,10 +28,11 @@ struct child_spec {
     const char *cwd;         /* NULL: ours */
     const char *output_path; /* stdout and stderr are appended there (0600); NULL: /dev/null */
     const char *lock_path;   /* NULL: no lock. Created 0600 */
-    int input_fd;            /* > 0: inherited as descriptor 0, which is /dev/null else */
-    int pipe_fd;      /* > 0: inherited as descriptor 1; output_path is then stderr's alone */
-    int error_fd;     /* > 0: inherited as descriptor 2 in place of output_path */
-    bool new_group;   /* own process group */
+    int lock_fd;    /* > 0: without lock_path: a held lock of ours that the child keeps, too */
+    int input_fd;   /* > 0: inherited as descriptor 0, which is /dev/null else */
+    int pipe_fd;    /* > 0: inherited as descriptor 1; output_path is then stderr's alone */
+    int error_fd;   /* > 0: inherited as descriptor 2 in place of output_path */
+    bool new_group; /* own process group */
     bool new_session; /* own session, and with it an own process group */
 };
 

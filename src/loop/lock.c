@@ -72,10 +72,16 @@ static bool leads_to(const char *path, const struct stat *lock)
     return stat(path, &st) == 0 && st.st_dev == lock->st_dev && st.st_ino == lock->st_ino;
 }
 
+int lock_inherited(const char *path)
+{
+    struct stat lock;
+    return fstat(CHILD_LOCK_FD, &lock) == 0 && leads_to(path, &lock) ? CHILD_LOCK_FD : -1;
+}
+
 enum error_code lock_claim(const char *path, struct error *e)
 {
     struct stat lock;
-    if (fstat(CHILD_LOCK_FD, &lock) != 0 || lock.st_size > 0 || !leads_to(path, &lock))
+    if (lock_inherited(path) < 0 || fstat(CHILD_LOCK_FD, &lock) != 0 || lock.st_size > 0)
         return ERR_NONE;
     return lock_write(path, getpid(), e);
 }

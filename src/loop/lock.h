@@ -20,6 +20,9 @@ enum error_code lock_write(const char *path, pid_t pid, struct error *e);
  */
 enum error_code lock_claim(const char *path, struct error *e);
 
+/* In the child: CHILD_LOCK_FD when that leads to path, else -1. */
+int lock_inherited(const char *path);
+
 bool lock_held(const char *path); /* also when it cannot be told; an absent file is free */
 
 struct lock_owner {

@@ -81,8 +81,12 @@ def write_file(path, content, owner=None):
         os.chown(path, owner, owner)
 
 
+def in_bwrap(x):
+    return x.get("/container-info").json["sandbox"] == "bwrap"
+
+
 def need_bwrap(x):
-    if x.get("/container-info").json["sandbox"] != "bwrap":
+    if not in_bwrap(x):
         pytest.skip("bubblewrap does not work here")
 
 

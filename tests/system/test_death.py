@@ -1,12 +1,15 @@
 """Containers that die under their sessions, and others that only do not answer, on the runtime `process`."""
 
+import contextlib
+import http.client
 import os
 import signal
+import threading
 import time
 
 import pytest
 
-from cleat_harness import haproxy_class, in_parallel, poll
+from cleat_harness import ApiError, haproxy_class, in_parallel, poll
 from death_help import check_closed, check_replaced, killed_during, make_source, open_session, options
 
 
@@ -91,3 +94,36 @@ def test_a_row_of_deaths_ends(where):
         poll(lambda: api.session(session)["state"] not in ("READY", "BUSY"), 30, "the death to be seen")
     over = api.wait(session, "closed")
     assert (over["stop_reason"], len(cleatd.launches())) == ("container_died", 3), over
+
+
+@pytest.mark.parametrize("cleatd_lives", [True, False])
+def test_what_user_code_started_ends_with_its_container(start, cleatd_lives):
+    """Without a sandbox, after setsid and a second fork, without environment: also while there is no
+    cleatd."""
+    cleatd = start.cleatd()
+    api, mark = cleatd.api, str(600 + os.getpid())
+    session = api.ready()["session_id"]
+
+    def run():
+        with contextlib.suppress(ApiError, OSError, http.client.HTTPException):
+            api.execute(session, "BASH:(setsid env -i sleep %s <&- >&- 2>&- &); sleep 600" % mark)
+    threading.Thread(target=run, daemon=True).start()
+
+    def remains():
+        return [e for e in os.listdir("/proc") if e.isdigit() and arguments(e) == ["sleep", mark]]
+    poll(remains, 20, "what the execution started")
+    if not cleatd_lives:
+        cleatd.kill()
+    os.kill(cleatd.pid_of(session), signal.SIGKILL)
+    poll(lambda: not remains(), 20, "the end of what it started")
+    if not cleatd_lives:
+        cleatd.start()
+    assert api.wait(session, "closed")["stop_reason"] == "container_died"
+
+
+def arguments(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as f:
+            return f.read().rstrip("\0").split("\0")
+    except OSError:
+        return None

@@ -9,14 +9,17 @@ import pytest
 
 from executor_client import wait_for
 from executor_help import each, executors, x  # noqa: F401
-from executor_help import DAEMON, NOBODY, descendants, need_bwrap, needs_root, non_root, write_file
+from executor_help import DAEMON, NOBODY, children, descendants, in_bwrap, need_bwrap, needs_root, non_root, write_file
 
 
 @needs_root
 def test_user_code_has_another_uid_outside(each):
     ident = each.start("import time; print('in', flush=True); time.sleep(600)")
     each.wait_output(ident, "in")
-    for pid in descendants(each.process.pid):
+    ours = [] if in_bwrap(each) else children(each.process.pid)  # the warden, which the user must not end
+    users = [pid for pid in descendants(each.process.pid) if pid not in ours]
+    assert users and len(ours) < 2
+    for pid in users:
         with open("/proc/%d/status" % pid) as status:
             fields = dict(line.split(":", 1) for line in status)
         assert fields["Uid"].split() == [str(NOBODY)] * 4
@@ -143,32 +146,129 @@ def test_closed_parents_do_not_matter_to_bubblewrap(executors):
     assert os.stat(x.home + "/f").st_uid == NOBODY
 
 
-def test_lock_is_not_held_by_user_code(executors, tmp_path):
-    path = tmp_path / "lock"
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    x = executors(CLEAT_SANDBOX="none", lock_fd=lock).boot()
-    os.close(lock)
-    ident = x.start("import os, time\nprint(os.listdir('/proc/self/fd'), flush=True)\ntime.sleep(600)")
-    x.wait_output(ident, "]")
-    left = descendants(x.process.pid)
-    for pid in left:
-        fds = [os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid)]
-        assert str(path) not in fds
-    probe = os.open(path, os.O_RDWR)
-    with pytest.raises(BlockingIOError):
-        fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    x.process.kill()
-    x.process.wait()
+def holds(pid, path):
+    """Whether it has the file open; also None when it is gone or hides that."""
     try:
-        fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)  # though user code may still run
+        return str(path) in [os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid)]
+    except OSError:
+        return None
+
+
+def is_locked(path):
+    probe = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     finally:
         os.close(probe)
-        for pid in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+    return False
+
+
+def boot_with_lock(executors, **environment):
+    """An executor that was given the lock of its workspace, as a coordinator does."""
+    x = executors(CLEAT_SANDBOX="none", CLEAT_SANDBOX_UID=str(NOBODY), **environment)
+    os.mkdir(x.workspace, 0o700)
+    x.lock_fd = os.open(x.workspace + "/lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(x.lock_fd, fcntl.LOCK_EX)
+    x.boot()
+    os.close(x.lock_fd)
+    return x
+
+
+# Leaves its group and session, its parent, its environment and every descriptor behind.
+RUNAWAY = """
+import os, time
+for i in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.closerange(0, 256)
+            os.chdir('/')
+            os.execve('/bin/sleep', ['/bin/sleep', '600'], {})
+        os._exit(0)
+    os.wait()
+print('started', flush=True)
+time.sleep(600)
+"""
+
+
+def run_away(x):
+    """Runs it. The warden's pid, and those below it."""
+    ident = x.start(RUNAWAY)
+    x.wait_output(ident, "started")
+    (warden,) = children(x.process.pid)
+    wait_for(lambda: [name_of(pid) for pid in children(warden)].count("sleep") == 3, "the runaways")
+    left = descendants(warden)
+    assert len(left) == 4
+    return warden, left
+
+
+def name_of(pid):
+    try:
+        with open("/proc/%d/comm" % pid) as name:
+            return name.read().strip()
+    except OSError:
+        return None
+
+
+def alive(pids):
+    return [pid for pid in pids if os.path.exists("/proc/%d" % pid)]
+
+
+def test_user_code_does_not_hold_the_lock(executors):
+    x = boot_with_lock(executors)
+    warden, left = run_away(x)
+    assert not any(holds(pid, x.workspace + "/lock") for pid in left) and is_locked(x.workspace + "/lock")
+
+
+def test_a_runaway_dies_with_the_executor_without_sandbox(executors):
+    """And the container counts as alive until it has: its address and uid are given to nobody else."""
+    x = boot_with_lock(executors)
+    warden, left = run_away(x)
+    assert os.getpgid(warden) == warden  # it survives what ends the executor's group
+    os.kill(warden, signal.SIGSTOP)
+    try:
+        x.process.kill()
+        x.process.wait()
+        assert len(alive(left)) >= 3 and is_locked(x.workspace + "/lock")
+    finally:
+        os.kill(warden, signal.SIGCONT)
+    wait_for(lambda: not is_locked(x.workspace + "/lock"), "the lock's freedom")
+    assert not alive(left)
+
+
+def test_a_runaway_dies_with_its_program_and_its_executor_at_once(executors):
+    """The executor is killed when the program has ended, before it could do the rest."""
+    x = boot_with_lock(executors)
+    warden, left = run_away(x)
+    os.kill(warden, signal.SIGSTOP)
+    program = children(warden)[0]
+    os.kill(program, signal.SIGKILL)
+    x.process.kill()
+    x.process.wait()
+    os.kill(warden, signal.SIGCONT)
+    wait_for(lambda: not is_locked(x.workspace + "/lock"), "the lock's freedom")
+    assert not alive(left)
+
+
+def test_a_runaway_dies_with_its_warden(executors):
+    """That is killed, not the executor: it is the end of the execution, and of what it left."""
+    x = boot_with_lock(executors)
+    warden, left = run_away(x)
+    os.kill(warden, signal.SIGKILL)
+    wait_for(lambda: not descendants(x.process.pid), "the end of what it left")
+    assert not alive(left) and is_locked(x.workspace + "/lock")
+    assert x.run("print(1)")["stdout"] == "1\n"
+
+
+@needs_root
+def test_a_runaway_of_an_executor_that_is_not_root(executors):
+    x = non_root(executors, CLEAT_SANDBOX="none")
+    warden, left = run_away(x)
+    x.process.kill()
+    x.process.wait()
+    wait_for(lambda: not alive([warden, *left]), "their end")
 
 
 def test_user_code_dies_with_the_executor_in_bubblewrap(x):

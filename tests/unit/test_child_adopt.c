@@ -360,9 +360,11 @@ static int claim_what_is_not_ours(void)
     if (lock_claim(lock, &e) || lock_read(lock).pid != 0) /* nothing inherited */
         return 1;
     dup2(other_fd, CHILD_LOCK_FD);
-    if (lock_claim(lock, &e) || lock_read(lock).pid != 0) /* another file */
-        return 2;
+    if (lock_claim(lock, &e) || lock_read(lock).pid != 0 || lock_inherited(lock) >= 0)
+        return 2; /* another file */
     dup2(fd, CHILD_LOCK_FD);
+    if (lock_inherited(lock) != CHILD_LOCK_FD)
+        return 5;
     if (lock_write(lock, getppid(), &e) || lock_claim(lock, &e) ||
         lock_read(lock).pid != getppid()) /* written already */
         return 3;
