@@ -280,6 +280,14 @@ void admission_has_room(struct group *g)
     admission_wake(g->core);
 }
 
+void admission_freed(struct group *g)
+{
+    if (g->refusals == 0)
+        return;
+    g->room_at = core_now(g->core); /* one goes to see */
+    admission_wake(g->core);
+}
+
 /* ---- for operators ---- */
 
 json_t *admission_status(const struct cleat *core)

@@ -27,6 +27,8 @@ enum limit admission_obstacle(const struct session *);
 void admission_return(struct session *, const struct error *);
 /* A launch of this class worked. */
 void admission_has_room(struct group *);
+/* A container of this class is gone: there may be room for one. */
+void admission_freed(struct group *);
 
 /* After a start: what its rows say of turns that were taken. */
 void admission_recall(const struct session *);

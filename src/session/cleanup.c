@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/backoff.h"
 #include "base/log.h"
+#include "session/admission.h"
 #include "session/attempt.h"
 #include "session/cleanup.h"
 #include "session/event.h"
@@ -261,5 +262,7 @@ void cleanup_step(struct attempt *a)
     if (a->launched &&
         c->drain != STEP_LOST) /* an address that is still listed stays reserved */
         s->group->runtime_ops->release(s->group->runtime, &a->container);
+    if (a->launched)
+        admission_freed(s->group);
     attempt_go(a, ATTEMPT_ENDED);
 }

@@ -228,17 +228,22 @@ static void who_comes_back_is_first(void **state)
     struct group *g = w->s[1]->group;
     admission_check(w->core, "nobody", NULL, g, false, &e);
     assert_int_equal(w->s[1]->state, SESSION_QUEUED); /* nobody is tried yet */
-    g->room_at = core_now(w->core);
-    admission_wake(w->core);
+    admission_freed(g);
     admission_check(w->core, "nobody", NULL, g, false, &e);
     assert_int_equal(w->s[1]->state, SESSION_OPENING); /* one, to see */
     w->core->settings->max_sessions = 10;
     admission_limits_changed(w->core);
     admission_check(w->core, "nobody", NULL, g, false, &e);
     assert_int_equal(w->s[2]->state, SESSION_QUEUED);
+    admission_freed(g);
+    admission_check(w->core, "nobody", NULL, g, false, &e);
+    assert_int_equal(w->s[2]->state, SESSION_OPENING); /* one for each that is gone */
+    add(w, "a", "u", "default");                       /* 3 */
+    admission_check(w->core, "nobody", NULL, g, false, &e);
+    assert_int_equal(w->s[3]->state, SESSION_QUEUED);
     admission_has_room(g);
     admission_check(w->core, "nobody", NULL, g, false, &e);
-    assert_int_equal(w->s[2]->state, SESSION_OPENING);
+    assert_int_equal(w->s[3]->state, SESSION_OPENING);
 }
 
 static void refusals_say_why(void **state)
