@@ -186,13 +186,13 @@ struct cleat_call *cleat_job_logs(struct cleat *, const char *tenant, const char
 /* ---- events ---- */
 
 /* What happens to sessions (cleatd(8), EVENTS), in order: to one, or NULL, to all of a tenant
- * (NULL: to all there are, and to the coordinator). after: the id of the last event that the
- * caller has; CLEAT_EVENTS_NEW: it wants none of the past. Without follow it ends when the
- * caller has all. NULL: no such session. */
+ * (NULL: to all there are, and to the coordinator), each in a numbering of its own. after: the
+ * id of the last event that the caller has; CLEAT_EVENTS_NEW: it wants none of the past.
+ * Without follow it ends when the caller has all. NULL: no such session. */
 #define CLEAT_EVENTS_NEW (-1)
 struct cleat_events;
 struct cleat_event {
-    uint64_t id;      /* of a session: counted from 1 without a gap; else of all events */
+    uint64_t id; /* of a session: counted from 1 without a gap; else of its tenant, or of all */
     const char *code; /* "session.ready", …; "gap": those from, to are not kept any more; "end":
                          no more come, for the reason "closed", "all", "slow" or "forgotten",
                          and the subscription is freed */
@@ -204,7 +204,7 @@ typedef bool cleat_event_fn(void *arg, const struct cleat_event *);
 struct cleat_events *cleat_events(struct cleat *, const char *tenant, const char *session,
                                   int64_t after, bool follow, cleat_event_fn *, void *arg);
 void cleat_events_resume(struct cleat_events *);
-/* Goes on from here, although the newest ones may have been none of the caller's. */
+/* The id after which it goes on. */
 uint64_t cleat_events_position(const struct cleat_events *);
 void cleat_events_cancel(struct cleat_events *); /* not after its end */
 

@@ -9,15 +9,14 @@
 #include "http/sse.h"
 
 #define HEARTBEAT_MS (15 * 1000)
-#define UNSENT_MAX (64 * 1024)  /* more waits where it is kept for all */
-#define RETRY "retry: 1000\n\n" /* of a browser */
+#define UNSENT_MAX (64 * 1024) /* more waits where it is kept for all */
+#define RETRY "retry: 1000\n"  /* of a browser */
 #define NO_RETRY "retry: 86400000\n"
 
 struct stream {
     struct exchange *exchange;
     struct cleat_events *events; /* NULL: they have ended */
     struct timer heartbeat;
-    uint64_t told; /* the id that the reader has */
 };
 
 static void drained(void *arg)
@@ -27,30 +26,24 @@ static void drained(void *arg)
         cleat_events_resume(s->events);
 }
 
+/* An id without data is no event, but where a reader goes on that leaves before its first. */
 static void begin(struct stream *s)
 {
     struct server_request *r = s->exchange->request;
+    char *text = mem_printf(RETRY "id: %" PRIu64 "\n\n", cleat_events_position(s->events));
     server_add_header(r, "Cache-Control", "no-store");
     server_stream_begin(r, "text/event-stream", drained, s);
-    server_stream_write(r, RETRY, strlen(RETRY));
+    server_stream_write(r, text, strlen(text));
+    free(text);
     timer_arm(&s->heartbeat, HEARTBEAT_MS);
 }
 
-/* Shows both sides that the other is there. An id without data is no event, but where a reader
- * of its own events alone goes on from. */
+/* Shows both sides that the other is there. */
 static void beat(void *arg)
 {
     static const char beat[] = ":\n\n";
     struct stream *s = arg;
-    uint64_t id = cleat_events_position(s->events);
-    if (id > s->told) {
-        char *text = mem_printf("id: %" PRIu64 "\n\n", id);
-        server_stream_write(s->exchange->request, text, strlen(text));
-        free(text);
-        s->told = id;
-    } else {
-        server_stream_write(s->exchange->request, beat, strlen(beat));
-    }
+    server_stream_write(s->exchange->request, beat, strlen(beat));
     timer_arm(&s->heartbeat, HEARTBEAT_MS);
 }
 
@@ -60,7 +53,6 @@ static void write_event(struct stream *s, const struct cleat_event *e)
     buf_printf(&b, "id: %" PRIu64 "\nevent: %s\ndata: %s\n\n", e->id, e->code, e->document);
     server_stream_write(s->exchange->request, b.data, b.len);
     buf_free(&b);
-    s->told = e->id;
 }
 
 /* Nothing more ever comes of it: a browser that asks again all the same need not hurry. */
@@ -133,7 +125,6 @@ static void start(struct exchange *x, const char *tenant, const char *session, i
         exchange_refuse(x, ERR_NOT_FOUND, 0, "no such session");
         return;
     }
-    s->told = cleat_events_position(s->events);
     begin(s);
     if (strcmp(server_method(x->request), "HEAD") == 0)
         exchange_end(x);

@@ -479,7 +479,9 @@ struct events {
     struct event_log own;         /* those of no session */
     size_t bytes;                 /* in memory */
     uint64_t reserved, reserving; /* of the numbers in shown: durably, and wanted */
-    bool held;                    /* some wait for numbers */
+    uint64_t life, life_durable;  /* of the numbers of tenants (event_tenant.h) */
+    struct tenant_events *tenants;
+    bool held; /* some wait for numbers */
     TAILQ_HEAD(, cleat_events) readers;
 };
 

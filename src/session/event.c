@@ -10,6 +10,7 @@
 #include "http/json.h"
 #include "session/event_code.h"
 #include "session/event_read.h"
+#include "session/event_tenant.h"
 #include "session/job.h"
 #include "session/journal.h"
 #include "session/notes.h"
@@ -90,10 +91,10 @@ static void add_time(struct buf *b, int64_t ms)
     buf_printf(b, ",\"time\":\"%s.%03dZ\"", text, (int)(ms % 1000));
 }
 
-char *event_document(const struct event *e)
+char *event_document(const struct event *e, bool for_tenant)
 {
     struct buf b = {0};
-    buf_printf(&b, "{\"id\":%" PRIu64, e->id);
+    buf_printf(&b, "{\"id\":%" PRIu64, for_tenant ? e->number_of_tenant : e->id);
     if (*e->session)
         buf_printf(&b, ",\"session_id\":\"%s\",\"seq\":%" PRIu64, e->session, e->number);
     add_time(&b, e->time);
@@ -108,13 +109,23 @@ char *event_document(const struct event *e)
 
 /* ---- showing ---- */
 
-/* The numbers up to it are never given again, whatever happens. */
-static uint64_t reserved(struct cleat *core)
+/* The numbers that are reserved are never given again, whatever happens. */
+static bool may_show(struct cleat *core)
 {
     struct events *all = &core->events;
-    if (note_durable(core, NOTE))
+    if (note_durable(core, NOTE)) {
         all->reserved = all->reserving;
-    return all->reserved;
+        all->life_durable = all->life;
+    }
+    return all->shown.last < all->reserved && all->life == all->life_durable;
+}
+
+static void put_note(struct cleat *core)
+{
+    char *text = mem_printf("{\"reserved\":%" PRIu64 ",\"life\":%" PRIu64 "}",
+                            core->events.reserving, core->events.life);
+    note_put(core, NOTE, text);
+    free(text);
 }
 
 static void reserve(struct cleat *core)
@@ -123,9 +134,13 @@ static void reserve(struct cleat *core)
     if (all->reserving > all->shown.last + BLOCK / 2)
         return;
     all->reserving = all->shown.last + BLOCK;
-    char *text = mem_printf("{\"reserved\":%" PRIu64 "}", all->reserving);
-    note_put(core, NOTE, text);
-    free(text);
+    put_note(core);
+}
+
+void events_begin_life(struct cleat *core)
+{
+    core->events.life++;
+    put_note(core);
 }
 
 /* Its own session's ring begins with it, or with numbers that are empty. */
@@ -135,28 +150,38 @@ static void drop_oldest(struct cleat *core)
     if (e && e->log)
         while (event_ring_first(&e->log->ring) <= e->number)
             event_ring_drop(&e->log->ring);
+    if (e)
+        tenant_events_drop(e);
     release(core, e);
+}
+
+/* e NULL: some were given up. */
+static void show_one(struct cleat *core, struct tenant_events *of, struct event *e)
+{
+    uint64_t id = event_ring_add(&core->events.shown, e);
+    if (of)
+        tenant_events_add(of, e);
+    if (!e)
+        return;
+    e->id = id;
+    readers_note(core, e);
 }
 
 /* Those that were given up (bound_unshown) leave one empty number, so that who reads of all
  * sessions is told of a gap as well. */
-static void show(struct cleat *core, struct event_log *log)
+static void show(struct cleat *core, struct event_log *log, const char *tenant)
 {
     struct events *all = &core->events;
     bool gap = false;
     while (log->shown < log->durable) {
-        struct event *e = event_ring_get(&log->ring, log->shown + 1);
-        if (all->shown.last >= reserved(core)) {
+        struct tenant_events *of = *tenant ? tenant_events_of(core, tenant) : NULL;
+        if (!may_show(core)) {
             all->held = true;
             break;
         }
-        log->shown++;
-        if (e) {
-            e->id = event_ring_add(&all->shown, e);
-            readers_note(core, e);
-        } else if (!gap) {
-            event_ring_add(&all->shown, NULL);
-        }
+        struct event *e = event_ring_get(&log->ring, ++log->shown);
+        if (e || !gap)
+            show_one(core, of, e);
         gap = !e;
     }
     reserve(core);
@@ -168,7 +193,7 @@ void events_show(struct session *s, uint64_t count)
 {
     if (count > s->events.durable)
         s->events.durable = count;
-    show(s->core, &s->events);
+    show(s->core, &s->events, s->context.tenant);
 }
 
 void events_show_held(struct cleat *core)
@@ -177,9 +202,9 @@ void events_show_held(struct cleat *core)
     if (!core->events.held)
         return;
     core->events.held = false;
-    show(core, &core->events.own);
+    show(core, &core->events.own, "");
     TAILQ_FOREACH (s, &core->sessions, entry)
-        show(core, &s->events);
+        show(core, &s->events, s->context.tenant);
 }
 
 /* ---- writing ---- */
@@ -209,7 +234,7 @@ void event_write_core(struct cleat *core, const char *code, const struct log_fie
     struct event *e = make(core, own, code, "", fields);
     e->number = own->durable = event_ring_add(&own->ring, e);
     bound_unshown(core, own);
-    show(core, own);
+    show(core, own, "");
 }
 
 /* ---- the journal ---- */
@@ -287,12 +312,14 @@ void events_load(struct cleat *core)
     struct events *all = &core->events;
     const char *note = note_get(core, NOTE);
     json_t *o = note ? js_parse_object(note, strlen(note), NULL) : NULL;
-    int64_t reserved_before = 0;
+    int64_t reserved_before = 0, life = 0;
     js_int(o, "reserved", false, 0, INT64_MAX / 2, &reserved_before, &(struct error){0});
+    js_int(o, "life", false, 0, INT32_MAX, &life, &(struct error){0});
     json_decref(o);
     /* Events that the journal counts and nobody was shown are a gap, too. */
     bool lost = !TAILQ_EMPTY(&core->sessions);
     all->shown.last = all->reserving = (uint64_t)reserved_before + lost;
+    all->life = (uint64_t)life + (lost || note);
     reserve(core);
 }
 
@@ -321,4 +348,5 @@ void events_free(struct cleat *core)
             release(core, e);
     event_ring_free(&all->shown);
     event_ring_free(&all->own.ring);
+    tenant_events_free(core);
 }

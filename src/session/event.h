@@ -11,8 +11,9 @@
  * Two numbers. Each session counts its events from 1 without a gap; the count is in the
  * journal, and an event is shown to nobody before the commit that counts it, which is also the
  * one that holds the change it tells of: what a reader saw is true after a crash, and no number
- * comes twice. Shown events are numbered once more, in the order in which they are shown; those
- * numbers are reserved in the journal in blocks, so that a start skips what was left of one. */
+ * comes twice. Shown events are numbered once more, in the order in which they are shown: among
+ * all, which operators see, and among those of their tenant (event_tenant.h). The numbers of
+ * all are reserved in the journal in blocks, so that a start skips what was left of one. */
 #ifndef CLEAT_SESSION_EVENT_H
 #define CLEAT_SESSION_EVENT_H
 
@@ -34,7 +35,9 @@ struct event {
     struct event_log *log; /* NULL: its session is forgotten */
     uint64_t id;           /* of all that are shown; 0: not shown yet */
     uint64_t number;       /* of its session's */
-    int64_t time;          /* core time, ms */
+    uint64_t number_of_tenant;
+    struct tenant_events *of; /* NULL: of no tenant, or not shown yet */
+    int64_t time;             /* core time, ms */
     const struct event_code *code;
     size_t size;           /* in memory */
     char session[ID_SIZE]; /* "": of the coordinator */
@@ -42,12 +45,14 @@ struct event {
     const char *fields;    /* members of a JSON object: "" or ,"key":value… */
     char text[];
 };
-/* {"id","session_id","seq","time","tenant","code","message", its fields}; free(). */
-char *event_document(const struct event *);
+/* {"id","session_id","seq","time","tenant","code","message", its fields}; free(). for_tenant:
+ * its id is the tenant's. */
+char *event_document(const struct event *, bool for_tenant);
 
 void events_init(struct cleat *);
-void events_load(struct cleat *); /* after the notes */
-void events_free(struct cleat *); /* after the sessions */
+void events_load(struct cleat *);       /* after the notes */
+void events_free(struct cleat *);       /* after the sessions */
+void events_begin_life(struct cleat *); /* of numbers of tenants, once the journal knows */
 
 /* For the journal. A session's row holds the count; while nothing else of it changes, a row of
  * its own does. */

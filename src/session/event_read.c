@@ -9,6 +9,7 @@
 #include "session/context.h"
 #include "session/event.h"
 #include "session/event_code.h"
+#include "session/event_tenant.h"
 #include "session/session.h"
 
 #define PUMP_MAX 256            /* events looked at before others have their turn */
@@ -18,8 +19,9 @@ struct cleat_events {
     TAILQ_ENTRY(cleat_events) entry;
     struct cleat *core;
     struct session *session;     /* NULL: of all … */
-    char *tenant;                /* … of this one; NULL: it is an operator */
-    const struct event_log *log; /* the session's; NULL: of all */
+    struct tenant_events *of;    /* … of this tenant; NULL: it is an operator */
+    const struct event_log *log; /* the session's */
+    bool for_tenant;             /* ids are its own */
     uint64_t cursor;             /* it has those up to here */
     bool follows, paused;
     bool forgotten; /* its session is no more */
@@ -33,7 +35,6 @@ struct cleat_events {
 static void reader_free(void *arg)
 {
     struct cleat_events *r = arg;
-    free(r->tenant);
     free(r);
 }
 
@@ -42,6 +43,8 @@ void cleat_events_cancel(struct cleat_events *r)
     r->cancelled = true;
     task_stop(&r->task);
     TAILQ_REMOVE(&r->core->events.readers, r, entry);
+    if (r->of)
+        r->of->readers--;
     loop_free_later(r->core->loop, r, reader_free);
 }
 
@@ -76,14 +79,14 @@ static void deliver_gap(struct cleat_events *r, uint64_t to)
                        from, to));
 }
 
-static uint64_t newest(const struct cleat_events *r)
-{
-    return r->log ? r->log->shown : r->core->events.shown.last;
-}
-
 static const struct event_ring *ring_of(const struct cleat_events *r)
 {
-    return r->log ? &r->log->ring : &r->core->events.shown;
+    return r->log ? &r->log->ring : r->of ? &r->of->ring : &r->core->events.shown;
+}
+
+static uint64_t newest(const struct cleat_events *r)
+{
+    return r->log ? r->log->shown : ring_of(r)->last;
 }
 
 /* The first number after the cursor that there is an event of, or one past the newest. */
@@ -100,7 +103,7 @@ static uint64_t next_number(const struct cleat_events *r)
 
 static bool is_for(const struct cleat_events *r, const struct event *e)
 {
-    return !r->tenant || strcmp(r->tenant, e->tenant) == 0;
+    return r->log ? r->log == e->log : !r->of || r->of == e->of;
 }
 
 /* Nothing happens to it any more. */
@@ -132,8 +135,7 @@ static void take_one(struct cleat_events *r)
     }
     const struct event *e = event_ring_get(ring_of(r), n);
     r->cursor = n;
-    if (is_for(r, e))
-        deliver(r, e->code->name, event_document(e));
+    deliver(r, e->code->name, event_document(e, r->for_tenant));
 }
 
 static void pump(void *arg)
@@ -165,7 +167,7 @@ void readers_note(struct cleat *core, const struct event *e)
 {
     struct cleat_events *r;
     TAILQ_FOREACH (r, &core->events.readers, entry) {
-        if (r->log ? r->log != e->log : !is_for(r, e))
+        if (!is_for(r, e))
             continue;
         r->waiting += e->size;
         task_wake(&r->task);
@@ -200,10 +202,13 @@ struct cleat_events *cleat_events(struct cleat *core, const char *tenant, const 
     r->core = core;
     r->session = s;
     r->log = s ? &s->events : NULL;
-    r->tenant = s ? NULL : mem_strdup(tenant);
+    r->of = tenant && !s ? tenant_events_of(core, tenant) : NULL;
+    r->for_tenant = tenant != NULL;
     r->follows = follow;
     r->fn = fn;
     r->arg = arg;
+    if (r->of)
+        r->of->readers++;
     r->cursor = after < 0 ? newest(r) : (uint64_t)after;
     if (r->cursor > newest(r)) /* of a journal that is lost: nobody knows what it means */
         r->cursor = 0;

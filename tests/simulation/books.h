@@ -50,6 +50,7 @@ struct session_facts {
     int64_t
         closing_ms; /* the script asked for it, or cleat asked for the upload; -1: not yet */
     bool closed;    /* the core said so */
+    bool ended;     /* its container was told to end while it ran something */
 };
 struct session_facts *
 books_session(const char *session); /* NULL: the script has not heard of it */

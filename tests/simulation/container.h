@@ -118,7 +118,8 @@ void executor_output(struct container *, struct sim_request *, struct execution 
 void executor_complete(struct container *, struct sim_request *);
 void executor_upload_status(struct container *, struct sim_request *);
 void executor_begin_upload(struct container *, const char *nonce);
-void executor_end_execution(struct container *); /* the running one, cancelled */
+/* The running one, cancelled; false: there is none. */
+bool executor_end_execution(struct container *);
 void executor_break_waiters(struct container *); /* it died: nobody gets an answer */
 struct execution *executor_find(const struct container *, const char *id);
 

@@ -244,8 +244,10 @@ void container_exit_soon(struct container *c)
 
 static void on_term(struct container *c)
 {
+    struct session_facts *facts = books_session(books_owner(c->session));
     c->ending = true;
-    executor_end_execution(c);
+    if (executor_end_execution(c) && facts)
+        facts->ended = true;
     if (!c->plain && c->executions && c->upload != UPLOAD_DONE) {
         if (c->upload != UPLOAD_RUNNING)
             executor_begin_upload(c, "");

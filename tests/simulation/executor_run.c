@@ -156,13 +156,14 @@ static void execution_due(void *arg)
     end_execution(e);
 }
 
-void executor_end_execution(struct container *c)
+bool executor_end_execution(struct container *c)
 {
     struct execution *e = running(c);
     if (!e)
-        return;
+        return false;
     e->cancelled = true;
     end_execution(e);
+    return true;
 }
 
 static void count_run(struct execution *e)

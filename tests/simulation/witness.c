@@ -13,16 +13,18 @@ struct told {
     char id[ID_SIZE];
     uint64_t seq;
     const char *state;  /* "session.ready", …: what its newest event of that kind says */
-    bool skipped, lost; /* there may be later ones, later states, that were never read */
     uint64_t marked;    /* of its job's output */
-    bool marks_lost;
+    bool skipped, lost; /* there may be later ones, later states, that were never read */
+    bool lost_mark;     /* there were, and a mark may be among them */
     struct told *next;
 };
 
 /* Of one coordinator, over all its lives. */
 struct witness {
     const struct instance *of;
-    uint64_t id; /* of the newest event */
+    const char *tenant; /* that it is; NULL: an operator */
+    unsigned life;      /* in which it reads */
+    uint64_t id;        /* of the newest event */
     bool skipped;
     struct told *sessions[BUCKETS];
     struct witness *next;
@@ -35,15 +37,16 @@ void witness_begin(void)
     witnesses = NULL;
 }
 
-static struct witness *mine(void)
+static struct witness *mine(const char *tenant)
 {
     struct witness *w = witnesses;
-    while (w && w->of != world.me)
+    while (w && (w->of != world.me || w->tenant != tenant))
         w = w->next;
     if (w)
         return w;
     w = world_alloc(sizeof *w);
     w->of = world.me;
+    w->tenant = tenant;
     w->next = witnesses;
     return witnesses = w;
 }
@@ -60,7 +63,7 @@ static struct told *find(struct witness *w, const char *id)
         return t;
     t = world_alloc(sizeof *t);
     strcpy(t->id, id);
-    t->skipped = t->lost = t->marks_lost = w->skipped;
+    t->skipped = t->lost = w->skipped;
     t->next = *at;
     return *at = t;
 }
@@ -103,11 +106,21 @@ static void check_marks(struct told *t, const char *code, const json_t *o)
     if (!is_mark && !is_end)
         return;
     uint64_t at = number_of(o, is_mark ? "offset" : "output");
-    if (at != t->marked && !t->marks_lost)
+    if (at != t->marked && !t->lost_mark)
         world_violate("EVENTS", "%s: %s at %" PRIu64 " after a mark that ends at %" PRIu64,
                       t->id, code, at, t->marked);
     t->marked = at + (is_mark ? number_of(o, "bytes") : 0);
-    t->marks_lost = false;
+    t->lost_mark = false;
+}
+
+/* A tenant is told of nobody else, and by numbers of its own. */
+static void check_wall(const struct witness *w, const struct cleat_event *e, const json_t *o)
+{
+    const char *tenant = json_string_value(json_object_get(o, "tenant"));
+    if (w->tenant && (!tenant || strcmp(tenant, w->tenant) != 0))
+        world_violate("I9", "%s reads events of %s", w->tenant, tenant ? tenant : "nobody");
+    if (number_of(o, "id") != e->id)
+        world_violate("EVENTS", "event %" PRIu64 " says %" PRIu64, e->id, number_of(o, "id"));
 }
 
 static void take_session_event(struct witness *w, const char *id, const json_t *o)
@@ -116,6 +129,8 @@ static void take_session_event(struct witness *w, const char *id, const json_t *
     uint64_t seq = number_of(o, "seq");
     if (seq <= t->seq || (seq > t->seq + 1 && !t->skipped))
         world_violate("EVENTS", "%s: event %" PRIu64 " after %" PRIu64, id, seq, t->seq);
+    if (seq > t->seq + 1)
+        t->lost_mark = true;
     t->seq = seq;
     t->skipped = false;
     check_marks(t, json_string_value(json_object_get(o, "code")), o);
@@ -130,23 +145,26 @@ static void skip(struct witness *w, uint64_t from)
     w->skipped = true;
     for (unsigned i = 0; i < BUCKETS; i++)
         for (struct told *t = w->sessions[i]; t; t = t->next)
-            t->skipped = t->lost = t->marks_lost = true;
+            t->skipped = t->lost = true;
 }
+
+static void attach(struct witness *);
 
 /* One that is cut off because too much waits for it goes on where it was. */
-static void attach_again(void *life)
+static void attach_again(void *witness)
 {
-    if (world.me->cleat && world.me->life == (unsigned)(uintptr_t)life)
-        witness_attach();
+    struct witness *w = witness;
+    if (world.me->cleat && world.me == w->of && world.me->life == w->life)
+        attach(w);
 }
 
-static void take_end(const struct witness *w, const json_t *o)
+static void take_end(struct witness *w, const json_t *o)
 {
     const char *reason = json_string_value(json_object_get(o, "reason"));
     if (!reason || strcmp(reason, "slow") != 0)
         world_violate("EVENTS", "the end after %" PRIu64 ": %s", w->id, reason ? reason : "?");
     else
-        world_at(0, attach_again, (void *)(uintptr_t)world.me->life);
+        world_at(0, attach_again, w);
 }
 
 static bool take(void *arg, const struct cleat_event *e)
@@ -167,15 +185,24 @@ static bool take(void *arg, const struct cleat_event *e)
         world_violate("EVENTS", "%s %" PRIu64 " after %" PRIu64, e->code, e->id, w->id);
     else if (session)
         take_session_event(w, session, o);
+    if (session)
+        check_wall(w, e, o);
     w->id = e->id;
     json_decref(o);
     return true;
 }
 
+static void attach(struct witness *w)
+{
+    w->life = world.me->life;
+    cleat_events(world.me->cleat, w->tenant, NULL, (int64_t)w->id, true, take, w);
+}
+
 void witness_attach(void)
 {
-    struct witness *w = mine();
-    cleat_events(world.me->cleat, NULL, NULL, (int64_t)w->id, true, take, w);
+    static const char *const tenants[] = {NULL, "tenant-a", "tenant-b"};
+    for (size_t i = 0; i < sizeof tenants / sizeof tenants[0]; i++)
+        attach(mine(tenants[i]));
 }
 
 void witness_check_end(void)

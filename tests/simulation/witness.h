@@ -1,5 +1,5 @@
-/* A reader of all events, who comes back after every start where it was, and takes them at
- * their word: what was shown once stays true, whatever crashes. */
+/* Readers of events, an operator and two tenants, who come back after every start where they
+ * were, and take them at their word: what was shown once stays true, whatever crashes. */
 #ifndef SIMULATION_WITNESS_H
 #define SIMULATION_WITNESS_H
 

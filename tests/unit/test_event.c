@@ -12,6 +12,7 @@
 #include "http/json.h"
 #include "session/event.h"
 #include "session/event_code.h"
+#include "session/event_tenant.h"
 #include "session/notes.h"
 #include "session/session.h"
 
@@ -185,6 +186,14 @@ static void readers_resume_where_they_were(void **state)
     free(rest.document);
 }
 
+static json_int_t id_of(const char *document)
+{
+    json_t *o = json_loads(document, JSON_REJECT_DUPLICATES, NULL);
+    json_int_t id = json_integer_value(json_object_get(o, "id"));
+    json_decref(o);
+    return id;
+}
+
 static void tenants_see_their_own(void **state)
 {
     struct world *w = *state;
@@ -197,11 +206,51 @@ static void tenants_see_their_own(void **state)
     event_emit_core(w->core, "drain.begin", KV("drained", "*"));
     event_emit(w->s, "session.closing");
     run_until(w, &w->s->events, 1);
-    assert_int_equal(a.count, 1);
-    assert_non_null(strstr(a.text, "session.closing"));
-    assert_int_equal(cleat_events_position(a.events), 3); /* it need not look at those again */
+    assert_string_equal(a.text, "session.closing 1"); /* no number tells of the others */
+    assert_int_equal(id_of(a.document), 1);
+    cleat_events_cancel(a.events);
+    forget_text(&a);
+    a.events = cleat_events(w->core, "tenant-a", ID, 0, false, take, &a);
+    run_until(w, &w->s->events, 1);
+    assert_string_equal(a.text, "session.closing 1, end 1");
+    forget_text(&a);
+    a.pause_after = 4;
+    a.events = cleat_events(w->core, "tenant-a", ID, 0, true, take, &a);
+    run(w);
+    assert_int_equal(id_of(a.document), 1); /* nor in the stream of a session */
     cleat_events_cancel(a.events);
     free(a.document);
+}
+
+/* A name that was forgotten comes back with higher numbers, and nobody else notices. */
+static void tenants_are_known_in_bounds(void **state)
+{
+    struct world *w = *state;
+    struct reader a = {0}, b = {0};
+    event_emit(w->s, "retry");
+    run_until(w, &w->s->events, 1);
+    tenant_events_of(w->core, "idle")->ring.last = 77;
+    for (unsigned i = 0; i < 2 * TENANT_EVENTS_MAX; i++) {
+        char *name = mem_printf("t%u", i);
+        tenant_events_of(w->core, name);
+        free(name);
+        assert_true(HASH_COUNT(w->core->events.tenants) <= TENANT_EVENTS_MAX);
+    }
+    assert_true(tenant_events_of(w->core, "idle")->ring.last >= 10000000000);
+    event_emit(w->s, "retry");
+    event_emit(w->other, "retry");
+    assert_int_equal(w->s->events.shown, 1); /* a life that the journal does not know */
+    run_until(w, &w->other->events, 1);
+    a.events = cleat_events(w->core, "tenant-a", NULL, 0, false, take, &a);
+    b.events = cleat_events(w->core, "tenant-b", NULL, CLEAT_EVENTS_NEW, false, take, &b);
+    run(w);
+    assert_string_equal(a.text, "retry 1, retry 2, end 2");
+    char *expected =
+        mem_printf("end %llu", (unsigned long long)w->core->events.life * 10000000000 + 1);
+    assert_string_equal(b.text, expected);
+    free(expected);
+    free(a.document);
+    free(b.document);
 }
 
 static void without_follow_it_ends(void **state)
@@ -364,16 +413,20 @@ static void numbers_go_on_after_a_restart(void **state)
     assert_non_null(w->core);
     s = core_find(w->core, ID);
     assert_non_null(s);
-    struct reader one = {0}, all = {0};
+    struct reader one = {0}, all = {0}, own = {0};
     task_stop(&s->task);
     task_init(&s->task, w->core->loop, do_nothing, s);
     session_set_state(s, SESSION_READY); /* it is told of something more */
     one.events = cleat_events(w->core, NULL, ID, 2, true, take, &one);
     all.events = cleat_events(w->core, NULL, NULL, 3, true, take, &all);
+    own.events = cleat_events(w->core, "tenant-a", NULL, 3, true, take, &own);
     event_emit(s, "session.rerouting");
     run_until(w, &s->events, 4);
     assert_string_equal(one.text, "gap 3, session.rerouting 4");
     assert_string_equal(all.text, "gap 65537, session.rerouting 65538");
+    assert_string_equal(own.text, "gap 10000000000, session.rerouting 10000000001");
+    cleat_events_cancel(own.events);
+    free(own.document);
     cleat_events_cancel(one.events);
     cleat_events_cancel(all.events);
     free(one.document);
@@ -504,6 +557,7 @@ int main(void)
         EACH(each_session_counts_its_own),
         EACH(readers_resume_where_they_were),
         EACH(tenants_see_their_own),
+        EACH(tenants_are_known_in_bounds),
         EACH(without_follow_it_ends),
         EACH(a_slow_reader_is_ended),
         EACH(what_is_kept_is_bounded_and_gaps_are_told),
