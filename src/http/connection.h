@@ -1,4 +1,4 @@
-/* The server's connections, as server.c and server_stream.c share them. */
+/* The server's connections, as its files share them. */
 #ifndef CLEAT_HTTP_CONNECTION_H
 #define CLEAT_HTTP_CONNECTION_H
 
@@ -19,8 +19,8 @@ struct evhtp_request;
 
 /* The whole request is collected and its chunks are decoded before libevhtp sees its head, and
  * it never sees a body: fed in pieces it corrupts requests, where 413 is due it resets, and it
- * parses form bodies as queries on the stack. What it does here is parse a head and serialise
- * an answer. */
+ * parses form bodies as queries on the stack. Nor does it write an answer: it does not know the
+ * reason of every status. What it does here is parse a head. */
 enum state {
     READ_HEAD,
     READ_BODY,
@@ -72,11 +72,17 @@ struct server {
     struct connection *feeding; /* whose head libevhtp is reading */
 };
 
-enum { DATE_SIZE = 40 };
-void connection_date(const struct connection *, char text[DATE_SIZE]);
-void connection_end_stream(struct connection *); /* all of it is in the output */
-size_t connection_unsent(const struct connection *);
+void connection_end_answer(struct connection *);  /* all of it is in the output */
 void connection_lose_client(struct connection *); /* ends it and tells the handler */
+
+/* server_answer.c */
+/* The head of an answer without its end, and without what says how long it is. r NULL: of no
+ * request; content_type NULL: application/json. */
+void answer_head(struct buf *, const struct connection *, const struct server_request *r,
+                 int status, const char *content_type);
+void connection_answer_error(struct connection *, int status, enum error_code,
+                             const char *message, bool head_only);
+size_t connection_unsent(const struct connection *);
 
 /* server_stream.c */
 void stream_drained(struct connection *); /* the output is empty */

@@ -3,21 +3,18 @@
 #include <arpa/inet.h>
 #include <evhtp/evhtp.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/connection.h"
 #include "http/guard.h"
-#include "http/json.h"
 #include "http/listen.h"
 #include "http/request.h"
 
@@ -112,128 +109,15 @@ static bool feed_evhtp(struct connection *c, const char *plain, size_t len)
     return false;
 }
 
-static void set_header(struct connection *c, const char *name, const char *value)
-{
-    evhtp_headers_add_header(c->answer->headers_out, evhtp_header_new(name, value, 1, 1));
-}
-
-void connection_date(const struct connection *c, char text[DATE_SIZE])
-{
-    struct tm tm;
-    time_t now = (time_t)(loop_wall_ms(c->server->loop) / 1000);
-    gmtime_r(&now, &tm);
-    strftime(text, DATE_SIZE, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-}
-
-static void set_own_headers(struct connection *c, const char *content_type)
-{
-    char text[DATE_SIZE];
-    connection_date(c, text);
-    set_header(c, "Date", text);
-    set_header(c, "Content-Type", content_type ? content_type : "application/json");
-}
-
-static void set_answer_headers(struct connection *c, const struct server_request *r)
-{
-    struct field *f;
-    STAILQ_FOREACH(f, &r->answer_headers, entry)
-    set_header(c, f->name, f->value);
-}
-
-static void set_length(struct connection *c, size_t len)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%zu", len);
-    set_header(c, "Content-Length", text);
-}
-
-static void say_whether_it_closes(struct connection *c)
-{
-    c->closing |= c->server->stopped;
-    if (c->closing)
-        evhtp_request_disable_flag(c->answer, EVHTP_REQ_FLAG_KEEPALIVE);
-}
-
-size_t connection_unsent(const struct connection *c)
-{
-    return evbuffer_get_length(bufferevent_get_output(c->bev));
-}
-
-static void await_written(struct connection *c)
-{
-    c->mark = connection_unsent(c);
-    timer_arm(&c->timer, c->server->idle_ms);
-}
-
-/* RFC 9110 section 9.3.2: HEAD is answered with the length but without the body. */
-static void send_answer(struct connection *c, int status, const char *content_type,
-                        const void *body, size_t len, bool head_only)
-{
-    set_own_headers(c, content_type);
-    set_length(c, len);
-    say_whether_it_closes(c);
-    if (len && !head_only)
-        evbuffer_add(c->answer->buffer_out, body, len);
-    c->state = ANSWERING;
-    evhtp_send_reply(c->answer, (evhtp_res)status);
-    await_written(c);
-}
-
-void connection_end_stream(struct connection *c)
+void connection_end_answer(struct connection *c)
 {
     c->closing |= c->server->stopped;
     c->state = ANSWERING;
     evhtp_send_reply_end(c->answer);
-    await_written(c);
+    c->mark = connection_unsent(c);
+    timer_arm(&c->timer, c->server->idle_ms);
     if (c->mark == 0)
         bufferevent_trigger(c->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
-}
-
-/* ---- answers */
-
-/* A message may quote a client's bytes. */
-static json_t *text_value(const char *message)
-{
-    json_t *value = json_string(message);
-    if (value)
-        return value;
-    char *ascii = mem_strdup(message);
-    for (char *c = ascii; *c; c++)
-        if (*c & ~0x7f)
-            *c = '?';
-    value = json_string(ascii);
-    free(ascii);
-    return value;
-}
-
-static char *error_text(enum error_code code, const char *message)
-{
-    json_t *o = json_pack("{s:{s:s,s:o,s:b}}", "error", "code", error_name(code), "message",
-                          text_value(message), "retryable", (int)error_retryable(code));
-    char *text = js_text(o);
-    json_decref(o);
-    return text;
-}
-
-void server_answer(struct server_request *r, int status, const char *content_type,
-                   const void *body, size_t len)
-{
-    struct connection *c = r->connection;
-    if (c) {
-        set_answer_headers(c, r);
-        if (content_type && !guard_is_value(content_type, strlen(content_type)))
-            content_type = "application/octet-stream";
-        c->request = NULL;
-        send_answer(c, status, content_type, body, body ? len : 0, request_is_head(r));
-    }
-    request_free(r);
-}
-
-void server_answer_error(struct server_request *r, const struct error *e)
-{
-    char *text = error_text(e->code, e->message);
-    server_answer(r, error_http_status(e->code), NULL, text, strlen(text));
-    free(text);
 }
 
 /* The server's own answer to something that is no request; then the connection ends. libevhtp
@@ -250,9 +134,7 @@ static void refuse(struct connection *c, int status, enum error_code code, const
     c->closing = true;
     if (!feed_evhtp(c, stand_in, sizeof stand_in - 1))
         return;
-    char *text = error_text(code, message);
-    send_answer(c, status, NULL, text, strlen(text), head_only);
-    free(text);
+    connection_answer_error(c, status, code, message, head_only);
 }
 
 static void refuse_result(struct connection *c, struct guard_result result)

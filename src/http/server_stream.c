@@ -25,22 +25,13 @@ static void watch(struct connection *c)
     timer_arm(&c->timer, c->server->idle_ms);
 }
 
-/* Written here: libevhtp would say that the length is 0, or send chunks to HTTP/1.0. */
 static void write_head(struct connection *c, const struct server_request *r,
                        const char *content_type)
 {
     struct buf head = {0};
-    char date[DATE_SIZE];
-    const struct field *f;
-    connection_date(c, date);
-    buf_printf(&head, "HTTP/1.%d 200 OK\r\nDate: %s\r\nContent-Type: %s\r\n", !c->head.http10,
-               date, content_type);
-    STAILQ_FOREACH(f, &r->answer_headers, entry)
-    buf_printf(&head, "%s: %s\r\n", f->name, f->value);
+    answer_head(&head, c, r, 200, content_type);
     if (!c->head.http10)
         buf_puts(&head, "Transfer-Encoding: chunked\r\n");
-    if (c->closing)
-        buf_puts(&head, "Connection: close\r\n");
     buf_puts(&head, "\r\n");
     add(c, head.data, head.len);
     buf_free(&head);
@@ -105,7 +96,7 @@ void server_stream_end(struct server_request *r)
         c->request = NULL;
         if (!c->head.http10 && !request_is_head(r))
             add(c, last_chunk, sizeof last_chunk - 1);
-        connection_end_stream(c);
+        connection_end_answer(c);
     }
     request_free(r);
 }

@@ -257,6 +257,39 @@ static void test_largest(void **state)
     buf_free(&b);
 }
 
+/* ---- heads of answers */
+
+static int status_to_give;
+
+static void give_status(struct site *s, struct server_request *r)
+{
+    (void)s;
+    server_answer(r, status_to_give, "text/plain", "x", 1);
+}
+
+static void test_reasons(void **state)
+{
+    static const struct {
+        int status;
+        const char *line;
+    } cases[] = {{200, "HTTP/1.1 200 OK\r\n"},
+                 {410, "HTTP/1.1 410 Gone\r\n"},
+                 {429, "HTTP/1.1 429 Too Many Requests\r\n"},
+                 {504, "HTTP/1.1 504 Gateway Timeout\r\n"},
+                 {299, "HTTP/1.1 299 \r\n"}};
+    struct site *s = *state;
+    s->handler = give_status;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        status_to_give = cases[i].status;
+        struct answer a = ask(s, "GET / HTTP/1.1\r\n" HOST "\r\n");
+        assert_int_equal(a.status, cases[i].status);
+        if (strncmp(a.head, cases[i].line, strlen(cases[i].line)) != 0)
+            fail_msg("%d: %s", cases[i].status, a.head);
+        answer_free(&a);
+    }
+    s->handler = NULL;
+}
+
 /* ---- connections */
 
 static void test_keep_alive_and_close(void **state)
@@ -264,18 +297,25 @@ static void test_keep_alive_and_close(void **state)
     static const struct {
         const char *head;
         bool stays;
+        const char *version, *connection;
     } cases[] = {
-        {"GET / HTTP/1.1\r\n" HOST "\r\n", true},
-        {"GET / HTTP/1.1\r\n" HOST "Connection: foo, CLOSE\r\n\r\n", false},
-        {"GET / HTTP/1.1\r\n" HOST "Connection: keep-alive\r\nConnection: close\r\n\r\n",
-         false},
-        {"GET / HTTP/1.0\r\n\r\n", false},
-        {"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true},
+        {"GET / HTTP/1.1\r\n" HOST "\r\n", true, "HTTP/1.1", "-"},
+        {"GET / HTTP/1.1\r\n" HOST "Connection: foo, CLOSE\r\n\r\n", false, "HTTP/1.1",
+         "close"},
+        {"GET / HTTP/1.1\r\n" HOST "Connection: keep-alive\r\nConnection: close\r\n\r\n", false,
+         "HTTP/1.1", "close"},
+        {"GET / HTTP/1.0\r\n\r\n", false, "HTTP/1.0", "close"},
+        {"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true, "HTTP/1.0", "keep-alive"},
     };
+    char value[64];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct client c = client_open(*state);
         client_say(&c, cases[i].head);
-        expect_body(client_hear(&c, false), "GET\n/\n/\n-\n");
+        struct answer a = client_hear(&c, false);
+        assert_memory_equal(a.head, cases[i].version, strlen(cases[i].version));
+        const char *connection = answer_header(&a, "Connection", value, sizeof value);
+        assert_string_equal(connection ? connection : "-", cases[i].connection);
+        expect_body(a, "GET\n/\n/\n-\n");
         if (cases[i].stays) {
             client_say(&c, cases[i].head);
             expect_body(client_hear(&c, false), "GET\n/\n/\n-\n");
@@ -468,6 +508,7 @@ int main(void)
         TEST(test_nothing_after_refusal),
         TEST(test_too_large),
         TEST(test_largest),
+        TEST(test_reasons),
         TEST(test_keep_alive_and_close),
         TEST(test_pipelined),
         TEST(test_pipelined_later),
