@@ -11,7 +11,7 @@ static enum log_level max_level = LOG_LEVEL_INFO;
 static log_sink_fn *sink;
 static void *sink_arg;
 
-const char *log_level_name(enum log_level level)
+static const char *level_name(enum log_level level)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     return names[level];
@@ -89,7 +89,7 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     if (level > max_level)
         return;
     struct buf line = {0};
-    buf_printf(&line, "level=%s event=%s", log_level_name(level), event);
+    buf_printf(&line, "level=%s event=%s", level_name(level), event);
     for (const struct log_field *f = fields; f->key; f++) {
         if (f->text && !*f->text)
             continue;

@@ -35,8 +35,7 @@ static inline const char *log_text(const char *text)
 typedef void log_sink_fn(void *arg, enum log_level level, const char *line);
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
-void log_set_level(enum log_level level);         /* default INFO */
-void log_set_sink(log_sink_fn *fn, void *arg);    /* NULL: stderr with an RFC 3339 UTC time */
-const char *log_level_name(enum log_level level); /* "error" … */
+void log_set_level(enum log_level level);      /* default INFO */
+void log_set_sink(log_sink_fn *fn, void *arg); /* NULL: stderr with an RFC 3339 UTC time */
 
 #endif

@@ -32,9 +32,6 @@ const char *job_exit_text(const json_t *job);
 /* Of one that has ended. */
 int job_exit_status(const json_t *job);
 
-/* Until the job has ended or timeout_s (0: no limit) is over. EXIT_FINE: *call holds its
- * document; else the failure, not said. call_clear(call) in any case. */
-int job_await(struct cli *, const char *id, int64_t timeout_s, struct call *);
 /* Waits for all, with progress on a terminal, says how those ended that did not succeed, and
  * gives the exit status of the first of these. */
 int job_await_all(struct cli *, char *const *ids, size_t count, int64_t timeout_s);

@@ -39,7 +39,9 @@ static bool wait_is_over(const struct call *call)
     return code && strcmp(code, "wait_timeout") == 0;
 }
 
-int job_await(struct cli *cli, const char *id, int64_t timeout_s, struct call *call)
+/* Until the job has ended or timeout_s (0: no limit) is over. The call holds its document, or
+ * the failure, not said; call_clear it in any case. */
+static void await(struct cli *cli, const char *id, int64_t timeout_s, struct call *call)
 {
     int64_t deadline = loop_now_ms(cli->loop) + timeout_s * 1000, left_s = ROUND_S;
     *call = (struct call){0};
@@ -53,7 +55,6 @@ int job_await(struct cli *cli, const char *id, int64_t timeout_s, struct call *c
         call_now(call, cli, "GET", path, NULL, left_s * 1000 + GRACE_MS);
         free(path);
     } while (wait_is_over(call) && (timeout_s == 0 || loop_now_ms(cli->loop) < deadline));
-    return (int)call->exit;
 }
 
 static void say_end(const struct cli *cli, const char *id, const json_t *job)
@@ -64,7 +65,7 @@ static void say_end(const struct cli *cli, const char *id, const json_t *job)
     buf_free(&line);
 }
 
-/* Of one call of job_await, said when the job did not succeed. */
+/* Of one call of await, said when the job did not succeed. */
 static int report(struct cli *cli, const char *id, const struct call *call)
 {
     if (call_report(call, short_id(id)) != EXIT_FINE)
@@ -83,7 +84,7 @@ int job_await_all(struct cli *cli, char *const *ids, size_t count, int64_t timeo
     for (size_t i = 0; i < count; i++) {
         if (timeout_s > 0)
             left_s = (deadline - loop_now_ms(cli->loop) + 999) / 1000;
-        job_await(cli, ids[i], timeout_s > 0 && left_s < 1 ? 1 : left_s, &calls[i]);
+        await(cli, ids[i], timeout_s > 0 && left_s < 1 ? 1 : left_s, &calls[i]);
     }
     progress_finish(picture);
     progress_free(picture);

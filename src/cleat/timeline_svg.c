@@ -36,8 +36,9 @@ static void add_escaped(struct buf *out, const char *text)
     }
 }
 
-void svg_text_start(struct drawing *d, double x, double y, double size, const char *fill,
-                    const char *more)
+/* Leaves the element open. */
+static void start_text(struct drawing *d, double x, double y, double size, const char *fill,
+                       const char *more)
 {
     buf_printf(&d->out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.1f\" fill=\"%s\"%s%s>", x, y,
                size, fill, *more ? " " : "", more);
@@ -46,7 +47,7 @@ void svg_text_start(struct drawing *d, double x, double y, double size, const ch
 void svg_text(struct drawing *d, double x, double y, double size, const char *fill,
               const char *more, const char *content)
 {
-    svg_text_start(d, x, y, size, fill, more);
+    start_text(d, x, y, size, fill, more);
     add_escaped(&d->out, content);
     buf_puts(&d->out, "</text>\n");
 }
@@ -153,8 +154,8 @@ static void draw_use(struct drawing *d, const struct life *life, double y, doubl
     draw_bar(d, b, y, height, b->open ? "fill-opacity=\"0.55\"" : "");
     use_label(d, life, label);
     if (*label && width > 7.0 * (double)strlen(label)) {
-        svg_text_start(d, svg_x(d, b->start_ms) + width / 2, y + height / 2 + 3.6, 10.5,
-                       b->kind == ready_kinds ? GREEN_INK : INK, "text-anchor=\"middle\"");
+        start_text(d, svg_x(d, b->start_ms) + width / 2, y + height / 2 + 3.6, 10.5,
+                   b->kind == ready_kinds ? GREEN_INK : INK, "text-anchor=\"middle\"");
         buf_puts(&d->out, label);
         if (life->failed > 0 && width > 7.0 * (double)(strlen(label) + 12))
             buf_printf(&d->out, "<tspan fill=\"" RED_INK "\">, %" PRId64 " failed</tspan>",

@@ -27,9 +27,7 @@ struct drawing {
 };
 
 double svg_x(const struct drawing *, int64_t ms);
-/* more: further attributes. text_start leaves the element open. */
-void svg_text_start(struct drawing *, double x, double y, double size, const char *fill,
-                    const char *more);
+/* more: further attributes. */
 void svg_text(struct drawing *, double x, double y, double size, const char *fill,
               const char *more, const char *content);
 

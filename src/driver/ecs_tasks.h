@@ -88,8 +88,6 @@ void ecs_launch_end(struct ecs_task *, const struct error *e);
 void ecs_watch_tick(void *runtime);
 void ecs_watch_soon(struct runtime *, int64_t in_ms); /* the next tick, at the latest */
 void ecs_watch_doubt(struct runtime *, const struct container *); /* the op look */
-void ecs_watch_take(struct ecs_task *, const struct ecs_view *);
-void ecs_watch_lost(struct ecs_task *); /* ECS does not know it, for good */
 void ecs_watch_drop(struct runtime *);
 
 /* ---- ecs_stop.c ---- */

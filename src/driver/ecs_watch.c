@@ -110,7 +110,7 @@ static void learn_key(struct ecs_task *t, const struct ecs_view *v)
     HASH_ADD_KEYPTR(hh_key, t->rt->by_key, t->key, strlen(t->key), t);
 }
 
-void ecs_watch_take(struct ecs_task *t, const struct ecs_view *v)
+static void take(struct ecs_task *t, const struct ecs_view *v)
 {
     t->settled = v->phase == ECS_RUNNING;
     learn_key(t, v);
@@ -122,7 +122,8 @@ void ecs_watch_take(struct ecs_task *t, const struct ecs_view *v)
         ecs_stop_done(t);
 }
 
-void ecs_watch_lost(struct ecs_task *t)
+/* ECS does not know it, for good. */
+static void lose(struct ecs_task *t)
 {
     struct error e;
     if (t->phase == TASK_RISING) {
@@ -141,14 +142,14 @@ static void took(void *arg, const struct ecs_view *v)
 {
     struct ecs_task *t = ecs_task_find(arg, v->id);
     if (t != NULL)
-        ecs_watch_take(t, v);
+        take(t, v);
 }
 
 static void missed(void *arg, const char *id)
 {
     struct ecs_task *t = ecs_task_find(arg, id);
     if (t != NULL && !ecs_task_is_young(t))
-        ecs_watch_lost(t);
+        lose(t);
 }
 
 static bool is_watched(const struct ecs_task *t)
@@ -163,8 +164,8 @@ static int64_t next_in_ms(const struct runtime *rt)
     bool moving = false;
     HASH_ITER (hh, rt->tasks, t, next) {
         watched += is_watched(t);
-        moving = moving ||
-                 (is_watched(t) && (t->phase != TASK_LIVE || !t->settled || t->doubted));
+        moving =
+            moving || (is_watched(t) && (t->phase != TASK_LIVE || !t->settled || t->doubted));
     }
     if (watched == 0)
         return -1;

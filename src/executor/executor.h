@@ -82,8 +82,6 @@ void executor_begin(struct executor *); /* the session's limits count from now o
 void executor_touch(struct executor *); /* a request came: not idle */
 /* Leaves the loop when the last answers are out. */
 void executor_leave(struct executor *, int exit_code);
-void executor_stop(struct executor *,
-                   const char *reason);        /* upload what is there, then leave the loop */
 bool executor_closed(const struct executor *); /* nothing may be started any more */
 
 /* ---- answers with proof (contract.c) */
@@ -98,12 +96,12 @@ json_t *contract_body(struct executor *, struct server_request *);
 
 /* ---- routes: each leads to exactly one answer */
 typedef void route_fn(struct executor *, struct server_request *, const char *rest);
-route_fn route_execute, route_execution, route_cancel;               /* route_run.c */
-route_fn route_output;                                               /* route_output.c */
-route_fn route_complete, route_complete_state, route_claim;          /* route_session.c */
-route_fn route_file_sync;                                            /* route_sync.c */
-route_fn route_credentials;                                          /* route_credentials.c */
-route_fn route_lease, route_lease_state, route_release;              /* lease_route.c */
+route_fn route_execute, route_execution, route_cancel;      /* route_run.c */
+route_fn route_output;                                      /* route_output.c */
+route_fn route_complete, route_complete_state, route_claim; /* route_session.c */
+route_fn route_file_sync;                                   /* route_sync.c */
+route_fn route_credentials;                                 /* route_credentials.c */
+route_fn route_lease, route_lease_state, route_release;     /* lease_route.c */
 
 bool lease_is_free(const struct executor *);     /* a static host without a session */
 void lease_challenge(struct executor *);         /* a new one */

@@ -33,7 +33,8 @@ void executor_leave(struct executor *x, int exit_code)
     timer_arm(&x->linger, LINGER_MS);
 }
 
-void executor_stop(struct executor *x, const char *reason)
+/* Uploads what is there, then leaves the loop. */
+static void stop(struct executor *x, const char *reason)
 {
     if (x->stopping)
         return;
@@ -66,7 +67,7 @@ static void on_signal(void *arg)
 {
     struct executor *x = arg;
     x->terminated = true;
-    executor_stop(x, "signal");
+    stop(x, "signal");
 }
 
 static void on_idle(void *arg)
@@ -75,12 +76,12 @@ static void on_idle(void *arg)
     if (x->executions.current)
         executor_touch(x);
     else
-        executor_stop(x, "idle limit");
+        stop(x, "idle limit");
 }
 
 static void on_lifetime(void *arg)
 {
-    executor_stop(arg, "lifetime limit");
+    stop(arg, "lifetime limit");
 }
 
 void executor_begin(struct executor *x)

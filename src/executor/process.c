@@ -11,6 +11,11 @@
 #include <unistd.h>
 #include "base/mem.h"
 
+struct processes {
+    struct process *all;
+    size_t count;
+};
+
 bool process_parse(const char *stat, struct process *out)
 {
     const char *after = strrchr(stat, ')');
@@ -39,9 +44,9 @@ static bool read_stat(int proc, const char *pid, struct process *out)
     return process_parse(text, out);
 }
 
-static void read_all(struct process_list *list)
+static void read_all(struct processes *list)
 {
-    *list = (struct process_list){0};
+    *list = (struct processes){0};
     DIR *dir = opendir("/proc");
     if (!dir)
         return;
@@ -67,7 +72,7 @@ static bool contains(const pid_t *pids, size_t count, pid_t pid)
     return false;
 }
 
-static bool below(const struct process_list *list, pid_t root, pid_t parent)
+static bool below(const struct processes *list, pid_t root, pid_t parent)
 {
     if (parent == root)
         return true;
@@ -77,7 +82,9 @@ static bool below(const struct process_list *list, pid_t root, pid_t parent)
     return false;
 }
 
-void process_scan(struct process_list *list, pid_t root, const pid_t *skip, size_t skips)
+/* Every process that /proc shows; those below root (root itself not) are marked, except skip
+ * and what is below it (0: none). */
+static void scan(struct processes *list, pid_t root, const pid_t *skip, size_t skips)
 {
     read_all(list);
     for (bool more = true; more;) {
@@ -92,10 +99,10 @@ void process_scan(struct process_list *list, pid_t root, const pid_t *skip, size
     }
 }
 
-void process_list_free(struct process_list *list)
+static void release(struct processes *list)
 {
     free(list->all);
-    *list = (struct process_list){0};
+    *list = (struct processes){0};
 }
 
 static bool has_children(void)
@@ -108,10 +115,10 @@ bool process_sweep(const pid_t *keep, size_t keeps)
 {
     if (!has_children())
         return true;
-    struct process_list list;
+    struct processes list;
     pid_t self = getpid();
     bool empty = true;
-    process_scan(&list, self, keep, keeps);
+    scan(&list, self, keep, keeps);
     for (size_t i = 0; i < list.count; i++) {
         struct process *p = &list.all[i];
         if (!p->marked)
@@ -121,11 +128,11 @@ bool process_sweep(const pid_t *keep, size_t keeps)
         if (p->parent != self || waitpid(p->pid, NULL, WNOHANG) != p->pid)
             empty = false;
     }
-    process_list_free(&list);
+    release(&list);
     return empty;
 }
 
-static pid_t parent_of(const struct process_list *list, pid_t pid)
+static pid_t parent_of(const struct processes *list, pid_t pid)
 {
     for (size_t i = 0; i < list->count; i++)
         if (list->all[i].pid == pid)
@@ -135,16 +142,16 @@ static pid_t parent_of(const struct process_list *list, pid_t pid)
 
 bool process_signal(pid_t pid, int signo, bool spare_init)
 {
-    struct process_list list;
+    struct processes list;
     bool found = false;
-    process_scan(&list, pid, NULL, 0);
+    scan(&list, pid, NULL, 0);
     for (size_t i = 0; i < list.count; i++) {
         struct process *p = &list.all[i];
         bool spared = spare_init && parent_of(&list, p->pid) == pid;
         if (p->marked && !p->zombie && !spared && kill(p->pid, signo) == 0)
             found = true;
     }
-    process_list_free(&list);
+    release(&list);
     if (!spare_init && kill(pid, signo) == 0)
         found = true;
     return found;

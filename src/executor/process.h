@@ -9,18 +9,8 @@
 struct process {
     pid_t pid, parent;
     bool zombie;
-    bool marked; /* below the root that was asked for */
+    bool marked; /* below the one that is asked about */
 };
-
-struct process_list {
-    struct process *all;
-    size_t count;
-};
-
-/* Every process that /proc shows; those below root (root itself not) are marked, except skip
- * and what is below it (0: none). */
-void process_scan(struct process_list *, pid_t root, const pid_t *skip, size_t skips);
-void process_list_free(struct process_list *);
 
 /* Splits a line of /proc/PID/stat; false when it is none. The name in it may hold anything. */
 bool process_parse(const char *stat, struct process *out);

@@ -49,7 +49,8 @@ static void pump(void *arg)
         loop_stop(s->loop);
 }
 
-void s3_wake(struct s3 *s)
+/* Jobs are stepped soon. */
+static void wake(struct s3 *s)
 {
     task_wake(&s->pump);
 }
@@ -60,7 +61,7 @@ enum error_code s3_run(struct s3 *s, unsigned jobs_max, s3_next_fn *next, void *
     s->jobs_max = jobs_max;
     s->next = next;
     s->arg = arg;
-    s3_wake(s);
+    wake(s);
     loop_run(s->loop);
     if (s->error.code)
         *e = s->error;
@@ -76,7 +77,7 @@ void s3_fail(struct s3 *s, const char *key, const struct error *e)
             s->error = *e;
         timer_arm(&s->limit, UNDO_MS);
     }
-    s3_wake(s);
+    wake(s);
 }
 
 bool s3_has_room(const struct s3 *s, int64_t len)
@@ -98,7 +99,7 @@ static void on_answer(void *arg, const struct aws_answer *answer)
         c->take(c->arg, answer, &c->error);
     c->s3->flying -= c->flying;
     c->flying = 0;
-    s3_wake(c->s3);
+    wake(c->s3);
 }
 
 void s3_call_start(struct s3_call *c, struct s3 *s, struct aws_request *r, int64_t len,

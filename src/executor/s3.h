@@ -59,7 +59,6 @@ void s3_close(struct s3 *);
 /* Runs jobs, at most jobs_max at once, until next has none and all have ended. */
 enum error_code s3_run(struct s3 *, unsigned jobs_max, s3_next_fn *next, void *arg,
                        struct error *e);
-void s3_wake(struct s3 *); /* jobs are stepped soon */
 void s3_fail(struct s3 *, const char *key,
              const struct error *); /* key: of which object; may be NULL */
 bool s3_has_room(const struct s3 *, int64_t len);
