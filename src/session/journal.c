@@ -265,7 +265,8 @@ static void note_bad(struct loading *l, const char *key, const struct error *e)
 {
     log_error("journal.row", KV("key", key), KV("error", e->message));
     if (l->first.code == ERR_NONE)
-        error_set(&l->first, ERR_STORE, "journal, row %s: %s", key, e->message);
+        error_set(&l->first, ERR_STORE, "journal, row %s: %s (cleatd(8), Lost journal)", key,
+                  e->message);
 }
 
 static void load_session(void *arg, const char *key, const char *row)

@@ -1,5 +1,9 @@
 """What must outlast a restart, a hang or a queue, and what the user handed over."""
 
+import json
+import os
+import re
+import resource
 import time
 
 import pytest
@@ -165,3 +169,41 @@ def test_not_ready_while_the_balancer_is_away(start):
     poll(lambda: answer()[0] == 503 and "class default: " in str(answer()[1]), 20, "503 with the cause")
     haproxy.start()
     poll(lambda: answer()[0] == 200, 20, "200")
+
+
+def test_descriptors_run_out(start):
+    """None is left for what comes new; what there is stays, and all goes on when there are some again."""
+    haproxy = start.haproxy()
+    cleatd = start.cleatd(classes={"default": haproxy_class(haproxy, backoff_base_ms=100)})
+    api, pid = cleatd.api, cleatd.process.pid
+    used = api.ready()["session_id"]
+    api.execute(used, "BASH:echo kept >artifacts/kept")
+    client, limit = api.connection(60), resource.prlimit(pid, resource.RLIMIT_NOFILE)
+
+    def call(method, path, body=None):
+        client.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"} if body else {})
+        answer = client.getresponse()
+        assert answer.status in (201, 202), answer.status
+        return json.loads(answer.read())["session_id"]
+    first = call("POST", "/v1/sessions", {"request_id": "first"})  # over a connection that is there
+    api.wait(first)
+    least = max(map(int, os.listdir(f"/proc/{pid}/fd"))) + 1
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (least, limit[1]))
+    try:
+        second = call("POST", "/v1/sessions", {"request_id": "second"})
+        poll(lambda: logged(cleatd, "code=no_capacity"), 20, "a launch for which there is none")
+        call("DELETE", f"/v1/sessions/{used}")
+        poll(lambda: logged(cleatd, f"session={used} .*to=CLOSING"), 20, "a cleanup that begins")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+    assert api.wait(second)["state"] == "READY"
+    assert api.execute(first, "print(1)")["stdout"] == "1\n"
+    assert api.wait(used, "closed")["state"] == "CLOSED" and cleatd.file_of(used, "artifacts/kept") == b"kept\n"
+    client.close()
+    api.close_all()
+    poll(lambda: not cleatd.containers_alive(), 20, "the end of all containers")
+    assert haproxy.servers() == {} and not logged(cleatd, "artifacts.lost")
+
+
+def logged(cleatd, pattern):
+    return [line for line in cleatd.log_lines() if re.search(pattern, line)]

@@ -251,6 +251,41 @@ def test_a_truncated_database_is_refused(start):
     assert len(cleatd.launches()) == 5
 
 
+@pytest.mark.parametrize("damage", ["UPDATE session SET row = substr(row, 1, 40) WHERE key = ?",
+                                    "DELETE FROM session WHERE key = ?"], ids=["torn", "missing"])
+def test_a_row_that_makes_no_sense_is_refused(start, damage):
+    """Its session is not forgotten quietly, nor its container closed for it."""
+    cleatd = start.cleatd()
+    api, journal = cleatd.api, cleatd.root / "state" / "journal.db"
+    session = api.ready()["session_id"]
+    cleatd.terminate()
+    backup = cleatd.root / "backup"
+    shutil.copy(journal, backup)
+    with contextlib.closing(sqlite3.connect(journal, isolation_level=None)) as db:
+        assert db.execute(damage, (session,)).rowcount == 1
+    for _ in range(2):
+        refuses_to_start(cleatd, f"journal, row {session}", "Lost journal")
+    assert len(cleatd.containers_alive()) == 1
+    shutil.copy(backup, journal)
+    cleatd.start()
+    assert api.wait(session)["state"] == "READY" and len(cleatd.launches()) == 1
+
+
+def test_the_journal_of_a_newer_release_is_refused(start):
+    cleatd = start.cleatd()
+    session = cleatd.api.ready()["session_id"]
+    cleatd.terminate()
+    journal = cleatd.root / "state" / "journal.db"
+    for version, last in (1000, True), (None, False):
+        with contextlib.closing(sqlite3.connect(journal, isolation_level=None)) as db:
+            known = db.execute("PRAGMA user_version").fetchone()[0] if last else known
+            db.execute(f"PRAGMA user_version={version or known}")
+        if last:
+            refuses_to_start(cleatd, f"{journal}: written by a newer release")
+    cleatd.start()
+    assert cleatd.api.wait(session)["state"] == "READY"
+
+
 def test_checking_the_configuration_touches_no_journal(start):
     cleatd = Cleatd(start.root / "cleatd")
     subprocess.run([cleatd.program, "--check-config", "--config", cleatd.config_path], check=True,
@@ -281,10 +316,34 @@ def test_the_journal_of_an_older_release(start):
     db.close()
 
 
-def test_full_durability(start):
-    cleatd = start.cleatd(durability="full")
-    session = cleatd.api.ready()["session_id"]
-    assert cleatd.api.status()["journal"]["durability"] == "full"
-    cleatd.kill()
-    cleatd.start()
-    assert cleatd.api.wait(session)["state"] == "READY"
+@pytest.mark.parametrize("durability", ["full", "normal"])
+def test_power_is_lost(bad_disk, durability):
+    """Of the journal there is what the disk had been told to keep, and nothing else; the containers,
+    as an engine elsewhere would have it, live on. full: all of it is there. normal: what is missing is
+    found by its labels."""
+    bad_disk.options["durability"] = durability
+    bad_disk.config_path.write_text(bad_disk._config())
+    state, kept = bad_disk.root / "state", bad_disk.root / "kept"
+    kept.mkdir(parents=True)
+    bad_disk.environment["CLEAT_TEST_KEPT"] = str(kept)
+    api = bad_disk.start().api
+    assert api.status()["journal"]["durability"] == durability
+    closed = api.close(api.ready(request_id="used-up")["session_id"])["session_id"]
+    session = api.ready(request_id="in-use")["session_id"]
+    api.execute(session, "print(1)")
+    bad_disk.kill()
+    for name in ("journal.db", "journal.db-wal", "journal.db-shm"):
+        (state / name).unlink()
+        if (kept / name).exists():
+            shutil.copy(kept / name, state)
+    bad_disk.start()
+    poll(lambda: [s for s in api.sessions() if s["session_id"] == session], 20, "the session")
+    document = api.wait(session)
+    assert document["adopted"] == (durability == "normal"), document
+    assert api.execute(session, "print(2)")["total_executions"] == 2
+    assert len(bad_disk.launches()) == 2
+    if durability == "full":
+        assert api.session(closed)["state"] == "CLOSED"
+        assert refused(api.create, request_id="used-up").code == "request_id_closed"
+    assert api.create(request_id="in-use")["session_id"] == session
+    api.close(session)
