@@ -121,6 +121,19 @@ static void added(void *arg, const struct error *e)
     session_wake(a->session);
 }
 
+/* Plain containers of one session cannot be told apart: its balancer knows one at a time. */
+static bool waits_for_twin(struct attempt *a)
+{
+    const struct attempt *other;
+    if (a->session->group->class->proof != PROOF_NONE)
+        return false;
+    TAILQ_FOREACH (other, &a->session->attempts, entry)
+        if (other != a && other->registered && !cleanup_is_over(other->cleanup.drain) &&
+            !attempt_has_ended(other))
+            return true;
+    return false;
+}
+
 static void enroll(struct attempt *a)
 {
     struct session *s = a->session;
@@ -151,6 +164,11 @@ static void enroll(struct attempt *a)
     }
     if (session_not_before(s, a->retry_at))
         return;
+    if (!a->registered && waits_for_twin(a)) {
+        a->start_deadline = 0;
+        session_waits_for(s, "an earlier attempt's target to be gone");
+        return;
+    }
     if (!launch_intends_target(a))
         return;
     if (!gate_pass(a, DRIVER_ADD, &a->add_op)) {

@@ -363,6 +363,34 @@ static void set_plain(struct settings_of_world *s)
     s->plain = true;
 }
 
+#define CRASH_MS 10000
+
+/* Its containers are given up before the balancer's socket answers again, and their successors
+ * come while it is not known what they did in an earlier life of cleat. */
+static void set_plain_mute(struct settings_of_world *s)
+{
+    set_plain(s);
+    s->docker = true;
+    s->mute_from_ms = 500;
+    s->mute_to_ms = CRASH_MS + 60000 + world_pick(0, 6000);
+}
+
+static void crash(void *arg)
+{
+    (void)arg;
+    world.crash_due = true;
+}
+
+static void begin_plain_mute(void)
+{
+    for (int i = 0; i < 4; i++) {
+        struct plan p = plain_plan(100 * i);
+        add_execution(&p, 100, 20000, true);
+        life_new(&p);
+    }
+    world_at(CRASH_MS, crash, NULL);
+}
+
 static void set_doubles(struct settings_of_world *s)
 {
     s->nodes = 1;
@@ -643,6 +671,8 @@ const struct scenario scenarios[] = {
     {"drain", "a tenant or all are drained for a while, with crashes", set_drain,
      begin_drained_lives, judge_drain, 20},
     {"plain", "containers that prove nothing", set_plain, NULL, judge_all_ready, 3},
+    {"plain-mute", "the same, while the balancer's socket is mute", set_plain_mute,
+     begin_plain_mute, NULL, 40},
     {"lost", "the journal is lost", set_lost, begin_lost, judge_lost, 40},
     {"restored", "an older state of the journal is restored", set_restored, begin_lost,
      judge_lost, 40},
