@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cleatd/query.h"
 #include "http/sse.h"
 
 #define HEARTBEAT_MS (15 * 1000)
@@ -96,14 +97,11 @@ static bool read_query(struct exchange *x, int64_t *after, bool *follow)
 {
     const char *id = server_header(x->request, "Last-Event-ID");
     const char *given = id ? id : server_query(x->request, "after");
-    const char *follows = server_query(x->request, "follow");
-    bool fine = !given || sse_id_parse(given, after);
-    *follow = !follows || strcmp(follows, "true") == 0;
-    if (!fine)
-        exchange_refuse(x, ERR_INVALID, 0, "Last-Event-ID, or after, is the id of an event");
-    else if (follows && !*follow && strcmp(follows, "false") != 0)
-        exchange_refuse(x, ERR_INVALID, 0, "follow is true or false"), fine = false;
-    return fine;
+    *follow = true;
+    if (!given || sse_id_parse(given, after))
+        return query_flag(x, "follow", follow);
+    exchange_refuse(x, ERR_INVALID, 0, "Last-Event-ID, or after, is the id of an event");
+    return false;
 }
 
 static void start(struct exchange *x, const char *tenant, const char *session, int64_t after)
@@ -137,11 +135,7 @@ void api_get_session_events(struct exchange *x)
 
 void api_get_events(struct exchange *x)
 {
-    const char *tenant = server_query(x->request, "tenant");
-    if (tenant && x->tenant && strcmp(tenant, x->tenant) != 0)
-        exchange_refuse(x, ERR_FORBIDDEN, 0, "the events of another tenant are not for you");
-    else if (tenant && !*tenant)
-        exchange_refuse(x, ERR_INVALID, 0, "tenant is a name");
-    else
-        start(x, x->tenant ? x->tenant : tenant, NULL, CLEAT_EVENTS_NEW);
+    const char *tenant;
+    if (query_tenant(x, &tenant))
+        start(x, tenant, NULL, CLEAT_EVENTS_NEW);
 }

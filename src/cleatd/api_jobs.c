@@ -3,48 +3,9 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/mem.h"
+#include "cleatd/query.h"
 
-#define WAIT_DEFAULT_S 300
-#define WAIT_MAX_S 3600
-#define OFFSET_MAX INT64_C(0x7fffffffffffffff)
-
-/* ---- the query ---- */
-
-/* False: the exchange is refused. Without the parameter *out stays. */
-static bool read_number(struct exchange *x, const char *name, int64_t min, int64_t max,
-                        int64_t *out)
-{
-    const char *text = server_query(x->request, name);
-    size_t digits = text ? strspn(text, "0123456789") : 0;
-    if (!text)
-        return true;
-    bool fine = digits > 0 && digits <= 18 && !text[digits];
-    *out = fine ? strtoll(text, NULL, 10) : 0;
-    if (fine && *out >= min && *out <= max)
-        return true;
-    char *message = max == OFFSET_MAX
-                        ? mem_printf("%s is a whole number from %lld on", name, (long long)min)
-                        : mem_printf("%s is a whole number within %lld..%lld", name,
-                                     (long long)min, (long long)max);
-    exchange_refuse(x, ERR_INVALID, 0, message);
-    free(message);
-    return false;
-}
-
-static bool read_timeout(struct exchange *x, bool waits, const char *needs)
-{
-    int64_t seconds = WAIT_DEFAULT_S;
-    if (server_query(x->request, "timeout_s") && !waits) {
-        exchange_refuse(x, ERR_INVALID, 0, needs);
-        return false;
-    }
-    if (!read_number(x, "timeout_s", 1, WAIT_MAX_S, &seconds))
-        return false;
-    x->wait_ms = seconds * 1000;
-    return true;
-}
-
+/* False: the exchange is refused. */
 static bool read_wait(struct exchange *x, bool *waits)
 {
     const char *wait = server_query(x->request, "wait");
@@ -53,10 +14,8 @@ static bool read_wait(struct exchange *x, bool *waits)
         exchange_refuse(x, ERR_INVALID, 0, "wait is ended");
         return false;
     }
-    return read_timeout(x, wait != NULL, "timeout_s needs wait");
+    return query_timeout(x, wait != NULL, "timeout_s needs wait");
 }
-
-/* ---- routes ---- */
 
 static void on_submitted(void *arg, const struct cleat_error *error, const char *document)
 {
@@ -85,19 +44,16 @@ static bool is_state(const char *name)
     return false;
 }
 
-/* An operator may look at one tenant's only. */
 void api_get_jobs(struct exchange *x)
 {
     const char *state = server_query(x->request, "state");
-    const char *tenant = server_query(x->request, "tenant");
+    const char *tenant;
     if (state && !is_state(state))
         exchange_refuse(x, ERR_INVALID, 0,
                         "state is queued, starting, running, succeeded, failed, timed_out, "
                         "cancelled or lost");
-    else if (tenant && x->tenant && strcmp(tenant, x->tenant) != 0)
-        exchange_refuse(x, ERR_FORBIDDEN, 0, "tenant: another tenant's jobs cannot be listed");
-    else
-        exchange_answer_owned(x, cleat_jobs(x->cleat, x->tenant ? x->tenant : tenant, state));
+    else if (query_tenant(x, &tenant))
+        exchange_answer_owned(x, cleat_jobs(x->cleat, tenant, state));
 }
 
 void api_get_job(struct exchange *x)
@@ -117,22 +73,12 @@ void api_delete_job(struct exchange *x)
     x->call = cleat_job_cancel(x->cleat, x->tenant, x->session, exchange_done, x);
 }
 
-static bool read_follow(struct exchange *x, bool *follows)
-{
-    const char *follow = server_query(x->request, "follow");
-    *follows = follow && strcmp(follow, "true") == 0;
-    if (!follow || *follows || strcmp(follow, "false") == 0)
-        return true;
-    exchange_refuse(x, ERR_INVALID, 0, "follow is true or false");
-    return false;
-}
-
 void api_get_job_logs(struct exchange *x)
 {
     int64_t after = 0;
-    bool follows;
-    if (!read_number(x, "after", 0, OFFSET_MAX, &after) || !read_follow(x, &follows) ||
-        !read_timeout(x, follows, "timeout_s needs follow=true"))
+    bool follows = false;
+    if (!query_number(x, "after", 0, INT64_MAX, &after) || !query_flag(x, "follow", &follows) ||
+        !query_timeout(x, follows, "timeout_s needs follow=true"))
         return;
     struct cleat_log_query query = {.after = (uint64_t)after,
                                     .stream = server_query(x->request, "stream"),

@@ -4,29 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
-
-#define WAIT_DEFAULT_S 300
-#define WAIT_MAX_S 3600
+#include "cleatd/query.h"
 
 /* ---- the query ---- */
 
-static bool read_timeout(const char *text, int64_t *ms)
-{
-    size_t digits = strspn(text, "0123456789");
-    if (digits == 0 || digits > 4 || text[digits])
-        return false;
-    int64_t s = strtol(text, NULL, 10);
-    *ms = s * 1000;
-    return s >= 1 && s <= WAIT_MAX_S;
-}
-
-/* allowed: "ready", "closed" or both; NULL: the route never waits. False: the exchange is
- * refused. */
+/* What may be waited for. False: the exchange is refused. */
 static bool read_wait(struct exchange *x, bool ready, bool closed)
 {
     const char *wait = server_query(x->request, "wait");
-    const char *timeout = server_query(x->request, "timeout_s");
-    x->wait_ms = WAIT_DEFAULT_S * 1000;
     if (wait && ready && strcmp(wait, "ready") == 0)
         x->wait = WAIT_READY;
     else if (wait && closed && strcmp(wait, "closed") == 0)
@@ -38,15 +23,7 @@ static bool read_wait(struct exchange *x, bool ready, bool closed)
                                         : "wait is closed");
         return false;
     }
-    if (timeout && !wait) {
-        exchange_refuse(x, ERR_INVALID, 0, "timeout_s needs wait");
-        return false;
-    }
-    if (timeout && !read_timeout(timeout, &x->wait_ms)) {
-        exchange_refuse(x, ERR_INVALID, 0, "timeout_s is a whole number within 1..3600");
-        return false;
-    }
-    return true;
+    return query_timeout(x, wait != NULL, "timeout_s needs wait");
 }
 
 /* False: the exchange is refused. */
