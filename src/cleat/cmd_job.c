@@ -1,12 +1,9 @@
 /* job: its commands, and the short ones of them */
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/mem.h"
 #include "cleat/job.h"
-#include "cleat/member.h"
 #include "cleat/show.h"
 #include "cleat/wait.h"
 
@@ -54,32 +51,9 @@ int cmd_job(struct cli *cli, int argc, char **argv)
 
 /* ---- show ---- */
 
-static const struct option no_options[] = {{NULL, 0, NULL, 0}};
-
 int job_show(struct cli *cli, int argc, char **argv)
 {
-    json_t *listed = NULL;
-    struct call call;
-    int status;
-    if (getopt_long(argc, argv, "", no_options, NULL) != -1)
-        return EXIT_USAGE;
-    if (optind + 1 != argc)
-        return usage_error("job show takes one ID");
-    char *id = find_id(cli, &job_ids, argv[optind], &listed, &status);
-    json_decref(listed);
-    if (!id)
-        return status;
-    char *path = mem_printf("%s/%s", job_ids.path, id);
-    call_now(&call, cli, "GET", path, NULL, CALL_TIMEOUT_MS);
-    status = call_report(&call, argv[optind]);
-    if (status == EXIT_FINE && cli->json)
-        call_print(&call);
-    else if (status == EXIT_FINE)
-        show_members(call.document);
-    call_clear(&call);
-    free(path);
-    free(id);
-    return status;
+    return show_one(cli, &job_ids, "job show", argc, argv, show_members);
 }
 
 /* ---- logs ---- */
@@ -148,6 +122,7 @@ int job_wait(struct cli *cli, int argc, char **argv)
 
 int job_cancel(struct cli *cli, int argc, char **argv)
 {
+    static const struct option no_options[] = {{NULL, 0, NULL, 0}};
     int status;
     if (getopt_long(argc, argv, "", no_options, NULL) != -1)
         return EXIT_USAGE;

@@ -1,10 +1,8 @@
 /* ps and show */
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/mem.h"
 #include "cleat/ids.h"
 #include "cleat/member.h"
 #include "cleat/queue.h"
@@ -124,27 +122,5 @@ static void show(const json_t *session)
 
 int cmd_show(struct cli *cli, int argc, char **argv)
 {
-    static const struct option names[] = {{NULL, 0, NULL, 0}};
-    json_t *cache = NULL;
-    struct call call;
-    int status;
-    if (getopt_long(argc, argv, "", names, NULL) != -1)
-        return EXIT_USAGE;
-    if (optind + 1 != argc)
-        return usage_error("show takes one ID");
-    char *id = find_id(cli, &session_ids, argv[optind], &cache, &status);
-    json_decref(cache);
-    if (!id)
-        return status;
-    char *path = mem_printf("/v1/sessions/%s", id);
-    call_now(&call, cli, "GET", path, NULL, CALL_TIMEOUT_MS);
-    status = call_report(&call, argv[optind]);
-    if (status == EXIT_FINE && cli->json)
-        call_print(&call);
-    else if (status == EXIT_FINE)
-        show(call.document);
-    call_clear(&call);
-    free(path);
-    free(id);
-    return status;
+    return show_one(cli, &session_ids, "show", argc, argv, show);
 }

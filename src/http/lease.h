@@ -2,17 +2,20 @@
  * sealed (proof.h) under the host's claim key, so that nobody else can read, make or change
  * one; it travels as {"sealed": hex} with POST. An answer that is no such message says nothing.
  *
- *   asks    {"path": where it goes, "nonce": 32 hex digits, fresh, …}
- *   answer  {"answers": that nonce, "state", "challenge", "key", "label", "ended", "in_order",
- *            "error"}
+ * asks: {"path": where it goes, "nonce": 32 hex digits, fresh, and what its path takes}
  *
- *   /lease/state  nothing more; changes nothing
- *   /lease        "challenge", "key", "session", "attempt", "owner", "secret", "label"?,
- *                 "settings": {NAME: value}. Taken by a free host whose challenge that is, and
- * by one that the same key has leased already (nothing happens) /release      "key", "keep":
- * what the lease left on disk is moved aside, not wiped. A host that this key has leased begins
- * to release itself; a free one only changes its challenge, so that no lease that was sent
- * before can be taken any more
+ * answer: {"answers": that nonce, "state", "challenge", "key", "label", "ended", "in_order",
+ * "error"}
+ *
+ * /lease/state takes nothing more, and changes nothing.
+ *
+ * /lease takes "challenge", "key", "session", "attempt", "owner", "secret", "label" (optional)
+ * and "settings": {NAME: value}. It is for a free host whose challenge that is; to one that the
+ * same key has leased already nothing happens.
+ *
+ * /release takes "key" and "keep": whether what the lease left on disk is moved aside, not
+ * wiped. A host that this key has leased begins to release itself; a free one only changes its
+ * challenge, so that no lease that was sent before can be taken any more.
  *
  * A challenge is of one life of a free host: it changes with every release, so a recorded lease
  * is worth nothing. */
