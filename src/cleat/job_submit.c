@@ -2,12 +2,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/base64.h"
 #include "base/mem.h"
 #include "cleat/input.h"
 #include "cleat/job.h"
 #include "cleat/member.h"
 #include "cleat/request.h"
+#include "http/json.h"
 
 #define MAX_INPUT (4u * 1024 * 1024)
 #define MAX_TIMEOUT_S 86400
@@ -18,21 +18,13 @@ struct plan {
     bool wait, follow;
 };
 
-/* As it is where JSON can say it, else encoded. */
 static int add_stdin(json_t *request, const char *path)
 {
     size_t len;
     char *bytes = input_read(path, MAX_INPUT, &len);
     if (!bytes)
         return EXIT_USAGE;
-    json_t *text = memchr(bytes, '\0', len) ? NULL : json_stringn(bytes, len);
-    if (text) {
-        json_object_set_new(request, "stdin", text);
-    } else {
-        char *encoded = base64_encode(bytes, len);
-        json_object_set_new(request, "stdin_base64", json_string(encoded));
-        free(encoded);
-    }
+    js_set_bytes(request, "stdin", bytes, len);
     free(bytes);
     return EXIT_FINE;
 }

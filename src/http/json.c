@@ -3,7 +3,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/base64.h"
 #include "base/log.h"
+#include "base/mem.h"
 
 enum { MAX_DEPTH = 32, NAME_SIZE = 64 };
 
@@ -132,6 +134,19 @@ char *js_text(const json_t *value)
         abort();
     }
     return text;
+}
+
+void js_set_bytes(json_t *o, const char *key, const void *bytes, size_t len)
+{
+    json_t *text = memchr(bytes, '\0', len) ? NULL : json_stringn(bytes, len);
+    if (text) {
+        json_object_set_new(o, key, text);
+        return;
+    }
+    char *encoded = base64_encode(bytes, len), *encoded_key = mem_printf("%s_base64", key);
+    json_object_set_new(o, encoded_key, json_string(encoded));
+    free(encoded_key);
+    free(encoded);
 }
 
 /* The value to read, or NULL: nothing more to do. */

@@ -15,6 +15,9 @@ json_t *js_parse_object(const void *text, size_t len, struct error *e);
 /* Compact text; free(). Keys stay in insertion order. */
 char *js_text(const json_t *);
 
+/* Bytes as a string under the key where JSON can say them, else as base64 under KEY_base64. */
+void js_set_bytes(json_t *o, const char *key, const void *bytes, size_t len);
+
 /* Reading: a missing optional field leaves *out alone and is fine. The first problem is kept in
  * *e and later calls on the same *e do nothing, so that a reader checks once at the end. */
 void js_string(const json_t *o, const char *key, bool required, size_t max_len,

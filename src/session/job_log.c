@@ -2,10 +2,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "base/base64.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/json.h"
 #include "loop/datafile.h"
 #include "session/document.h"
 
@@ -242,14 +242,7 @@ static json_t *chunk_document(const struct entry *e, uint64_t offset, const char
 {
     json_t *o = json_pack("{s:I, s:o, s:s}", "offset", (json_int_t)offset, "time",
                           document_time(e->time_ms), "stream", job_stream_names[e->stream]);
-    json_t *text = memchr(data, '\0', len) ? NULL : json_stringn(data, len);
-    if (text) {
-        json_object_set_new(o, "data", text);
-    } else {
-        char *encoded = base64_encode(data, len);
-        json_object_set_new(o, "data_base64", json_string(encoded));
-        free(encoded);
-    }
+    js_set_bytes(o, "data", data, len);
     return o;
 }
 
