@@ -225,13 +225,34 @@ static void test_long_name(void **state)
     json_decref(o);
 }
 
+static void set_bytes(const char *bytes, size_t len, const char *expected)
+{
+    json_t *o = json_object();
+    js_set_bytes(o, "data", bytes, len);
+    char *text = js_text(o);
+    assert_string_equal(text, expected);
+    free(text);
+    json_decref(o);
+}
+
+static void test_bytes(void **state)
+{
+    (void)state;
+    set_bytes("a\"b\n", 4, "{\"data\":\"a\\\"b\\n\"}");
+    set_bytes("", 0, "{\"data\":\"\"}");
+    set_bytes("\xc3\xa9", 2, "{\"data\":\"\xc3\xa9\"}");
+    set_bytes("\xc3", 1, "{\"data_base64\":\"ww==\"}");
+    set_bytes("a\0b", 3, "{\"data_base64\":\"YQBi\"}");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused),   cmocka_unit_test(test_overflow_names_the_field),
         cmocka_unit_test(test_truncated), cmocka_unit_test(test_depth),
         cmocka_unit_test(test_text),      cmocka_unit_test(test_read),
-        cmocka_unit_test(test_wrong),     cmocka_unit_test(test_long_name),
+        cmocka_unit_test(test_bytes),     cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_long_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
