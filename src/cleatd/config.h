@@ -14,7 +14,7 @@ enum { SIGTERM_LEAVES, SIGTERM_DRAINS };
 enum { SOCKET_MODE_0600, SOCKET_MODE_0660, SOCKET_MODE_0666 };
 
 struct settings {
-    char *socket; /* never "" after settings_finish */
+    char *socket; /* never "" after configuration_finish */
     int socket_mode;
     int log, log_level; /* log_level is an enum log_level */
     int on_sigterm;
