@@ -63,8 +63,8 @@ static char **find_open_sessions(struct cli *cli, size_t *count, int *status)
     *status = call_report(&call, "kill");
     json_array_foreach (json_object_get(call.document, "sessions"), i, s) {
         const char *id = json_string_value(json_object_get(s, "session_id"));
-        if (!id || !is_open(s))
-            continue;
+        if (!id || !is_open(s) || json_is_true(json_object_get(s, "warm")))
+            continue; /* a warm container is nobody's session */
         ids = mem_grow(ids, (*count + 1) * sizeof *ids);
         ids[(*count)++] = mem_strdup(id);
     }

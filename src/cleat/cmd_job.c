@@ -11,9 +11,10 @@
 
 static const struct command commands[] = {
     {"submit",
-     "[--name N] [--class C] [--request-id R] [--tenant T] [--user U]\n"
-     "    [--env K=V]… [--stdin-file F] [--timeout T] [--wait | --follow] -- ARGV… | --code "
-     "CODE",
+     "[--name N] [--stdin-file F] [--timeout T] [--wait | --follow]\n"
+     "    [--class C] [--request-id R] [--tenant T] [--user U] [--thread H] [--run N]\n"
+     "    [--parent ID] [--env K=V]… [--cpu-milli N] [--memory-mb N] [--gpu N]\n"
+     "    [--label K=V]… [--no-queue] -- ARGV… | --code CODE",
      "run a command and print the job's id", job_submit},
     {"list", "[--state S] [--tenant T]", "list jobs", job_list},
     {"show", "ID", "all about one job", job_show},

@@ -18,8 +18,9 @@
 
 static const struct command commands[] = {
     {"create",
-     "[--class C] [--request-id R] [--tenant T] [--user U] [--env K=V]… [--input URL]\n"
-     "    [--count N] [--wait] [--timeout S]",
+     "[--class C] [--request-id R] [--tenant T] [--user U] [--thread H] [--run N]\n"
+     "    [--parent ID] [--env K=V]… [--cpu-milli N] [--memory-mb N] [--gpu N]\n"
+     "    [--label K=V]… [--no-queue] [--input URL] [--count N] [--wait] [--timeout S]",
      "open sessions and print their ids", cmd_create},
     {"exec", "[--timeout S] [--bash] ID CODE | - | -- ARGV…", "run code in a session",
      cmd_exec},

@@ -15,6 +15,7 @@
 #include "session/position.h"
 #include "session/route.h"
 #include "session/session.h"
+#include "session/steps.h"
 #include "session/warm.h"
 
 json_t *document_time(int64_t ms)
@@ -83,8 +84,12 @@ static json_t *spans(const struct session *s, bool cleanup)
 
 static json_t *expires_at(const struct session *s)
 {
-    if (!s->ready || s->state >= SESSION_CLOSING)
+    if (s->state >= SESSION_CLOSING)
         return json_null();
+    if (s->state == SESSION_QUEUED)
+        return document_time(session_queue_end(s));
+    if (s->state == SESSION_OPENING)
+        return document_time(session_create_end(s));
     if (s->warm)
         return document_time(warm_end(s));
     int64_t end = session_lifetime_end(s), idle = s->used + s->idle_timeout_s * 1000;

@@ -54,6 +54,11 @@ static int64_t end_of_run(const struct session *s, const json_t *record)
                                                                           : now;
 }
 
+static struct log_field if_any(const char *key, int value)
+{
+    return value < 0 ? KV(key, NULL) : KI(key, value);
+}
+
 static void end(struct session *s, enum job_outcome outcome, const struct error *e,
                 const json_t *record)
 {
@@ -69,12 +74,13 @@ static void end(struct session *s, enum job_outcome outcome, const struct error 
     j->truncated = j->log.truncated;
     session_dirty(s);
     metrics_job(s);
+    struct log_field exit_code = if_any("exit_code", j->exit_code);
+    struct log_field signal = if_any("signal", j->signal);
     log_info("job.ended", KV("session", s->id), KV("name", j->name ? j->name : ""),
-             KV("outcome", job_outcome_names[outcome]), KI("exit_code", j->exit_code),
-             KI("signal", j->signal), KI("output", j->bytes), KV("error", j->error.message));
-    event_emit(s, "job.ended", KV("outcome", job_outcome_names[outcome]),
-               KI("exit_code", j->exit_code), KI("signal", j->signal), KI("output", j->bytes),
-               KV("error", j->error.message));
+             KV("outcome", job_outcome_names[outcome]), exit_code, signal,
+             KI("output", j->bytes), KV("error", j->error.message));
+    event_emit(s, "job.ended", KV("outcome", job_outcome_names[outcome]), exit_code, signal,
+               KI("output", j->bytes), KV("error", j->error.message));
 }
 
 static void end_and_close(struct session *s, enum job_outcome outcome, const struct error *e,

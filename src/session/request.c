@@ -17,6 +17,7 @@
 #define MAX_ENV_BYTES 65536
 #define MAX_CODE (4 * 1024 * 1024)
 #define MAX_ARGV 1024
+#define JOB_MARGIN_S 60 /* from READY to its command, and from its end to its record */
 #define MAX_OUTPUT                                                                             \
     (8 * 1024 * 1024) /* of a stream; a record is read in one turn of the loop                 \
                        */
@@ -181,6 +182,14 @@ static void take_names(const json_t *o, struct create_request *r, struct error *
     }
 }
 
+/* The time that a job asks for is its own, also where its class gives sessions less. */
+static void outlive_job(struct create_request *r)
+{
+    int64_t timeout_s = json_integer_value(json_object_get(r->job, "timeout_s"));
+    if (timeout_s > 0 && r->max_lifetime_s < timeout_s + JOB_MARGIN_S)
+        r->max_lifetime_s = timeout_s + JOB_MARGIN_S;
+}
+
 bool create_request_parse(const struct cleat_config *config, const char *tenant,
                           const char *text, size_t len, struct create_request *r,
                           struct error *e)
@@ -227,6 +236,8 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
     request_take_option(o, "idle_timeout_s", &r->idle_timeout_s, e);
     request_take_option(o, "max_lifetime_s", &r->max_lifetime_s, e);
     request_take_option(o, "exec_timeout_s", &r->exec_timeout_s, e);
+    if (r->job && !json_object_get(o, "max_lifetime_s"))
+        outlive_job(r);
     if (e->code != ERR_NONE) {
         create_request_release(r);
         return false;
@@ -272,6 +283,8 @@ static void check_argv(const json_t *argv, struct error *e)
     json_array_foreach (argv, i, word)
         if (!json_is_string(word))
             error_set(e, ERR_INVALID, "argv: word %zu is not a string", i);
+        else if (i == 0 && json_string_length(word) == 0)
+            error_set(e, ERR_INVALID, "argv: the first word is empty");
 }
 
 void execute_check_command(const json_t *o, struct error *e)

@@ -246,6 +246,16 @@ static bool past(struct session *s, int64_t deadline, enum error_code code,
     return true;
 }
 
+int64_t session_queue_end(const struct session *s)
+{
+    return s->queued_at - s->queued_ms + s->core->settings->queue_timeout_s * 1000;
+}
+
+int64_t session_create_end(const struct session *s)
+{
+    return s->opened + s->create_timeout_s * 1000;
+}
+
 static void queued(struct session *s)
 {
     struct cleat *core = s->core;
@@ -254,8 +264,7 @@ static void queued(struct session *s)
         session_close(s, "drained", &e);
         return;
     }
-    int64_t left = core->settings->queue_timeout_s * 1000 - s->queued_ms;
-    if (past(s, s->queued_at + left, ERR_QUEUE_TIMEOUT, "queue_timeout",
+    if (past(s, session_queue_end(s), ERR_QUEUE_TIMEOUT, "queue_timeout",
              admission_obstacle(s) == LIMIT_CAPACITY ? "the engine had no room in time"
                                                      : "no place became free in time"))
         core->counters.queue_timeouts++;
@@ -264,7 +273,7 @@ static void queued(struct session *s)
 /* What a session was at when its time was over says more than that it was. */
 static bool past_create_timeout(struct session *s)
 {
-    int64_t deadline = s->opened + s->create_timeout_s * 1000;
+    int64_t deadline = session_create_end(s);
     if (s->input.error.code != ERR_NONE)
         return past(s, deadline, ERR_INPUT, "create_timeout", s->input.error.message);
     return past(s, deadline, ERR_CREATE_TIMEOUT, "create_timeout",

@@ -1,5 +1,6 @@
 """Limits, turns and the queue: what callers are told, and that both survive restarts."""
 
+import datetime
 import json
 import os
 import signal
@@ -67,6 +68,23 @@ def test_limits_hold_and_say_so(start):
         ready(cleatd, s["session_id"])
     assert state(cleatd, u2) == "READY"
     api.close_all()
+
+
+def seconds_left(session):
+    created, end = (datetime.datetime.fromisoformat(session[k].replace("Z", "+00:00"))
+                    for k in ("created_at", "expires_at"))
+    return (end - created).total_seconds()
+
+
+def test_a_session_says_when_it_is_given_up(start):
+    cleatd = start.cleatd(classes={"default": {}, "mute": {"command": "/bin/sleep 600", "max_parallel": 1}},
+                          queue_timeout_s=100)
+    opening = cleatd.api.create(create_timeout_s=200, **{"class": "mute"})
+    queued = cleatd.api.create(create_timeout_s=200, **{"class": "mute"})
+    opening, queued = (cleatd.api.session(s["session_id"]) for s in (opening, queued))
+    assert (opening["state"], queued["state"]) == ("OPENING", "QUEUED")
+    assert seconds_left(queued) == 100
+    assert 200 <= seconds_left(opening) < 260
 
 
 def test_who_is_refused_learns_why_and_when_to_come_again(start):

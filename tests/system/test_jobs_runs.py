@@ -7,6 +7,7 @@ import os
 import pytest
 
 from cleat_harness import ApiError, alive, in_parallel, poll
+from event_reader import read_all
 from job_help import cancel, data_of, ended, in_state, job, log, log_files, output, python, shell, submit
 
 STUBBORN = (
@@ -39,6 +40,7 @@ def processes(mark):
 @pytest.fixture(scope="module")
 def c(module_start):
     return module_start.cleatd(classes={"default": {}, "small": {"job_log_limit_kb": 64},
+                                        "brief": {"max_lifetime_s": 2},
                                         "walled": {"sandbox": "bwrap", "network": "none"}})
 
 
@@ -69,6 +71,21 @@ def test_how_it_ends_is_told(c):
     assert end["state"] == "failed" and end["exit_code"] == 7
 
 
+def test_the_event_of_its_end_says_what_there_is_to_say(c):
+    for command, fields in (("exit 3", {"exit_code": 3}), ("kill -9 $$", {"signal": 9})):
+        ident = shell(c.api, command)
+        ended(c.api, ident)
+        said = next(d for _, code, d in read_all(c.api, f"/v1/sessions/{ident}/events") if code == "job.ended")
+        assert {k: said[k] for k in ("exit_code", "signal") if k in said} == fields
+
+
+def test_the_time_that_a_job_asks_for_is_its_own(c):
+    own = shell(c.api, "sleep 4", timeout_s=3600, **{"class": "brief"})
+    cut = shell(c.api, "sleep 3600", timeout_s=3600, max_lifetime_s=1, **{"class": "brief"})
+    assert ended(c.api, cut)["state"] == "timed_out"
+    assert ended(c.api, own)["state"] == "succeeded"
+
+
 def test_the_same_request_id_is_the_same_job_also_when_it_has_ended(c):
     fields = {"request_id": "again", "argv": ["/bin/sh", "-c", "echo once"], "env": {"A": "b"}}
     first = c.api.call("POST", "/v1/jobs", fields)
@@ -84,7 +101,7 @@ def test_the_same_request_id_is_the_same_job_also_when_it_has_ended(c):
 
 
 def test_requests_that_make_no_sense_are_refused(c):
-    for fields in ({}, {"argv": []}, {"argv": ["/bin/true"], "code": "x"}, {"argv": ["a"], "timeout_s": 0},
+    for fields in ({}, {"argv": []}, {"argv": ["", "x"]}, {"argv": ["/bin/true"], "code": "x"}, {"argv": ["a"], "timeout_s": 0},
                    {"argv": ["a"], "name": ""}, {"argv": ["a"], "name": "a\nb"}, {"argv": ["a"], "job": {}},
                    {"argv": ["a"], "stdin": "x", "stdin_base64": "eA=="}, {"argv": ["a"], "stdin_base64": "!"},
                    {"argv": ["a"], "no": 1}, {"argv": ["a"], "class": "nowhere"}):

@@ -5,11 +5,12 @@ import collections
 import os
 import pathlib
 import signal
+import subprocess
 import time
 
 import pytest
 
-from cleat_harness import ApiError, Cleatd, alive, haproxy_class, in_parallel, poll
+from cleat_harness import BUILD, ApiError, Cleatd, alive, haproxy_class, in_parallel, poll
 from test_input import fill, input_class
 
 COUNT = int(os.environ.get("CLEAT_WARM", 20))
@@ -132,7 +133,7 @@ def test_who_may_not_live_as_long_takes_none(start):
 
 
 def test_operators_see_them_and_nobody_uses_them(start):
-    cleatd = start.cleatd(classes={"default": {"warm_min": 1, "warm_max": 1}})
+    cleatd = start.cleatd(classes={"default": {"warm_min": 1, "warm_max": 1}, "cold": {}})
     api = cleatd.api
     wait_for_pool(api, 1)
     [warm] = warm_ones(api)
@@ -144,6 +145,9 @@ def test_operators_see_them_and_nobody_uses_them(start):
     with pytest.raises(ApiError) as refused:
         api.route(warm["session_id"])
     assert refused.value.status >= 404
+    opened = api.ready(**{"class": "cold"})["session_id"]
+    subprocess.run([BUILD / "cleat", "--socket", cleatd.socket, "kill", "--all", "--wait"], check=True, timeout=60)
+    assert api.session(opened)["state"] == "CLOSED" and api.session(warm["session_id"])["state"] == "READY"
     assert api.close(warm["session_id"])["state"] == "CLOSED"
     poll(lambda: [w for w in warm_ones(api) if w["session_id"] != warm["session_id"] and w["state"] == "READY"],
          30, "another one")
