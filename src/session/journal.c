@@ -30,7 +30,7 @@ struct commit {
     size_t count;
     struct committed_session {
         char id[ID_SIZE]; /* one may be freed meanwhile */
-        uint64_t events;
+        uint64_t events;  /* that are durable with this commit; 0: it does not count them */
     } * sessions;
 };
 
@@ -76,10 +76,13 @@ static void remove_warm(struct changes *c, const struct attempt *a)
     add_change(c, STORE_ATTEMPT, row_key, NULL);
 }
 
-static void add_session(struct changes *c, struct session *s, uint64_t number)
+/* Gives how many events it counts, 0 when it does not: the commit that did may be under way
+ * yet, and fail. */
+static uint64_t add_session(struct changes *c, struct session *s, uint64_t number)
 {
     struct attempt *a;
-    if (s->dirty || !s->stored) { /* no attempt is stored without its session */
+    bool counts = s->dirty || !s->stored;
+    if (counts) { /* no attempt is stored without its session */
         add_change(c, STORE_SESSION, s->id, session_row(s));
         s->dirty = false;
         s->commit = number;
@@ -93,9 +96,12 @@ static void add_session(struct changes *c, struct session *s, uint64_t number)
             a->dirty = false;
             a->commit = number;
         }
-    if (events_unsent(s))
+    if (events_unsent(s)) {
         add_change(c, STORE_META, s->events_key, events_row(s));
+        counts = true;
+    }
     events_sent(s);
+    return counts ? events_count(s) : 0;
 }
 
 /* Nothing of it is left. */
@@ -136,11 +142,11 @@ static struct commit *commit_new(struct cleat *core, size_t sessions)
     return c;
 }
 
-static void note_session(struct commit *c, const struct session *s)
+static void note_session(struct commit *c, const struct session *s, uint64_t events)
 {
     struct committed_session *noted = &c->sessions[c->count++];
     mem_copy_string(noted->id, sizeof(noted->id), s->id);
-    noted->events = events_count(s);
+    noted->events = events;
 }
 
 static void commit_free(struct commit *c)
@@ -245,8 +251,7 @@ void journal_turn_end(void *arg)
     while (c->count < COMMIT_MAX && (s = TAILQ_FIRST(&core->journal))) {
         TAILQ_REMOVE(&core->journal, s, journal_entry);
         s->in_journal = false;
-        add_session(&changes, s, c->number);
-        note_session(c, s);
+        note_session(c, s, add_session(&changes, s, c->number));
     }
     notes_commit(core, c->number, add_note, &changes);
     send(core, &changes, c);
@@ -367,7 +372,7 @@ bool journal_purge(struct cleat *core)
             c = commit_new(core, PURGE_MAX);
         if (c->count == PURGE_MAX)
             break;
-        note_session(c, s);
+        note_session(c, s, 0);
         add_deletion(&changes, s);
     }
     if (c) {

@@ -13,6 +13,7 @@
 #include "session/event.h"
 #include "session/event_code.h"
 #include "session/event_tenant.h"
+#include "session/journal.h"
 #include "session/notes.h"
 #include "session/session.h"
 
@@ -540,6 +541,50 @@ static void an_outage_holds_events_back(void **state)
     free(r.document);
 }
 
+static struct {
+    store_done_fn *done;
+    void *arg;
+} held[2];
+static unsigned held_count;
+
+static void hold(struct store *store, const struct store_change *changes, size_t count,
+                 store_done_fn *done, void *arg)
+{
+    (void)store;
+    (void)changes;
+    (void)count;
+    assert_true(held_count < 2);
+    held[held_count].done = done;
+    held[held_count++].arg = arg;
+}
+
+/* Two commits are under way: the one that counts an event fails, the one after it succeeds. */
+static void only_the_commit_that_counts_an_event_shows_it(void **state)
+{
+    struct world *w = *state;
+    const struct store_ops *real = w->core->store_ops;
+    struct store_ops holding = *real;
+    struct error e;
+    holding.commit = hold;
+    event_emit(w->s, "session.ready");
+    run_until(w, &w->s->events, 1);
+    w->core->store_ops = &holding;
+    held_count = 0;
+    event_emit(w->s, "retry");
+    turn(w);
+    assert_int_equal(held_count, 1);
+    journal_add(w->s);
+    task_wake(&w->core->noted);
+    turn(w);
+    assert_int_equal(held_count, 2);
+    w->core->store_ops = real;
+    error_set(&e, ERR_STORE, "disk full");
+    held[0].done(held[0].arg, &e);
+    held[1].done(held[1].arg, NULL);
+    assert_int_equal(w->s->events.shown, 1);
+    run_until(w, &w->s->events, 2);
+}
+
 static void codes_are_found(void **state)
 {
     (void)state;
@@ -567,6 +612,7 @@ int main(void)
         EACH(numbers_go_on_after_a_restart),
         EACH(a_hundred_readers_drop_and_resume),
         EACH(an_outage_holds_events_back),
+        EACH(only_the_commit_that_counts_an_event_shows_it),
         cmocka_unit_test(codes_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
