@@ -49,6 +49,16 @@ typedef void runtime_done_fn(void *arg, const struct error *);
 typedef void runtime_exit_fn(void *arg, const char *key, const char *cause, bool in_order);
 /* A launch takes long for a reason that people like to see ("pulling image …: 40 %"). */
 typedef void runtime_progress_fn(void *arg, const char *key, const char *text);
+/* What a host was to the container of that key. why: of LEASE_UNCONFIRMED. */
+enum lease_change {
+    LEASE_TAKEN,
+    LEASE_RELEASED,
+    LEASE_UNCONFIRMED,
+    LEASE_GIVEN_UP,
+    LEASE_CHANGES
+};
+typedef void runtime_lease_fn(void *arg, enum lease_change, const char *key, const char *host,
+                              const char *why);
 /* One container under our owner label; key names its attempt. label: of its launch; NULL: it
  * has none. */
 typedef void runtime_each_fn(void *arg, const char *key, const struct container *, bool alive,
@@ -64,6 +74,7 @@ struct runtime_env {
     struct aws *aws;       /* of the ecs runtime */
     runtime_exit_fn *on_exit;
     runtime_progress_fn *on_progress;
+    runtime_lease_fn *on_lease; /* of the static runtime; from the loop; NULL: nobody asks */
     void *arg;
 };
 
@@ -88,9 +99,9 @@ struct runtime_ops {
      * it already was. keep: what it left on disk stays (an upload was not confirmed). */
     void (*stop)(struct runtime *, const struct container *, bool keep, runtime_done_fn *,
                  void *arg);
-    /* In doubt whether it lives: the engine is asked now rather than at the next tick. Its death
-     * comes through on_exit, anything else not at all. Calls for many containers, and many for
-     * one, cost few questions. NULL op: the engine tells of deaths at once. */
+    /* In doubt whether it lives: the engine is asked now rather than at the next tick. Its
+     * death comes through on_exit, anything else not at all. Calls for many containers, and
+     * many for one, cost few questions. NULL op: the engine tells of deaths at once. */
     void (*look)(struct runtime *, const struct container *);
     /* Its address may be given to another container. Only after stop, and when no balancer
      * lists it. */

@@ -113,6 +113,13 @@ static void answer_stops(struct static_lease *l, const struct error *e)
 
 /* ---- turns of a lease */
 
+static void tell(const struct static_lease *l, enum lease_change change, const char *why)
+{
+    const struct runtime_env *env = &l->rt->env;
+    if (env->on_lease != NULL)
+        env->on_lease(env->arg, change, l->container.key, l->host->name, why);
+}
+
 static bool is_held(const struct static_lease *l)
 {
     return l->host->state == STATIC_LEASED && strcmp(l->host->holder, l->container.key) == 0;
@@ -124,6 +131,7 @@ static void go_live(struct static_lease *l)
     l->phase = STATIC_LIVE;
     forget_terms(l);
     log_info("host.leased", KV("lease", l->container.key), KV("host", l->host->name));
+    tell(l, LEASE_TAKEN, "");
     answer_launches(l, &none);
 }
 
@@ -200,10 +208,16 @@ static void hear_live(struct static_lease *l)
 static void end(struct static_lease *l)
 {
     l->phase = STATIC_ENDED;
-    log_info("host.released", KV("lease", l->container.key), KV("host", l->host->name));
     answer_stops(l, NULL);
     if (l->failed)
         static_lease_forget(l);
+}
+
+static void released(struct static_lease *l)
+{
+    log_info("host.released", KV("lease", l->container.key), KV("host", l->host->name));
+    tell(l, LEASE_RELEASED, "");
+    end(l);
 }
 
 static void complain(struct static_lease *l)
@@ -213,6 +227,7 @@ static void complain(struct static_lease *l)
         return;
     error_set(&e, ERR_TIMEOUT, "host %s has not confirmed its release: %.150s", l->host->name,
               static_host_answered(l->host) ? "it is still at it" : l->host->error.message);
+    tell(l, LEASE_UNCONFIRMED, e.message);
     answer_stops(l, &e);
 }
 
@@ -225,7 +240,8 @@ void static_lease_heard(struct static_lease *l, bool asked, const struct error *
         hear_live(l);
     else if (stopping && !is_held(l) && l->host->state != STATIC_RELEASING &&
              (asked || l->host->state == STATIC_LEASED))
-        end(l); /* free, and what was under way has lost its challenge; or somebody else's */
+        released(
+            l); /* free, and what was under way has lost its challenge; or somebody else's */
     else if (stopping)
         complain(l);
 }
@@ -256,6 +272,7 @@ void static_lease_unheard(struct static_lease *l, const struct http_answer *answ
     if (is_given_up(l)) {
         log_error("host.given_up", KV("lease", l->container.key), KV("host", l->host->name),
                   KV("cause", "it is not configured and does not answer"));
+        tell(l, LEASE_GIVEN_UP, "");
         end(l);
     } else if (l->phase == STATIC_STOPPING) {
         complain(l);

@@ -5,7 +5,6 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "session/drain.h"
-#include "session/event.h"
 #include "session/queue.h"
 #include "session/session.h"
 
@@ -114,16 +113,12 @@ static void admit(struct session *s)
     struct group *g = s->group;
     int64_t now = core_now(core);
     core->served = now > core->served ? now : core->served + 1;
-    bool was_first = TAILQ_FIRST(&s->tenant->queue) == s;
     places_take(s);
     tenant_served(s->tenant, core->served);
     if (g->refusals > 0) /* one goes to see whether there is room again */
         g->room_at = now + capacity_backoff_ms(g);
     core->counters.admissions++;
     session_go(s, SESSION_OPENING);
-    struct session *next = TAILQ_FIRST(&s->tenant->queue);
-    if (was_first && next)
-        event_emit(next, "session.moved");
 }
 
 /* Wakes when the engine of a class that lacks room is to be tried again. */

@@ -136,6 +136,19 @@ static void on_progress(void *arg, const char *key, const char *text)
                KV("progress", a->progress));
 }
 
+static const char *const lease_event_names[LEASE_CHANGES] = {
+    "lease.taken", "lease.released", "lease.unconfirmed", "lease.given_up"};
+
+static void on_lease(void *arg, enum lease_change change, const char *key, const char *host,
+                     const char *why)
+{
+    const struct group *g = arg;
+    const struct attempt *a = core_find_attempt(g->core, key);
+    event_emit_core(g->core, lease_event_names[change], KV("class", g->class->name),
+                    KV("host", host), KV("lease", key),
+                    KV("session", a ? a->session->id : NULL), KV("error", why));
+}
+
 /* False: each container is asked on its own address. */
 static bool has_nodes(const struct group *g)
 {
@@ -231,6 +244,7 @@ static bool open_group(struct cleat *core, struct group *g, struct class *class,
                                                             .aws = core->aws,
                                                             .on_exit = on_exit_of,
                                                             .on_progress = on_progress,
+                                                            .on_lease = on_lease,
                                                             .arg = g},
                                       e);
     if (!g->runtime)

@@ -483,6 +483,8 @@ struct events {
     struct tenant_events *tenants;
     bool held; /* some wait for numbers */
     TAILQ_HEAD(, cleat_events) readers;
+    unsigned reading;    /* how many they are */
+    uint64_t slow, gaps; /* readers that were ended for that, gaps that they were told of */
 };
 
 struct counters {

@@ -39,6 +39,16 @@ const struct event_code event_codes[] = {
     {"journal.failing", "The journal cannot be written; nothing new is begun"},
     {"journal.works", "The journal is written again"},
     {"launch.progress", "The launch goes on"},
+    {"lease.given_up",
+     "A static host that is not configured any more does not answer; it is given up"},
+    {"lease.released",
+     "A static host has confirmed its release: nothing of the session is left there"},
+    {"lease.taken", "A static host is leased to a session"},
+    {"lease.unconfirmed",
+     "A static host has not confirmed its release; nobody else gets it until then"},
+    {"listing.failed",
+     "Containers or targets could not be listed; orphans are not looked for until it works"},
+    {"listing.works", "Containers and targets are listed again"},
     {"misroute", "The load balancer led to another container; nothing of its answer was used"},
     {"op.begin", "The engine was asked to do something"},
     {"op.end", "The engine has answered"},
@@ -64,6 +74,11 @@ const struct event_code event_codes[] = {
     {"session.replacing", "The container died; the session is being given another one"},
     {"session.rerouting", "The way to the container was lost and is sought anew"},
     {"target.left", "A container's address could not be taken out of the load balancer"},
+    {"warm.claimed", "A warm container was given to a session"},
+    {"warm.ended", "A warm container is being closed"},
+    {"warm.new", "A warm container is being made"},
+    {"warm.paused", "Warm containers could not be made; it is tried again later"},
+    {"warm.ready", "A warm container is ready to be given to a session"},
 };
 const size_t event_code_count = sizeof event_codes / sizeof event_codes[0];
 

@@ -43,6 +43,7 @@ void cleat_events_cancel(struct cleat_events *r)
     r->cancelled = true;
     task_stop(&r->task);
     TAILQ_REMOVE(&r->core->events.readers, r, entry);
+    r->core->events.reading--;
     if (r->of)
         r->of->readers--;
     loop_free_later(r->core->loop, r, reader_free);
@@ -72,6 +73,7 @@ static void deliver(struct cleat_events *r, const char *code, char *document)
 static void deliver_gap(struct cleat_events *r, uint64_t to)
 {
     uint64_t from = r->cursor + 1;
+    r->core->events.gaps++;
     r->cursor = to;
     deliver(r, "gap",
             mem_printf("{\"code\":\"gap\",\"from\":%" PRIu64 ",\"to\":%" PRIu64
@@ -146,6 +148,7 @@ static void pump(void *arg)
         return;
     }
     if (r->waiting > WAITING_MAX) {
+        r->core->events.slow++;
         end(r, "slow");
         return;
     }
@@ -214,6 +217,7 @@ struct cleat_events *cleat_events(struct cleat *core, const char *tenant, const 
         r->cursor = 0;
     task_init(&r->task, core->loop, pump, r);
     TAILQ_INSERT_TAIL(&core->events.readers, r, entry);
+    core->events.reading++;
     task_wake(&r->task);
     return r;
 }

@@ -145,6 +145,8 @@ static void finish(struct listing *l)
     tell_breaker(l);
     l->done = l->listed.number;
     if (!l->failed) {
+        if (g->trouble[0])
+            event_emit_core(core, "listing.works", KV("class", g->class->name));
         g->trouble[0] = '\0';
         g->listed = l->listed.number;
         reaper_compare(g, &l->listed);
@@ -164,6 +166,9 @@ static void listed(void *arg, const struct error *e)
     struct group *g = l->group;
     if (e && e->code != ERR_NONE) {
         log_warn("listing.failed", KV("class", g->class->name), KV("error", e->message));
+        if (!g->trouble[0])
+            event_emit_core(g->core, "listing.failed", KV("class", g->class->name),
+                            KV("error", e->message));
         mem_copy_string(g->trouble, sizeof(g->trouble), e->message);
         l->failed = true;
     }

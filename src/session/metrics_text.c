@@ -192,6 +192,17 @@ static void add_loop(struct exposition *x, const struct cleat *core)
     expose_seconds(x, loop.longest_turn_us, NULL);
 }
 
+static void add_events(struct exposition *x, const struct cleat *core)
+{
+    const struct events *n = &core->events;
+    expose_gauge(x, "cleat_event_readers", n->reading, "Streams of events that are open.");
+    expose_counter(x, "cleat_event_readers_slow_total", n->slow,
+                   "Readers of events that were cut off because they did not keep up.");
+    expose_counter(x, "cleat_event_gaps_total", n->gaps,
+                   "Times that a reader was told that events it asked for are not kept.");
+    expose_gauge(x, "cleat_events_bytes", (int64_t)n->bytes, "Memory that kept events take.");
+}
+
 static void (*const parts[])(struct exposition *, const struct cleat *) = {
     add_sessions,
     metrics_add_admission,
@@ -210,6 +221,7 @@ static void (*const parts[])(struct exposition *, const struct cleat *) = {
     metrics_add_aws,
     add_orphans,
     add_journal,
+    add_events,
     add_loop,
 };
 

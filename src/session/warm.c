@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "http/json.h"
 #include "session/drain.h"
+#include "session/event.h"
 #include "session/request.h"
 #include "session/session.h"
 
@@ -125,6 +126,7 @@ struct session *warm_new(struct group *g)
     struct session *s = make(g, id, warm);
     s->created = core_now(core);
     log_info("warm.new", KV("session", s->id), KV("class", g->class->name));
+    event_emit_core(core, "warm.new", KV("class", g->class->name), KV("warm", s->id));
     session_go(s, SESSION_OPENING);
     return s;
 }

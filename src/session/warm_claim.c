@@ -1,6 +1,7 @@
 #include "base/log.h"
 #include "session/attempt.h"
 #include "session/call.h"
+#include "session/event.h"
 #include "session/session.h"
 #include "session/warm.h"
 
@@ -49,6 +50,9 @@ static void take(struct session *s, struct session *w)
     struct attempt *a = w->attempt;
     log_info("warm.claimed", KV("session", s->id), KV("warm", w->id),
              KV("class", s->group->class->name), KI("age_ms", core_now(s->core) - w->created));
+    event_emit_core(s->core, "warm.claimed", KV("class", s->group->class->name),
+                    KV("warm", w->id), KV("session", s->id),
+                    KI("age_ms", core_now(s->core) - w->created));
     attempt_move(a, s);
     answer_callers(w);
     session_free(w);

@@ -2,6 +2,7 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "session/drain.h"
+#include "session/event.h"
 #include "session/gate.h"
 #include "session/session.h"
 #include "session/warm.h"
@@ -113,12 +114,27 @@ static void note_failure(struct group *g, const struct error *e)
     p->retry_at = now + backoff_ms(g->class->backoff_base_ms, ++p->failures, FAILURE_CAP_MS);
     log_warn("warm.paused", KV("class", g->class->name), KI("failures", p->failures),
              KI("wait_ms", p->retry_at - now), KV("error", e->message));
+    event_emit_core(g->core, "warm.paused", KV("class", g->class->name),
+                    KI("failures", p->failures), KI("wait_ms", p->retry_at - now),
+                    KV("error", e->message));
+}
+
+static void emit_change(const struct session *s, enum session_state from)
+{
+    const char *class = s->group->class->name;
+    if (s->state == SESSION_CLOSING)
+        event_emit_core(s->core, "warm.ended", KV("class", class), KV("warm", s->id),
+                        KV("cause", s->stop_reason), KV("error", s->error.message));
+    else if (from == SESSION_OPENING && s->state == SESSION_READY)
+        event_emit_core(s->core, "warm.ready", KV("class", class), KV("warm", s->id),
+                        KI("after_ms", core_now(s->core) - s->opened));
 }
 
 void warm_changed(struct session *s, enum session_state from)
 {
     struct group *g = s->group;
     int64_t now = core_now(s->core);
+    emit_change(s, from);
     if (from == SESSION_OPENING && s->state == SESSION_READY) {
         warm_note_start(g, now - s->opened);
         g->warm.failures = 0;

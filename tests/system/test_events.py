@@ -5,7 +5,7 @@ import os
 import random
 import subprocess
 
-from cleat_harness import BUILD, in_parallel, poll
+from cleat_harness import BUILD, haproxy_class, in_parallel, poll
 from event_reader import Reader, Stream, read_all
 
 SESSIONS = int(os.environ.get("CLEAT_EVENT_SESSIONS", "16"))
@@ -304,3 +304,29 @@ def test_marks_go_on_after_a_crash(start):
     assert events.pop()[1] == "end"
     assert codes(events).count("gap") <= 1, "what the journal counted and nobody was shown"
     check_marks(events)
+
+
+def test_who_moves_up_is_told_whatever_became_of_the_first(start):
+    cleatd = start.cleatd(max_sessions=1)
+    running = cleatd.api.ready()["session_id"]
+    first, second, third = (cleatd.api.create()["session_id"] for _ in range(3))
+    cleatd.api.close(first)
+    cleatd.api.close(running)
+    cleatd.api.wait(second)
+    told = {s: [c for c in codes(read_all(cleatd.api, f"/v1/sessions/{s}/events")) if c.startswith("session.")]
+            for s in (second, third)}
+    assert told[second][:3] == ["session.queued", "session.moved", "session.opening"]
+    assert told[third] == ["session.queued", "session.moved"]
+
+
+def test_a_listing_that_fails_is_told_once(start):
+    haproxy = start.haproxy()
+    cleatd = start.cleatd(classes={"default": haproxy_class(haproxy)}, reap_interval_s=1)
+
+    def told():
+        return [c for c in codes(read_all(cleatd.api, "/v1/events?after=0")) if c.startswith("listing.")]
+
+    haproxy.stop()
+    poll(lambda: told() == ["listing.failed"], 60, "the listing fails")
+    haproxy.start()
+    poll(lambda: told() == ["listing.failed", "listing.works"], 60, "it works again")

@@ -10,6 +10,7 @@ import socket
 import pytest
 
 from cleat_harness import haproxy_class, poll, shared_connections
+from event_reader import read_all
 from executor_help import addresses, needs_root
 from static_help import StaticHost
 
@@ -46,6 +47,12 @@ def view(cleatd):
     """What cleatd says of its hosts: address → (state, lease, error)."""
     hosts = cleatd.api.status()["classes"]["default"]["runtime"]["hosts"]
     return {h["host"].split(":")[0]: (h["state"], h["lease"], h["error"]) for h in hosts}
+
+
+def leases(cleatd):
+    """What operators are told of hosts."""
+    return [(c.removeprefix("lease."), d["host"].split(":")[0], d.get("session"))
+            for _, c, d in read_all(cleatd.api, "/v1/events?after=0") if c.startswith("lease.")]
 
 
 def is_free(host):
@@ -86,6 +93,9 @@ def test_one_session_after_the_other(start, farm):
     assert third["address"] == first["address"] and third["proof"] == "required"
     told = cleatd.api.execute(third["session_id"], f"import os; print(os.listdir({path!r}), os.listdir({path!r} + '/artifacts'))")
     assert "of-first" not in told["stdout"] and "artifacts" in told["stdout"], told
+    host = first["address"].split(":")[0]
+    assert [(c, s) for c, h, s in leases(cleatd) if h == host] == [
+        ("taken", first["session_id"]), ("released", first["session_id"]), ("taken", third["session_id"])]
     cleatd.api.close_all()
     free_all(farm)
     assert {view(cleatd)[h.address][0] for h in farm.hosts} == {"free"}
@@ -238,6 +248,9 @@ def test_a_release_that_is_not_confirmed(farm):
     host.boot()
     assert cleatd.api.wait(session, "closed")["state"] == "CLOSED"
     assert cleatd.api.wait(other)["state"] == "READY"
+    told = [(c, s) for c, _, s in leases(cleatd)]
+    assert told[:2] == [("taken", session), ("unconfirmed", session)]
+    assert told[-2:] == [("released", session), ("taken", other)], told
 
 
 def test_an_upload_that_is_never_confirmed(farm):
@@ -287,4 +300,5 @@ def test_a_host_that_is_taken_away(farm):
     over = cleatd.api.close(sessions[gone.address])
     assert over["state"] == "CLOSED"
     assert "event=host.given_up" in "\n".join(cleatd.log_lines())
+    assert ("given_up", gone.address, sessions[gone.address]) in leases(cleatd)
     assert list(view(cleatd)) == [farm.hosts[0].address] or poll(lambda: list(view(cleatd)) == [farm.hosts[0].address])

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from cleat_harness import BUILD, ApiError, Cleatd, alive, haproxy_class, in_parallel, poll
+from event_reader import read_all
 from test_input import fill, input_class
 
 COUNT = int(os.environ.get("CLEAT_WARM", 20))
@@ -166,6 +167,18 @@ def test_a_dead_one_is_replaced(start):
     wait_for_pool(api, 2)
     assert victim not in [w["session_id"] for w in warm_ones(api)]
     assert len(cleatd.containers_alive()) == 2
+
+    # Operators are told of it all, tenants of nothing.
+    taker = api.ready(tenant="acme")["session_id"]
+    wait_for_pool(api, 2)
+    told = [(c, d) for _, c, d in read_all(api, "/v1/events?after=0") if c.startswith("warm.")]
+    assert collections.Counter(c for c, _ in told) == {"warm.new": 4, "warm.ready": 4, "warm.ended": 1,
+                                                       "warm.paused": 1, "warm.claimed": 1}
+    end = next(d for c, d in told if c == "warm.ended")
+    assert end["warm"] == victim and end["cause"] and end["class"] == "default" and end["error"]
+    assert next(d for c, d in told if c == "warm.claimed")["session"] == taker
+    own = [c for _, c, _ in read_all(api, "/v1/events?after=0&tenant=acme")]
+    assert own[0] == "session.queued" and not [c for c in own if c.startswith("warm.")]
 
 
 def test_cleatd_is_killed_with_a_pool(start):

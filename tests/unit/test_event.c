@@ -293,6 +293,9 @@ static void a_slow_reader_is_ended(void **state)
     assert_string_equal(slow.document, "{\"code\":\"end\",\"reason\":\"slow\"}");
     assert_in_range(sent, 550, 900); /* 256 KiB of them, each near 400 bytes */
     assert_int_equal(quick.count, sent);
+    assert_int_equal(w->core->events.slow, 1);
+    assert_int_equal(w->core->events.gaps, 0);
+    assert_int_equal(w->core->events.reading, 1);
     cleat_events_cancel(quick.events);
     free(slow.document);
     free(quick.document);
@@ -329,9 +332,11 @@ static void what_is_kept_is_bounded_and_gaps_are_told(void **state)
                           (unsigned long long)event_ring_first(&w->core->events.shown) - 1);
     assert_string_equal(all.document, expected);
     free(expected);
+    assert_int_equal(w->core->events.gaps, 3);
     cleat_events_cancel(one.events);
     cleat_events_cancel(other.events);
     cleat_events_cancel(all.events);
+    assert_int_equal(w->core->events.reading, 0);
     free(one.document);
     free(other.document);
     free(all.document);
