@@ -93,6 +93,14 @@ bool books_is_of(const struct container *c, const char *session)
     return strcmp(books_owner(c->session), session) == 0;
 }
 
+unsigned books_containers(const char *session)
+{
+    unsigned count = 0;
+    for (const struct container *c = containers; c; c = c->next)
+        count += books_is_of(c, session);
+    return count;
+}
+
 int books_attempt(const struct container *c)
 {
     const struct warm_container *w = find_warm(c->session);

@@ -67,6 +67,7 @@ bool books_is_warm(const char *session); /* nobody has taken its container */
 /* Who a container is for: the session that took it, or the one that it was launched for. */
 const char *books_owner(const char *session);
 bool books_is_of(const struct container *, const char *session);
+unsigned books_containers(const char *session); /* that were ever for it */
 int books_attempt(const struct container *); /* its number in that session */
 
 /* For the limits that are part of an invariant. */

@@ -230,6 +230,13 @@ void container_end(struct container *c, int exit_status)
         c->on_end(c);
 }
 
+void container_end_first(void *unused)
+{
+    (void)unused;
+    if (containers)
+        container_end(containers, 9);
+}
+
 /* What could not be uploaded in the end is told by the status. */
 static void exit_calmly(void *arg)
 {

@@ -139,17 +139,10 @@ static void set_crash_idle(struct settings_of_world *s)
     script.close_ms = 60000;
 }
 
-static void kill_first(void *unused)
-{
-    (void)unused;
-    if (containers)
-        container_end(containers, 9);
-}
-
 static void begin_script(void)
 {
     if (script.death_ms)
-        world_at(script.death_ms, kill_first, NULL);
+        world_at(script.death_ms, container_end_first, NULL);
     for (unsigned i = 0; i < script.lives; i++) {
         struct plan p = {.tenant = "tenant-a",
                          .born_ms = 300 * (int64_t)i,
@@ -169,20 +162,13 @@ static void begin_script(void)
     }
 }
 
-static unsigned containers_of(const struct life *life)
-{
-    unsigned count = 0;
-    for (const struct container *c = containers; c; c = c->next)
-        count += books_is_of(c, life->session);
-    return count;
-}
-
 static void judge_life(const struct life *life)
 {
     if (!life->was_ready)
         world_violate("READY", "%s was never ready", life->name);
-    if (containers_of(life) != 1)
-        world_violate("ONCE", "%s had %u containers", life->name, containers_of(life));
+    if (books_containers(life->session) != 1)
+        world_violate("ONCE", "%s had %u containers", life->name,
+                      books_containers(life->session));
     for (unsigned i = 0; i < life->plan.executions; i++)
         if (life->execution[i].outcome != OUTCOME_RECORD && !settings.plain)
             world_violate("RECORD", "execution %u of %s has no record: %s", i, life->name,

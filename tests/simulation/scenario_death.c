@@ -107,14 +107,6 @@ static bool is_said(const struct life *life, const char *key, const char *value)
     return same;
 }
 
-static unsigned containers_of(const struct life *life)
-{
-    unsigned count = 0;
-    for (const struct container *c = containers; c; c = c->next)
-        count += books_is_of(c, life->session);
-    return count;
-}
-
 /* ---- busy: user code hogs for a minute, with an execution under way ---- */
 
 static void wake(void *arg)
@@ -149,7 +141,7 @@ static void judge_busy(void)
 {
     const struct life *life = life_number(0);
     bool direct = settings.nodes == 0 && settings.groups == 0;
-    if (containers_of(life) != 1)
+    if (books_containers(life->session) != 1)
         world_violate("BUSY", "a busy container was replaced");
     for (unsigned i = 0; i < 3; i++)
         if ((direct || i == 2) && life->execution[i].outcome != OUTCOME_RECORD)
@@ -212,9 +204,10 @@ static void judge_refused(void)
         if (brief->execution[i].outcome != OUTCOME_RECORD)
             world_violate("REFUSED", "execution %u of a session refused for 9.5 s: %s", i,
                           brief->execution[i].error ? brief->execution[i].error : "none");
-    if (containers_of(brief) != 1 || containers_of(dead) != (settings.replace ? 2 : 1))
-        world_violate("REFUSED", "%u and %u containers", containers_of(brief),
-                      containers_of(dead));
+    if (books_containers(brief->session) != 1 ||
+        books_containers(dead->session) != (settings.replace ? 2 : 1))
+        world_violate("REFUSED", "%u and %u containers", books_containers(brief->session),
+                      books_containers(dead->session));
     if (settings.replace ? e->outcome != OUTCOME_RECORD : !died)
         world_violate("REFUSED", "the execution of a session refused for 11.5 s: %s",
                       e->error ? e->error : "none");
@@ -313,8 +306,8 @@ static void judge_prompt(void)
     if (settings.replace && (e[2].answered_ms > e[3].answered_ms || again_refused != 2))
         world_violate("DEATH", "out of order, or asked again and not refused: %u of %u",
                       again_refused, first_asked);
-    if (containers_of(life) != (settings.replace ? 2 : 1))
-        world_violate("DEATH", "%u containers", containers_of(life));
+    if (books_containers(life->session) != (settings.replace ? 2 : 1))
+        world_violate("DEATH", "%u containers", books_containers(life->session));
     judge_staging();
 }
 
@@ -371,8 +364,8 @@ static void check_given_up(void *arg)
     const struct life *life = arg;
     if (!is_said(life, "stop_reason", "container_died"))
         world_violate("STORM", "a row of deaths does not end the session");
-    if (containers_of(life) != LAUNCH_ATTEMPTS)
-        world_violate("STORM", "%u containers", containers_of(life));
+    if (books_containers(life->session) != LAUNCH_ATTEMPTS)
+        world_violate("STORM", "%u containers", books_containers(life->session));
 }
 
 static void begin_storm(void)

@@ -61,17 +61,10 @@ static void set_jobs_death(struct settings_of_world *s)
     script.death_ms = world_pick(10, 900);
 }
 
-static void kill_first(void *unused)
-{
-    (void)unused;
-    if (containers)
-        container_end(containers, 9);
-}
-
 static void begin_script(void)
 {
     if (script.death_ms)
-        world_at(script.death_ms, kill_first, NULL);
+        world_at(script.death_ms, container_end_first, NULL);
     for (unsigned i = 0; i < script.lives; i++) {
         struct plan p = {.tenant = "tenant-a", .born_ms = 100 * (int64_t)i, .close_ms = -1};
         p.is_job = true;
@@ -118,12 +111,11 @@ static void set_jobs(struct settings_of_world *s)
     s->crash_every_ms = world_chance(6000) ? world_pick(50, 10000) : 0;
     s->stagger_ms = world_pick(0, 10000);
     s->faults.until_ms = world_pick(5000, 120000);
-    unsigned *const chances[] = {&s->faults.http_refused,     &s->faults.http_lost,
-                                 &s->faults.http_answer_lost, &s->faults.http_late,
-                                 &s->faults.http_doubled,     &s->faults.http_truncated,
-                                 &s->faults.http_cut_body,    &s->faults.http_5xx,
-                                 &s->faults.commit_fails,     &s->faults.point_crash,
-                                 &s->faults.file_fails,       &s->faults.spawn_dies_later};
+    unsigned *const chances[] = {
+        &s->faults.http_refused,  &s->faults.http_lost,    &s->faults.http_answer_lost,
+        &s->faults.http_late,     &s->faults.http_doubled, &s->faults.http_truncated,
+        &s->faults.http_cut_body, &s->faults.http_5xx,     &s->faults.commit_fails,
+        &s->faults.point_crash,   &s->faults.file_fails,   &s->faults.spawn_dies_later};
     for (size_t i = 0; i < sizeof chances / sizeof *chances; i++)
         if (world_chance(4000))
             *chances[i] = (unsigned)world_pick(1, 500);

@@ -59,21 +59,14 @@ static void born_at(int64_t at_ms, bool env, unsigned inputs)
     life_new(&p);
 }
 
-static unsigned containers_of(const struct life *life)
-{
-    unsigned count = 0;
-    for (const struct container *c = containers; c; c = c->next)
-        count += books_is_of(c, life->session);
-    return count;
-}
-
 static void judge_lives(void)
 {
     for (const struct life *life = lives; life; life = life->next) {
         if (!life->was_ready)
             world_violate("READY", "%s was never ready", life->name);
-        if (containers_of(life) != 1)
-            world_violate("ONCE", "%s had %u containers", life->name, containers_of(life));
+        if (books_containers(life->session) != 1)
+            world_violate("ONCE", "%s had %u containers", life->name,
+                          books_containers(life->session));
         if (life->execution[0].outcome != OUTCOME_RECORD && !settings.plain)
             world_violate("RECORD", "the execution of %s has no record: %s", life->name,
                           life->execution[0].error ? life->execution[0].error : "not executed");
