@@ -29,12 +29,12 @@ bool gate_admits(struct group *g, enum driver_call call, bool *trial, int64_t *w
     bool admitted = breaker_admits(b, now, trial);
     if (!admitted)
         *when = breaker_retry_at(b, now);
-    if (*trial)
+    if (*trial) {
         log_info("breaker.half_open", KV("class", g->class->name),
                  KV("call", driver_call_names[call]), KV("error", b->error.message));
-    if (*trial)
         event_emit_core(g->core, "breaker.half_open", KV("class", g->class->name),
                         KV("call", driver_call_names[call]), KV("error", b->error.message));
+    }
     return admitted;
 }
 
@@ -83,7 +83,8 @@ bool gate_pass(struct attempt *a, enum driver_call call, struct op *op)
 void gate_done(struct attempt *a, enum driver_call call, const struct op *op)
 {
     const struct error *e = &op->error;
-    event_emit(a->session, "op.end", KI("attempt", a->number), KV("op", driver_call_names[call]),
+    event_emit(a->session, "op.end", KI("attempt", a->number),
+               KV("op", driver_call_names[call]),
                KV("result", e->code == ERR_NONE ? "ok" : error_name(e->code)),
                KV("error", e->message));
     gate_note(a->session->group, call, op->trial, e);

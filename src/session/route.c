@@ -1,4 +1,3 @@
-
 #include <string.h>
 #include "base/backoff.h"
 #include "base/log.h"

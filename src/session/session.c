@@ -1,4 +1,3 @@
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +23,6 @@
 const char *const session_state_names[SESSION_STATES] = {
     "QUEUED", "OPENING", "READY", "BUSY", "REROUTING", "CLOSING", "CLOSED", "FAILED"};
 
-const char *const span_names[SPAN_NAMES + 1] = {
-    "queue", "capacity", "input", "launch", "start",      "register", "check",
-    "route", "stage",    "local", "upload", "deregister", "drain",    "stop"};
 static const char *const event_names[SESSION_STATES] = {
     "session.queued",    "session.opening", "session.ready",  "session.busy",
     "session.rerouting", "session.closing", "session.closed", "session.failed"};
@@ -215,73 +211,6 @@ bool session_ready_durable(struct session *s)
     if (s->ready > 0 && session_durable(s))
         s->ready_durable = true;
     return s->ready_durable;
-}
-
-void session_span_add(struct session *s, const struct span *span)
-{
-    size_t room = span->cleanup ? MAX_SPANS : MAX_SPANS - CLEANUP_SPANS;
-    if (s->span_count >= room)
-        return;
-    if (s->span_count == s->span_capacity) {
-        s->span_capacity = s->span_capacity ? 2 * s->span_capacity : 16;
-        s->spans = mem_grow(s->spans, s->span_capacity * sizeof(*s->spans));
-    }
-    s->spans[s->span_count++] = *span;
-}
-
-void session_span_open(struct session *s, const char *name, unsigned attempt, bool cleanup)
-{
-    session_span_add(s, &(struct span){.name = name,
-                                       .attempt = attempt,
-                                       .cleanup = cleanup,
-                                       .start = core_now(s->core),
-                                       .result = cleanup ? "running" : NULL});
-}
-
-/* NULL: there is none, or no more. */
-static struct span *end_span(struct session *s, const char *name, unsigned attempt)
-{
-    for (size_t i = s->span_count; i-- > 0;) {
-        struct span *span = &s->spans[i];
-        if (span->end == 0 && span->attempt == attempt && strcmp(span->name, name) == 0) {
-            span->end = core_now(s->core);
-            return span;
-        }
-    }
-    return NULL;
-}
-
-void session_span_close(struct session *s, const char *name, unsigned attempt,
-                        const char *result)
-{
-    struct span *span = end_span(s, name, attempt);
-    if (!span)
-        return;
-    if (result)
-        span->result = result;
-    metrics_phase(s->group, name, span->end - span->start);
-}
-
-void session_span_cut(struct session *s, const char *name, unsigned attempt)
-{
-    end_span(s, name, attempt);
-}
-
-void session_spans_fit(struct session *s)
-{
-    if (s->span_count == 0)
-        return;
-    s->spans = mem_grow(s->spans, s->span_count * sizeof(*s->spans));
-    s->span_capacity = s->span_count;
-}
-
-void session_span_drop(struct session *s, unsigned attempt)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < s->span_count; i++)
-        if (s->spans[i].attempt != attempt)
-            s->spans[kept++] = s->spans[i];
-    s->span_count = kept;
 }
 
 void session_waits_for(struct session *s, const char *text)
