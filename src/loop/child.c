@@ -63,8 +63,17 @@ static int reap(struct child *c)
     return info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
 }
 
+/* What its leader left in it. Nobody else's, as long as the leader was not reaped. */
+static void end_group(const struct child *c)
+{
+    if (c->leads_group)
+        kill(-c->owner.pid, SIGKILL);
+}
+
 static void finish(struct child *c)
 {
+    if (c->ours)
+        end_group(c);
     int status = reap(c);
     c->gone = true;
     if (c->exited) {
@@ -88,6 +97,8 @@ static void on_ended(void *arg)
     struct child *c = arg;
     fd_watch_free(c->watch);
     c->watch = NULL;
+    if (!c->ours && !lock_held(c->lock_path)) /* its number is not so soon given again */
+        end_group(c);
     finish_when_unlocked(c);
 }
 

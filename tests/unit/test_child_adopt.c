@@ -138,6 +138,38 @@ static void an_adopted_child_is_killed_alone(void **state)
     child_free(c);
 }
 
+static int leave_one_without_the_lock(void)
+{
+    const char *const argv[] = {"/bin/sh", "-c", "sleep 100 3<&- & echo $!; wait", NULL};
+    const char *const envp[] = {"PATH=/bin:/usr/bin", NULL};
+    struct child_spec spec = {.argv = argv,
+                              .envp = envp,
+                              .output_path = output,
+                              .lock_path = lock,
+                              .new_session = true};
+    struct error e = {0};
+    if (!child_spawn(loop, &spec, on_exit_status, NULL, &e))
+        return 1;
+    free(wait_line(output));
+    return 0;
+}
+
+static void what_is_left_in_the_group_ends_with_an_adopted_child(void **state)
+{
+    (void)state;
+    in_own_process(leave_one_without_the_lock);
+    char *line = wait_line(output);
+    pid_t grandchild = (pid_t)atoi(line);
+    free(line);
+    struct child *c = child_adopt(loop, lock, on_exit_status, NULL);
+    assert_non_null(c);
+    assert_true(process_lives(grandchild));
+    kill(child_pid(c), SIGKILL);
+    wait_exit();
+    assert_true(dies(grandchild));
+    child_free(c);
+}
+
 static void what_is_gone_is_not_adopted(void **state)
 {
     (void)state;
@@ -419,6 +451,7 @@ int main(void)
         with_loop(a_lock_may_not_be_a_link),
         with_loop(a_second_process_adopts),
         with_loop(an_adopted_child_is_killed_alone),
+        with_loop(what_is_left_in_the_group_ends_with_an_adopted_child),
         with_loop(what_is_gone_is_not_adopted),
         with_loop(a_reused_pid_is_never_killed),
         with_loop(a_lock_without_a_pid_counts_as_alive),

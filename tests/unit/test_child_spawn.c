@@ -68,6 +68,23 @@ static void a_group_kill_reaches_grandchildren(void **state)
     }
 }
 
+/* It did not keep the lock, which would have kept the child alive. */
+static void what_is_left_in_the_group_ends_with_the_child(void **state)
+{
+    (void)state;
+    struct child *c = shell_with(
+        "sleep 100 3<&- & echo $!; wait",
+        (struct child_spec){.output_path = output, .lock_path = lock, .new_session = true});
+    char *line = wait_line(output);
+    pid_t grandchild = (pid_t)atoi(line);
+    free(line);
+    kill(child_pid(c), SIGKILL);
+    wait_exit();
+    assert_int_equal(WTERMSIG(exit_status), SIGKILL);
+    assert_true(dies(grandchild));
+    child_free(c);
+}
+
 static void a_child_without_its_own_group_is_killed_alone(void **state)
 {
     (void)state;
@@ -274,6 +291,7 @@ int main(void)
         with_loop(exit_status_arrives_from_the_loop),
         with_loop(a_kill_is_seen_as_such),
         with_loop(a_group_kill_reaches_grandchildren),
+        with_loop(what_is_left_in_the_group_ends_with_the_child),
         with_loop(a_child_without_its_own_group_is_killed_alone),
         with_loop(a_missing_program_is_an_error),
         with_loop(a_missing_directory_is_an_error),
