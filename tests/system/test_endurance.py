@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import signal
 import time
 
 import pytest
@@ -203,6 +204,31 @@ def test_descriptors_run_out(start):
     api.close_all()
     poll(lambda: not cleatd.containers_alive(), 20, "the end of all containers")
     assert haproxy.servers() == {} and not logged(cleatd, "artifacts.lost")
+
+
+def test_what_is_remembered_is_bounded_and_not_forgotten_early(start):
+    """With no room to remember another session none is opened, also after a crash; what was closed is
+    refused until its time is over."""
+    cleatd = start.cleatd(max_closed=2)
+    api = cleatd.api
+    for name in ("a", "b"):
+        api.close(api.ready(request_id=name)["session_id"])
+
+    def refusal(name):
+        with pytest.raises(ApiError) as caught:
+            api.create(request_id=name)
+        return caught.value.status, caught.value.code, caught.value.error.get("reason")
+    for _ in range(2):
+        assert refusal("c") == (429, "full", "max_closed")
+        assert [refusal(name)[:2] for name in ("a", "b")] == 2 * [(410, "request_id_closed")]
+        cleatd.kill()
+        cleatd.start()
+    cleatd.options["retention_s"] = 1
+    cleatd.config_path.write_text(cleatd._config())
+    os.kill(cleatd.process.pid, signal.SIGHUP)
+    poll(lambda: api.sessions() == [], 60, "the end of their time")
+    for name in ("c", "a"):
+        api.close(api.ready(request_id=name)["session_id"])
 
 
 def logged(cleatd, pattern):
