@@ -25,9 +25,11 @@ bool cleat_sees(const struct cleat *core, const char *tenant, const char *id)
 
 /* ---- a create ---- */
 
+/* A warm container is nobody's session: it has no tenant that a child could have. */
 static struct session *find_parent(const struct cleat *core, const struct create_request *r)
 {
-    return context_find(core, r->any_tenant ? NULL : r->tenant, r->parent);
+    struct session *s = context_find(core, r->any_tenant ? NULL : r->tenant, r->parent);
+    return s && !s->warm ? s : NULL;
 }
 
 static bool lacks_parent(struct error *e)

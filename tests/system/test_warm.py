@@ -146,6 +146,9 @@ def test_operators_see_them_and_nobody_uses_them(start):
     with pytest.raises(ApiError) as refused:
         api.route(warm["session_id"])
     assert refused.value.status >= 404
+    with pytest.raises(ApiError) as refused:
+        api.create(parent=warm["session_id"])
+    assert refused.value.status == 404
     opened = api.ready(**{"class": "cold"})["session_id"]
     subprocess.run([BUILD / "cleat", "--socket", cleatd.socket, "kill", "--all", "--wait"], check=True, timeout=60)
     assert api.session(opened)["state"] == "CLOSED" and api.session(warm["session_id"])["state"] == "READY"
