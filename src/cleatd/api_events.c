@@ -10,6 +10,7 @@
 #include "http/sse.h"
 
 #define HEARTBEAT_MS (15 * 1000)
+#define OPERATORS_PART 4       /* of all streams, this part is left to them */
 #define UNSENT_MAX (64 * 1024) /* more waits where it is kept for all */
 #define RETRY "retry: 1000\n"  /* of a browser */
 #define NO_RETRY "retry: 86400000\n"
@@ -104,15 +105,27 @@ static bool read_query(struct exchange *x, int64_t *after, bool *follow)
     return false;
 }
 
+/* Tenants leave a part of all streams to operators, and each as many as it has to others: so
+ * nobody takes the last one. */
+static bool has_room(struct exchange *x)
+{
+    struct stream_counts n = exchange_streams(x);
+    size_t for_tenants = x->max_streams - x->max_streams / OPERATORS_PART;
+    if (n.all >= x->max_streams || (x->tenant && n.of_tenants >= for_tenants))
+        exchange_refuse_full(x, "max_streams", "too many streams of events are open");
+    else if (x->tenant && n.of_own >= for_tenants - n.of_tenants)
+        exchange_refuse_full(x, "tenant_max_streams",
+                             "the tenant has as many streams of events as are left for others");
+    else
+        return true;
+    return false;
+}
+
 static void start(struct exchange *x, const char *tenant, const char *session, int64_t after)
 {
     bool follow;
-    if (!read_query(x, &after, &follow))
+    if (!read_query(x, &after, &follow) || !has_room(x))
         return;
-    if (exchange_streams(x) >= x->max_streams) {
-        exchange_refuse(x, ERR_FULL, 0, "too many streams of events are open");
-        return;
-    }
     struct stream *s = mem_alloc(sizeof *s);
     s->exchange = x;
     timer_init(&s->heartbeat, x->loop, beat, s);

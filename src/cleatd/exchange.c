@@ -99,13 +99,18 @@ void exchange_cut(struct exchange *x)
     finish_stream(x, server_stream_cut);
 }
 
-size_t exchange_streams(const struct exchange *x)
+struct stream_counts exchange_streams(const struct exchange *x)
 {
     const struct exchange *other;
-    size_t count = 0;
-    TAILQ_FOREACH (other, x->list, entry)
-        count += other->stream != NULL;
-    return count;
+    struct stream_counts n = {0};
+    TAILQ_FOREACH (other, x->list, entry) {
+        if (!other->stream)
+            continue;
+        n.all++;
+        n.of_tenants += other->tenant != NULL;
+        n.of_own += other->tenant && x->tenant && strcmp(other->tenant, x->tenant) == 0;
+    }
+    return n;
 }
 
 void exchange_answer(struct exchange *x, int status, const char *document)
@@ -153,16 +158,28 @@ void exchange_fail(struct exchange *x, const struct cleat_error *error)
     free(text);
 }
 
-/* status 0: the code's own. */
-void exchange_refuse(struct exchange *x, enum error_code code, int status, const char *message)
+static void refuse(struct exchange *x, enum error_code code, int status, const char *reason,
+                   const char *message)
 {
     struct cleat_error error = {
         .code = error_name(code),
         .message = message,
         .http_status = status ? status : error_http_status(code),
         .retryable = error_retryable(code),
+        .reason = reason,
     };
     exchange_fail(x, &error);
+}
+
+/* status 0: the code's own. */
+void exchange_refuse(struct exchange *x, enum error_code code, int status, const char *message)
+{
+    refuse(x, code, status, NULL, message);
+}
+
+void exchange_refuse_full(struct exchange *x, const char *reason, const char *message)
+{
+    refuse(x, ERR_FULL, 0, reason, message);
 }
 
 void exchange_done(void *exchange, const struct cleat_error *error, const char *document)

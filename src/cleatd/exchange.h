@@ -51,9 +51,13 @@ void exchange_answer_owned(struct exchange *,
                            char *document); /* NULL: no such session. Frees it */
 void exchange_fail(struct exchange *, const struct cleat_error *);
 void exchange_refuse(struct exchange *, enum error_code, int status, const char *message);
+void exchange_refuse_full(struct exchange *, const char *reason, const char *message);
 void exchange_end(struct exchange *); /* of a stream */
 void exchange_cut(struct exchange *); /* the same in the middle: the client sees that */
-size_t exchange_streams(const struct exchange *); /* how many of all exchanges are streams */
+struct stream_counts {
+    size_t all, of_tenants, of_own; /* own: of this exchange's tenant */
+};
+struct stream_counts exchange_streams(const struct exchange *);
 /* A cleat_done_fn: what a call of libcleat ends in. */
 void exchange_done(void *exchange, const struct cleat_error *, const char *document);
 

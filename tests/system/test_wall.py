@@ -1,6 +1,8 @@
 """The wall between tenants, with clients that are real users: whoever is not an operator has what is his own
 and cannot tell another tenant's from what never was, on every route that cleatd has."""
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -180,6 +182,40 @@ def test_lists_have_the_callers_own_only(daemon, blue, green, session):
         assert {mine["session_id"], session["session_id"]} <= {s["session_id"] for s in everything}
     assert blue.isolation()["sessions_checked"] == len(blue.isolation()["sessions"])
     blue.close(mine["session_id"])
+
+
+def stream_of(peer, keep):
+    """None: it was taken, and stays open; else the reason for which it was refused."""
+    s = keep.enter_context(peer.connect())
+    s.settimeout(60)
+    s.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = http.client.HTTPResponse(s)
+    answer.begin()
+    if answer.status == 200:
+        return None
+    assert answer.status == 429 and answer.headers["Retry-After"], answer.status
+    error = json.loads(answer.read())["error"]
+    assert error["code"] == "full" and error["retryable"], error
+    return error["reason"]
+
+
+def test_no_tenant_takes_the_last_stream_of_events(start):
+    """20 streams in all, 15 for tenants: each leaves as many as it has, and operators have what is left."""
+    cleatd = start.cleatd(socket_mode="0666", peers=PEERS, max_connections=40)
+
+    def take(who, keep):
+        client, held = start.add(Peer(cleatd.socket, who)), 0
+        while not (reason := stream_of(client, keep)):
+            held += 1
+        return held, reason
+
+    with contextlib.ExitStack() as keep:
+        with contextlib.ExitStack() as blue:
+            assert take(BLUE, blue) == (8, "tenant_max_streams")
+            assert take(GREEN, keep) == (4, "tenant_max_streams")
+            assert take(OPERATOR, keep) == (8, "max_streams")
+            assert take(BLUE, blue) == (0, "max_streams")
+        poll(lambda: take(BLUE, keep)[0] > 0, 20, "what blue gave back")
 
 
 def test_events_are_the_callers_own(daemon, blue, green, peer, session):
