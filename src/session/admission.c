@@ -216,16 +216,24 @@ static int64_t expected(const struct asker *a, enum limit limit)
     return pace ? pace_expect(pace, (int64_t)ahead + 1, core_now(a->core)) : 0;
 }
 
+static const char *const refusals[LIMITS] = {
+    [LIMIT_SESSIONS] = "all places are taken",
+    [LIMIT_TENANT_SESSIONS] = "this tenant has as many sessions as it may",
+    [LIMIT_USER_SESSIONS] = "this user has as many sessions as he may",
+    [LIMIT_PARALLEL] = "all places of the class are taken",
+    [LIMIT_CAPACITY] = "the engine of the class has no room",
+    [LIMIT_QUEUED] = "the queue is full",
+    [LIMIT_TENANT_QUEUED] = "as many sessions of this tenant wait as may",
+    [LIMIT_USER_QUEUED] = "as many sessions of this user wait as may",
+    [LIMIT_CLASS_QUEUED] = "the queue of the class is full",
+    [LIMIT_CLOSED] = "no more closed sessions can be remembered"};
+
 static enum error_code refuse(const struct asker *a, enum limit limit, struct error *e)
 {
     int64_t at = expected(a, limit);
     a->core->counters.refused[limit]++;
-    if (limit == LIMIT_CAPACITY)
-        error_set(e, ERR_FULL, "the engine of class %s has no room, and it was not to wait",
-                  a->group->class->name);
-    else
-        error_set(e, ERR_FULL, "%s is reached%s", limit_names[limit],
-                  limit < LIMIT_QUEUED ? ", and it was not to wait" : "");
+    error_set(e, ERR_FULL, "%s%s", refusals[limit],
+              limit < LIMIT_QUEUED ? ", and it was not to wait" : "");
     e->reason = limit_names[limit];
     if (at > 0) {
         int64_t s = (at - core_now(a->core) + 999) / 1000;

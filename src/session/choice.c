@@ -85,7 +85,7 @@ bool choice_fits(const struct class *class, const struct resources *r, struct er
 {
     const char *what = lack(class, r);
     if (what)
-        error_set(e, ERR_NO_CLASS, "resources: class %s has not the %s that is asked for",
+        error_set(e, ERR_NO_CLASS, "resources: class %s lacks what is asked for: %s",
                   class->name, what);
     return !what;
 }
@@ -133,11 +133,11 @@ static void say_why(const struct cleat_config *config, const struct resources *r
                 {"labels", {.labels = r->labels}}};
     for (size_t i = 0; i < sizeof(each) / sizeof(each[0]); i++)
         if (!anyone_has(config, &each[i].alone)) {
-            error_set(e, ERR_NO_CLASS, "resources: no class has the %s that is asked for",
+            error_set(e, ERR_NO_CLASS, "resources: no class has what is asked for: %s",
                       each[i].name);
             return;
         }
-    error_set(e, ERR_NO_CLASS, "resources: no class has all at once that is asked for");
+    error_set(e, ERR_NO_CLASS, "resources: no class has all of it at once");
 }
 
 const struct class *choice_pick(const struct cleat_config *config, const struct resources *r,

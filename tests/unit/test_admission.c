@@ -270,6 +270,8 @@ static void refusals_say_why(void **state)
         w->core->closed = limits[i].limit == &set->max_closed;
         assert_int_equal(admission_check(w->core, "a", "u", g, false, &e), ERR_FULL);
         assert_string_equal(e.reason, limits[i].reason);
+        assert_null(strstr(e.message, "null"));
+        assert_true(strlen(e.message) > 10); /* words for people, too */
         *limits[i].limit = before;
         w->core->closed = 0;
     }

@@ -88,24 +88,27 @@ static void labels_are_met_all_and_exactly(void **state)
     gets(*state, "\"resources\":{\"labels\":{\"zone\":\"b\"}}", "small");
     gets(*state, "\"resources\":{\"labels\":{\"zone\":\"a\",\"disk\":\"ssd\"}}", "large");
     gets(*state, "\"resources\":{\"labels\":{\"a\":\"b=c\"}}", "gpu");
-    gets(*state, "\"resources\":{\"labels\":{\"zon\":\"a\"}}", "no class has the labels");
-    gets(*state, "\"resources\":{\"labels\":{\"zone\":\"\"}}", "no class has the labels");
+    gets(*state, "\"resources\":{\"labels\":{\"zon\":\"a\"}}",
+         "no class has what is asked for: labels");
+    gets(*state, "\"resources\":{\"labels\":{\"zone\":\"\"}}",
+         "no class has what is asked for: labels");
     gets(*state, "\"resources\":{\"labels\":{}}", "slim");
 }
 
 static void what_fails_is_said(void **state)
 {
-    gets(*state, "\"resources\":{\"gpu\":3}", "no class has the gpu");
-    gets(*state, "\"resources\":{\"gpu\":1,\"memory_mb\":4096}", "no class has all at once");
+    gets(*state, "\"resources\":{\"gpu\":3}", "no class has what is asked for: gpu");
+    gets(*state, "\"resources\":{\"gpu\":1,\"memory_mb\":4096}",
+         "no class has all of it at once");
     gets(*state, "\"class\":\"small\",\"resources\":{\"memory_mb\":1024}", "small");
     gets(*state, "\"class\":\"small\",\"resources\":{\"memory_mb\":1025}",
-         "class small has not the memory_mb");
+         "class small lacks what is asked for: memory_mb");
     gets(*state, "\"class\":\"small\",\"resources\":{\"cpu_milli\":1001}",
-         "class small has not the cpu_milli");
+         "class small lacks what is asked for: cpu_milli");
     gets(*state, "\"class\":\"small\",\"resources\":{\"gpu\":1}",
-         "class small has not the gpu");
+         "class small lacks what is asked for: gpu");
     gets(*state, "\"class\":\"small\",\"resources\":{\"labels\":{\"zone\":\"a\"}}",
-         "class small has not the labels");
+         "class small lacks what is asked for: labels");
 }
 
 static void nonsense_is_refused(void **state)
