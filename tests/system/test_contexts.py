@@ -178,7 +178,7 @@ def test_the_command_line_gives_context_and_resources(daemon):
     document = document.get("sessions", [document])[0]
     assert [document[k] for k in ("user", "thread", "run", "parent", "class")] == ["ann", "t", "1", parent["session_id"], "gpu"]
     unfit = cleat("create", "--memory-mb", "9000", "--gpu", "1")
-    assert unfit.returncode != 0 and "all at once" in unfit.stderr
+    assert unfit.returncode != 0 and "all of it at once" in unfit.stderr
     for wrong in (["--cpu-milli", "x"], ["--memory-mb", "1t"], ["--gpu", "-1"], ["--label", "zone"], ["--label", "=a"]):
         result = cleat("create", *wrong)
         assert result.returncode == 2 and wrong[0] in result.stderr, result.stderr
