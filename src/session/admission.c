@@ -7,6 +7,7 @@
 #include "session/drain.h"
 #include "session/queue.h"
 #include "session/session.h"
+#include "session/warm.h"
 
 #define CAPACITY_CAP_MS (30 * 1000) /* places may come free at any time */
 #define ADMITTED_PER_TURN 256
@@ -17,6 +18,7 @@
 /* Who asks, as far as anybody knows of him: NULL: he has no session. */
 struct asker {
     struct cleat *core;
+    unsigned warm; /* containers that are there for him, whatever room the engine has */
     const struct tenant *tenant;
     const struct tenant_user *user;
     const struct group *group;
@@ -33,6 +35,17 @@ static bool lacks_capacity(const struct group *g)
     return g->refusals > 0 && core_now(g->core) < g->room_at;
 }
 
+/* A claim needs no room. One that the journal does not hold yet takes none. */
+static bool may_claim(const struct session *s)
+{
+    return s->stored && warm_life_s(s) <= s->group->offer_s;
+}
+
+static void count_offers(struct group *g)
+{
+    g->offer_s = g->refusals > 0 && g->queued > 0 ? warm_offer(g) : 0;
+}
+
 /* The narrowest limit first: it is the one that tells the asker most. */
 static enum limit obstacle(const struct asker *a)
 {
@@ -43,7 +56,7 @@ static enum limit obstacle(const struct asker *a)
         return LIMIT_TENANT_SESSIONS;
     if (is_reached(a->group->running, a->group->class->max_parallel))
         return LIMIT_PARALLEL;
-    if (lacks_capacity(a->group))
+    if (lacks_capacity(a->group) && a->warm == 0)
         return LIMIT_CAPACITY;
     if (is_reached(a->core->admitted, set->max_sessions))
         return LIMIT_SESSIONS;
@@ -66,10 +79,39 @@ static enum limit queue_overflow(const struct asker *a)
 
 enum limit admission_obstacle(const struct session *s)
 {
-    return obstacle(&(struct asker){s->core, s->tenant, s->user, s->group, s->tenant->limits});
+    return obstacle(&(struct asker){.core = s->core,
+                                    .tenant = s->tenant,
+                                    .user = s->user,
+                                    .group = s->group,
+                                    .own = s->tenant->limits});
 }
 
 /* ---- admission ---- */
+
+static struct session *first_claimant(const struct line *l)
+{
+    struct session *s;
+    TAILQ_FOREACH (s, &l->sessions, line_entry)
+        if (may_claim(s))
+            break;
+    return s;
+}
+
+/* The first session of a lane that a container is there for, or may be launched for. */
+static struct session *first_in(const struct lane *lane, const struct group *g)
+{
+    const struct line *l = TAILQ_FIRST(lane);
+    struct session *first = NULL;
+    if (!lacks_capacity(g))
+        return l ? TAILQ_FIRST(&l->sessions) : NULL;
+    if (g->offer_s > 0)
+        TAILQ_FOREACH (l, lane, entry) {
+            struct session *s = first_claimant(l);
+            if (s && (!first || s->order < first->order))
+                first = s;
+        }
+    return first;
+}
 
 /* The first session of a tenant that fits. */
 static struct session *first_of(const struct tenant *t)
@@ -79,12 +121,11 @@ static struct session *first_of(const struct tenant *t)
     if (is_reached(t->running, t->limits.sessions) || drain_covers(core, t->name, NULL))
         return NULL;
     for (size_t i = 0; i < core->group_count; i++) {
-        const struct line *l = TAILQ_FIRST(&t->lanes[i]);
         const struct group *g = &core->groups[i];
-        if (!l || is_reached(g->running, g->class->max_parallel) || lacks_capacity(g))
+        if (is_reached(g->running, g->class->max_parallel))
             continue;
-        struct session *s = TAILQ_FIRST(&l->sessions);
-        if (!first || s->order < first->order)
+        struct session *s = first_in(&t->lanes[i], g);
+        if (s && (!first || s->order < first->order))
             first = s;
     }
     return first;
@@ -115,10 +156,11 @@ static void admit(struct session *s)
     core->served = now > core->served ? now : core->served + 1;
     places_take(s);
     tenant_served(s->tenant, core->served);
-    if (g->refusals > 0) /* one goes to see whether there is room again */
-        g->room_at = now + capacity_backoff_ms(g);
     core->counters.admissions++;
     session_go(s, SESSION_OPENING);
+    if (g->refusals > 0 && !(may_claim(s) && warm_claim(s)))
+        g->room_at = now + capacity_backoff_ms(g); /* it sees whether there is room again */
+    count_offers(g);
 }
 
 /* Wakes when the engine of a class that lacks room is to be tried again. */
@@ -141,6 +183,8 @@ static void run(void *arg)
     struct cleat *core = arg;
     struct session *s = NULL;
     core->admission_due = false;
+    for (size_t i = 0; i < core->group_count; i++)
+        count_offers(&core->groups[i]);
     for (int i = 0; i < ADMITTED_PER_TURN && (s = next_of_all(core)); i++)
         admit(s);
     if (s)
@@ -243,11 +287,14 @@ static enum error_code refuse(const struct asker *a, enum limit limit, struct er
 }
 
 enum error_code admission_check(struct cleat *core, const char *tenant, const char *user,
-                                const struct group *g, bool no_wait, struct error *e)
+                                const struct group *g, int64_t life_s, bool no_wait,
+                                struct error *e)
 {
     struct asker a = {.core = core, .group = g, .own = limits_of(core->settings, tenant)};
     while (core->admission_due) /* who came before goes before */
         run(core);
+    unsigned warm = lacks_capacity(g) ? warm_offers(g, life_s) : 0;
+    a.warm = warm > g->queued ? warm - g->queued : 0;
     a.tenant = tenant_find(core, tenant);
     a.user = a.tenant ? tenant_find_user(a.tenant, user ? user : "") : NULL;
     if (is_reached(core->closed, core->settings->max_closed))

@@ -10,10 +10,12 @@
 void admission_init(struct cleat *);
 void admission_stop(struct cleat *);
 
-/* Whether another session of this tenant, user (NULL: none named) and class can be taken: it
- * fits, or may wait and has room to. Else ERR_FULL with its reason and when to come again. */
+/* Whether another session of this tenant, user (NULL: none named) and class, that may live for
+ * so long, can be taken: it fits, or may wait and has room to. Else ERR_FULL with its reason and
+ * when to come again. */
 enum error_code admission_check(struct cleat *, const char *tenant, const char *user,
-                                const struct group *, bool no_wait, struct error *e);
+                                const struct group *, int64_t life_s, bool no_wait,
+                                struct error *e);
 
 /* Something may fit now: looked at before the turn ends. */
 void admission_wake(struct cleat *);
@@ -23,7 +25,8 @@ void admission_limits_changed(struct cleat *);
 enum limit admission_obstacle(const struct session *);
 
 /* The engine had no room for an OPENING session: it waits again, before all that came after it,
- * and its class is not tried for a while. */
+ * and its class is not tried for a while. Meanwhile turns go to those that a warm container is
+ * there for. */
 void admission_return(struct session *, const struct error *);
 /* A launch of this class worked. */
 void admission_has_room(struct group *);

@@ -111,8 +111,6 @@ void attempt_launch(struct session *s)
         return;
     if (session_not_before(s, s->launch_at))
         return;
-    if (!s->warm)
-        warm_note_need(s->group, false);
     s->attempt = attempt_new(s, ++s->attempts_used);
     session_span_open(s, "launch", s->attempt->number, false);
     s->attempt->noting = s->group->class->on_death == ON_DEATH_REPLACE;

@@ -175,6 +175,8 @@ static void on_target(void *arg, const char *id, enum target_state state, const 
         a->route.suspect = true;
     if (state == TARGET_UNHEALTHY || state == TARGET_GONE)
         probe_doubt(a, *a->target_reason ? a->target_reason : "the balancer does not list it");
+    if (came_back && a->session->warm)
+        warm_offered(g);
     session_wake(a->session);
 }
 

@@ -192,7 +192,7 @@ struct attempt {
     bool orphan;    /* its container was found without an owner and is being closed */
     bool has_place; /* kept for it by the balancer */
     bool owed_place;    /* it had one in an earlier life, or was about to */
-    bool refused;       /* the engine had no room: it never was */
+    bool refused;       /* it was never launched, and leaves no trace */
     char *prepared;     /* the launch's bytes, until the container is known */
     char progress[160]; /* what a long launch is at */
     bool launched;      /* container is known */
@@ -381,6 +381,7 @@ struct session {
     struct attempt *attempt;          /* the current one, NULL between attempts */
     unsigned attempts_used, failures; /* a lack of capacity is no failure … */
     unsigned refusals;                /* … and counted on its own, since the last launch */
+    bool need_noted;       /* that it needs a container is counted (warm.h) */
     int64_t replacing;     /* since then its dead container is replaced; 0: it is not */
     unsigned replacements; /* that were live */
     char waiting_for[192]; /* for people; "": nothing out of the ordinary */
@@ -431,7 +432,8 @@ struct group {
     unsigned running, queued, ranked; /* sessions (queue.h) */
     struct pace pace;
     unsigned refusals;           /* in a row: its engine has no room … */
-    int64_t refused_at, room_at; /* … and is tried again then */
+    int64_t refused_at, room_at; /* … and is tried again then; */
+    int64_t offer_s; /* until then a warm container is there for who lives no longer */
     struct listing *listing;
     uint64_t listed;   /* number of the newest listing that was whole */
     char trouble[160]; /* why the newest listing failed; "": it did not */

@@ -35,6 +35,7 @@ static void replace(struct session *s, struct attempt *a, const struct error *e)
     char waits[sizeof(s->waiting_for)];
     s->replacing = core_now(s->core);
     s->launch_at = s->replacing + wait;
+    s->need_noted = false;
     s->executed_before = s->executed;
     log_warn("session.replacing", KV("session", s->id), KI("attempt", a->number),
              KV("cause", a->cause), KI("failures", s->failures), KI("wait_ms", wait));

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/admission.h"
 #include "session/attempt.h"
 #include "session/call.h"
 #include "session/clock.h"
@@ -204,6 +205,8 @@ static void note_sessions(struct commit *c, const struct error *e)
         } else if (!c->purge && e) {
             again(s, c->number, e);
         } else if (!c->purge) {
+            if (!s->stored && s->line && s->group->refusals > 0) /* it may claim one now */
+                admission_wake(c->core);
             s->stored = true;
             events_show(s, c->sessions[i].events);
             session_wake(s);

@@ -11,6 +11,7 @@
 #include "session/route.h"
 #include "session/session.h"
 #include "session/steps.h"
+#include "session/warm.h"
 
 #define PLACE_RETRY_MS 500
 
@@ -161,11 +162,23 @@ static void start(struct attempt *a)
     if (prepare(a, &what) && gate_pass(a, DRIVER_LAUNCH, &a->launch_op)) {
         a->launch_op.state = OP_RUNNING;
         s->core->counters.launches++;
+        warm_note_need(s, false);
         a->launch_began = core_now(s->core);
         g->runtime_ops->launch(g->runtime, &what, launched, a);
     }
     free(label);
     mem_wipe(secret, sizeof(secret));
+}
+
+/* What holds up a launch holds up no claim: an attempt that was never launched ends for it. */
+static void give_way(struct attempt *a)
+{
+    struct session *s = a->session;
+    if (s->warm || a->recovered || warm_offers(s->group, warm_life_s(s)) == 0)
+        return;
+    a->refused = true;
+    attempt_go(a, ATTEMPT_ENDING);
+    s->attempt = NULL;
 }
 
 void launch_step(struct attempt *a)
@@ -186,4 +199,6 @@ void launch_step(struct attempt *a)
         return;
     if (launch_has_place(a))
         start(a);
+    if (a->launch_op.state == OP_IDLE && a->state == ATTEMPT_LAUNCHING && attempt_durable(a))
+        give_way(a);
 }

@@ -7,6 +7,7 @@
 #include "session/message.h"
 #include "session/route.h"
 #include "session/session.h"
+#include "session/warm.h"
 
 #define PACE_MS 1000
 #define EAGER 3    /* probes at that pace; each further one waits twice as long … */
@@ -66,8 +67,11 @@ static void believe(struct attempt *a)
         event_emit(a->session, "container.answers", KI("attempt", a->number),
                    KI("after_ms", core_now(a->session->core) - h->since));
     }
+    bool doubted = h->doubt;
     h->doubt = false;
     h->refused_since = 0;
+    if (doubted && a->session->warm)
+        warm_offered(a->session->group);
 }
 
 static void declare_dead(struct attempt *a)

@@ -29,8 +29,9 @@ unsigned warm_target(const struct group *); /* how many there should be */
 /* {"ready","starting","target","hits","misses"} for status. New reference. */
 json_t *warm_status(const struct group *);
 
-/* A session needed a container: hit, it took a warm one; else it launches its own. */
-void warm_note_need(struct group *, bool hit);
+/* A session needed a container: hit, it took a warm one; else it launches its own. Each need
+ * counts once, as what was tried first. */
+void warm_note_need(struct session *, bool hit);
 /* A container of its own brought the session to READY after so long. */
 void warm_note_start(struct group *, int64_t ms);
 /* The state of a warm session changed. */
@@ -58,5 +59,12 @@ struct session *warm_from_row(struct cleat *, const char *id, const json_t *row,
 /* Of a session that needs a container. True: it has that of a warm session now, whose route is
  * confirmed again, or it will as soon as its own row is durable; no launch is due. */
 bool warm_claim(struct session *);
+/* What may be claimed now: how many that may serve for so long, … */
+unsigned warm_offers(const struct group *, int64_t life_s);
+int64_t warm_offer(const struct group *);        /* … and the longest time; 0: there is none */
+int64_t warm_life_s(const struct session *);     /* how long a session needs it at most */
+/* One may be claimed that could not be before: whatever holds up those who need a container, a
+ * claim needs no launch. */
+void warm_offered(struct group *);
 
 #endif

@@ -1,21 +1,52 @@
 #include "base/log.h"
+#include "session/admission.h"
 #include "session/attempt.h"
 #include "session/call.h"
 #include "session/event.h"
 #include "session/session.h"
 #include "session/warm.h"
 
-/* Proven, routed and of no doubt, and its container was launched for as long as is asked for.
- */
-static bool may_have(const struct session *s, const struct session *w)
+/* Proven, routed and of no doubt. */
+static bool is_offered(const struct session *w)
 {
     const struct attempt *a = w->attempt;
     if (w->state != SESSION_READY || !a || a->state != ATTEMPT_LIVE || !a->route.confirmed)
         return false;
-    if (a->route.suspect || a->died || a->health.doubt || a->health.dead)
+    if (a->died || a->health.doubt || a->health.dead)
         return false;
-    return warm_fits(w) && core_now(s->core) < warm_end(w) &&
-           s->create_timeout_s + s->max_lifetime_s <= w->warm->lifetime_s;
+    if (a->route.suspect && a->target != TARGET_HEALTHY) /* a claim confirms it anew */
+        return false;
+    return warm_fits(w) && core_now(w->core) < warm_end(w);
+}
+
+/* And its container was launched for as long as is asked for. */
+static bool may_have(int64_t life_s, const struct session *w)
+{
+    return life_s <= w->warm->lifetime_s && is_offered(w);
+}
+
+int64_t warm_offer(const struct group *g)
+{
+    const struct warm *w;
+    int64_t longest = 0;
+    TAILQ_FOREACH (w, &g->warm.sessions, entry)
+        if (w->lifetime_s > longest && is_offered(w->session))
+            longest = w->lifetime_s;
+    return longest;
+}
+
+unsigned warm_offers(const struct group *g, int64_t life_s)
+{
+    const struct warm *w;
+    unsigned count = 0;
+    TAILQ_FOREACH (w, &g->warm.sessions, entry)
+        count += may_have(life_s, w->session);
+    return count;
+}
+
+int64_t warm_life_s(const struct session *s)
+{
+    return s->create_timeout_s + s->max_lifetime_s;
 }
 
 /* What its class makes today comes first, then what has been ready longest. */
@@ -32,7 +63,7 @@ static struct session *choose(const struct session *s)
     struct session *best = NULL;
     const struct warm *w;
     TAILQ_FOREACH (w, &s->group->warm.sessions, entry)
-        if (may_have(s, w->session) && (!best || is_better(w->session, best)))
+        if (may_have(warm_life_s(s), w->session) && (!best || is_better(w->session, best)))
             best = w->session;
     return best;
 }
@@ -66,7 +97,27 @@ bool warm_claim(struct session *s)
         return false;
     if (!s->stored) /* a failed commit would forget it, and the container with it */
         return true;
-    warm_note_need(s->group, true);
+    warm_note_need(s, true);
     take(s, w);
     return true;
+}
+
+/* Also those that have an attempt: its launch may be held up (launch.c). */
+static void wake_who_needs_one(struct group *g)
+{
+    struct session *s;
+    if (g->session_counts[SESSION_OPENING] + g->session_counts[SESSION_REROUTING] == 0)
+        return;
+    TAILQ_FOREACH (s, &g->core->open, part_entry) {
+        bool needs = s->state == SESSION_OPENING || s->replacing > 0;
+        if (s->group == g && needs && (!s->attempt || !s->attempt->launched))
+            session_wake(s);
+    }
+}
+
+void warm_offered(struct group *g)
+{
+    wake_who_needs_one(g); /* they were admitted before */
+    if (g->refusals > 0 && g->queued > 0)
+        admission_wake(g->core);
 }

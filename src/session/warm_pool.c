@@ -48,11 +48,13 @@ unsigned warm_target(const struct group *g)
     return (unsigned)(expected < class->warm_max ? expected : class->warm_max);
 }
 
-void warm_note_need(struct group *g, bool hit)
+void warm_note_need(struct session *s, bool hit)
 {
+    struct group *g = s->group;
     struct warm_pool *p = &g->warm;
-    if (g->class->warm_max == 0)
+    if (s->warm || s->need_noted || g->class->warm_max == 0)
         return;
+    s->need_noted = true;
     roll(p, core_now(g->core));
     p->needs_now++;
     p->hits += hit;
@@ -143,6 +145,8 @@ void warm_changed(struct session *s, enum session_state from)
     bool steady = s->ready > 0 && now - s->ready >= STEADY_MS;
     if (s->state == SESSION_CLOSING && s->error.code != ERR_NONE && !steady)
         note_failure(g, &s->error);
+    if (s->state == SESSION_READY)
+        warm_offered(g);
     warm_consider(g);
 }
 
@@ -187,19 +191,25 @@ static void reduce(struct group *g, unsigned target)
     }
 }
 
+/* Who waits for room goes first; when nobody does, a warm one tries whether there is any. */
+static bool lacks_room(const struct group *g)
+{
+    return g->refusals > 0 && (g->queued > 0 || core_now(g->core) < g->room_at);
+}
+
 /* False: not now; the timer, or the next change, comes back to it. */
 static bool may_launch(struct group *g)
 {
     struct error e;
     const struct cleat *core = g->core;
-    return !core->store_failing && g->refusals == 0 && core_now(core) >= g->warm.retry_at &&
+    return !core->store_failing && !lacks_room(g) && core_now(core) >= g->warm.retry_at &&
            !gate_is_shut(g, DRIVER_LAUNCH) && !drain_covers(core, "", &e);
 }
 
 static void refill(struct group *g, unsigned target)
 {
     struct warm_counts n = warm_count(g);
-    unsigned at_once = g->warm.failures > 0 ? 1 : LAUNCHES_MAX;
+    unsigned at_once = g->warm.failures > 0 || g->refusals > 0 ? 1 : LAUNCHES_MAX;
     unsigned current = n.ready + n.starting - n.old;
     unsigned alive = n.ready + n.starting + n.closing;
     while (current < target && alive < (unsigned)g->class->warm_max && n.launching < at_once) {
@@ -220,7 +230,7 @@ static void arm(struct group *g)
         next = p->retry_at;
     if (gate_is_shut(g, DRIVER_LAUNCH) && g->breakers[DRIVER_LAUNCH].retry_at < next)
         next = g->breakers[DRIVER_LAUNCH].retry_at;
-    if (g->refusals > 0 && now + ROOM_RETRY_MS < next) /* who waits for room goes first */
+    if (lacks_room(g) && now + ROOM_RETRY_MS < next)
         next = now + ROOM_RETRY_MS;
     if (next == INT64_MAX)
         timer_stop(&p->timer);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "books.h"
 #include "job_life.h"
+#include "scenario.h"
 #include "sim_stage.h"
 #include "world.h"
 
@@ -180,11 +181,14 @@ static const char *create_request(const struct life *life)
     if (life->plan.parent)
         return world_printf("{\"request_id\":\"%s\",\"parent\":\"%s\"}", life->request_id,
                             life->plan.parent->session);
-    return world_printf("{\"request_id\":\"%s\",\"tenant\":\"%s\",\"user\":\"%s\"%s%s}",
+    return world_printf("{\"request_id\":\"%s\",\"tenant\":\"%s\",\"user\":\"%s\"%s%s%s}",
                         life->request_id, tenant,
                         user ? user : world_printf("u%u", life->index),
                         life->plan.env ? ",\"env\":{\"NAME\":\"value\"}" : "",
-                        life->plan.inputs ? world_printf(",\"input\":\"%s\"", source) : "");
+                        life->plan.inputs ? world_printf(",\"input\":\"%s\"", source) : "",
+                        life->plan.outlives ? world_printf(",\"max_lifetime_s\":%" PRId64,
+                                                           settings.max_lifetime_s + 1)
+                                            : "");
 }
 
 static void stolen(void *arg, const struct cleat_error *error, const char *document)

@@ -24,6 +24,7 @@ struct plan {
     bool twice;        /* two creates at once */
     bool keeps_alive;
     bool env;
+    bool outlives; /* warm containers: it may live for longer than those are launched for */
     bool is_job;
     struct planned_job {
         int64_t takes_ms, timeout_s, cancel_ms; /* after birth; -1: never */

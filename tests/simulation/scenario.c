@@ -40,6 +40,7 @@ static const struct scenario *const lists[] = {
     queue_scenarios,
     two_scenarios,
     warm_scenarios,
+    claim_scenarios,
 };
 /* clang-format on */
 

@@ -52,6 +52,7 @@ struct scenario {
 };
 
 extern const struct scenario scenarios[];
+extern const struct scenario claim_scenarios[];
 extern const struct scenario cleanup_scenarios[];
 extern const struct scenario crash_scenarios[];
 extern const struct scenario death_scenarios[];
@@ -109,6 +110,10 @@ void judge_docker_away(void);
 void set_haproxy_away(struct settings_of_world *);
 void begin_haproxy_away(void);
 void judge_haproxy_away(void);
+
+/* scenario_warm.c */
+int64_t warm_figure(const char *key); /* what status says of the pool */
+void warm_want(const char *what, int64_t found, int64_t wanted);
 
 /* scenario_lost.c */
 void set_lost(struct settings_of_world *);

@@ -20,6 +20,7 @@ void plan_draw(struct plan *p)
     if (settings.closes_at_random && world_chance(4000))
         p->close_ms = world_pick(0, world_chance(5000) ? 3000 : 60000);
     p->stays = p->close_ms >= 0 && world_chance(5000);
+    p->outlives = settings.warm_max > 0 && world_chance(2000);
     p->twice = world_chance(1000);
     p->keeps_alive = world_chance(1000);
     p->env = !settings.plain && world_chance(2000);

@@ -15,6 +15,8 @@ static void set_static_crashes(struct settings_of_world *s)
     set_static(s);
     s->closes_at_random = world_chance(5000);
     s->replace = world_chance(5000);
+    s->warm_max = (unsigned)world_pick(0, s->static_hosts);
+    s->warm_min = (unsigned)world_pick(0, s->warm_max);
     s->crash_every_ms = world_pick(300, 15000);
     s->faults.until_ms = 60000;
     s->faults.point_crash = (unsigned)world_pick(0, 100);

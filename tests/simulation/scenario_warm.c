@@ -15,7 +15,7 @@
 
 /* ---- what cleat says of its pool ---- */
 
-static int64_t pool_number(const char *key)
+int64_t warm_figure(const char *key)
 {
     char *text = coordinator ? cleat_status(coordinator) : NULL;
     json_t *o = text ? json_loads(text, 0, NULL) : NULL;
@@ -34,7 +34,7 @@ static unsigned warm_alive(void)
     return count;
 }
 
-static void want(const char *what, int64_t found, int64_t wanted)
+void warm_want(const char *what, int64_t found, int64_t wanted)
 {
     if (found != wanted)
         world_violate("WARM", "%s: %" PRId64 ", and should be %" PRId64, what, found, wanted);
@@ -133,7 +133,7 @@ static unsigned started_before;
 static void stop_refilling(void *arg)
 {
     (void)arg;
-    want("ready", pool_number("ready"), MANY);
+    warm_want("ready", warm_figure("ready"), MANY);
     settings.warm_min = 0;
     instance_reload();
     for (const struct container *c = containers; c; c = c->next)
@@ -165,9 +165,9 @@ static void judge_many(void)
             if (its && c->spawned_ms >= life->plan.born_ms)
                 world_violate("WARM", "a container was launched for %s", life->name);
         }
-    want("claimed", claimed, MANY);
-    want("hits", pool_number("hits"), MANY);
-    want("misses", pool_number("misses"), 0);
+    warm_want("claimed", claimed, MANY);
+    warm_want("hits", warm_figure("hits"), MANY);
+    warm_want("misses", warm_figure("misses"), 0);
 }
 
 /* ---- death, age, drain, another class, engines that fail ---- */
@@ -184,8 +184,8 @@ static void look_at_pool(void *arg)
 {
     unsigned *wanted = arg;
     if (coordinator)
-        want("ready", pool_number("ready"), *wanted);
-    want("alive", warm_alive(), *wanted);
+        warm_want("ready", warm_figure("ready"), *wanted);
+    warm_want("alive", warm_alive(), *wanted);
 }
 
 static void expect_pool(int64_t at_ms, unsigned ready)
@@ -300,7 +300,7 @@ static void begin_changes(void)
 static void judge_changes(void)
 {
     judge_lives();
-    want("misses", pool_number("misses"), 0);
+    warm_want("misses", warm_figure("misses"), 0);
     for (const struct container *c = containers; c; c = c->next)
         if (c->spawned_ms < changed_at_ms && c->ended_ms > 5 * POOL_IS_READY_MS)
             world_violate("WARM", "container %u is of the old class", c->index);
@@ -341,7 +341,7 @@ static void begin_drain(void)
 
 static void judge_drained(void)
 {
-    want("drains", drained_after, 2);
+    warm_want("drains", drained_after, 2);
     judge_lives();
 }
 
@@ -385,7 +385,7 @@ static void set_expected(struct settings_of_world *s)
 static void look_at_expectation(void *arg)
 {
     (void)arg;
-    int64_t target = pool_number("target");
+    int64_t target = warm_figure("target");
     if (target < 3)
         world_violate("WARM", "%" PRId64 " are wanted, of twelve in a minute", target);
 }
@@ -400,10 +400,10 @@ static void begin_expected(void)
 static void judge_expected(void)
 {
     judge_lives();
-    if (pool_number("hits") < 30)
+    if (warm_figure("hits") < 30)
         world_violate("WARM", "only %" PRId64 " of 60 found a warm container",
-                      pool_number("hits"));
-    want("target in the end", pool_number("target"), 0);
+                      warm_figure("hits"));
+    warm_want("target in the end", warm_figure("target"), 0);
 }
 
 /* No launch works for ten minutes: they become rare. */

@@ -157,7 +157,7 @@ static void take_the_place(struct world *w, const char *tenant)
 {
     struct error e;
     struct session *s = add(w, tenant, "holder", "default");
-    admission_check(w->core, "nobody", NULL, s->group, false, &e); /* settles the queue */
+    admission_check(w->core, "nobody", NULL, s->group, 0, false, &e); /* settles the queue */
     assert_int_equal(s->state, SESSION_OPENING);
 }
 
@@ -175,7 +175,7 @@ static void tenants_take_turns(void **state)
     places_give_container(w->s[1]);
     struct error e;
     admission_wake(w->core);
-    admission_check(w->core, "nobody", NULL, w->s[1]->group, false, &e);
+    admission_check(w->core, "nobody", NULL, w->s[1]->group, 0, false, &e);
     assert_int_equal(w->s[6]->state, SESSION_OPENING);
     check_ranks(w, (unsigned[]){8, 2, 7, 3, 4, 5, 0});
     json_t *o = position_document(w->s[7]);
@@ -201,7 +201,7 @@ static void the_first_that_fits_goes(void **state)
     assert_int_equal(admission_obstacle(w->s[3]), LIMIT_SESSIONS);
     w->core->settings->max_sessions = 10;
     admission_limits_changed(w->core);
-    admission_check(w->core, "nobody", NULL, w->s[1]->group, false, &e);
+    admission_check(w->core, "nobody", NULL, w->s[1]->group, 0, false, &e);
     assert_int_equal(w->s[3]->state, SESSION_OPENING);
     assert_int_equal(w->s[5]->state, SESSION_OPENING);
     assert_int_equal(admission_obstacle(w->s[4]), LIMIT_PARALLEL);
@@ -226,23 +226,23 @@ static void who_comes_back_is_first(void **state)
     check_ranks(w, (unsigned[]){1, 2, 0});
     assert_int_equal(admission_obstacle(w->s[2]), LIMIT_CAPACITY);
     struct group *g = w->s[1]->group;
-    admission_check(w->core, "nobody", NULL, g, false, &e);
+    admission_check(w->core, "nobody", NULL, g, 0, false, &e);
     assert_int_equal(w->s[1]->state, SESSION_QUEUED); /* nobody is tried yet */
     admission_freed(g);
-    admission_check(w->core, "nobody", NULL, g, false, &e);
+    admission_check(w->core, "nobody", NULL, g, 0, false, &e);
     assert_int_equal(w->s[1]->state, SESSION_OPENING); /* one, to see */
     w->core->settings->max_sessions = 10;
     admission_limits_changed(w->core);
-    admission_check(w->core, "nobody", NULL, g, false, &e);
+    admission_check(w->core, "nobody", NULL, g, 0, false, &e);
     assert_int_equal(w->s[2]->state, SESSION_QUEUED);
     admission_freed(g);
-    admission_check(w->core, "nobody", NULL, g, false, &e);
+    admission_check(w->core, "nobody", NULL, g, 0, false, &e);
     assert_int_equal(w->s[2]->state, SESSION_OPENING); /* one for each that is gone */
     add(w, "a", "u", "default");                       /* 3 */
-    admission_check(w->core, "nobody", NULL, g, false, &e);
+    admission_check(w->core, "nobody", NULL, g, 0, false, &e);
     assert_int_equal(w->s[3]->state, SESSION_QUEUED);
     admission_has_room(g);
-    admission_check(w->core, "nobody", NULL, g, false, &e);
+    admission_check(w->core, "nobody", NULL, g, 0, false, &e);
     assert_int_equal(w->s[3]->state, SESSION_OPENING);
 }
 
@@ -253,8 +253,8 @@ static void refusals_say_why(void **state)
     struct error e = {0};
     take_the_place(w, "a"); /* 1 */
     struct group *g = w->s[1]->group;
-    assert_int_equal(admission_check(w->core, "a", "u", g, false, &e), ERR_NONE);
-    assert_int_equal(admission_check(w->core, "a", "u", g, true, &e), ERR_FULL);
+    assert_int_equal(admission_check(w->core, "a", "u", g, 0, false, &e), ERR_NONE);
+    assert_int_equal(admission_check(w->core, "a", "u", g, 0, true, &e), ERR_FULL);
     assert_string_equal(e.reason, "max_sessions");
     add(w, "a", "u", "default"); /* 2 */
     const struct {
@@ -268,7 +268,7 @@ static void refusals_say_why(void **state)
         int64_t before = *limits[i].limit;
         *limits[i].limit = 1;
         w->core->closed = limits[i].limit == &set->max_closed;
-        assert_int_equal(admission_check(w->core, "a", "u", g, false, &e), ERR_FULL);
+        assert_int_equal(admission_check(w->core, "a", "u", g, 0, false, &e), ERR_FULL);
         assert_string_equal(e.reason, limits[i].reason);
         assert_null(strstr(e.message, "null"));
         assert_true(strlen(e.message) > 10); /* words for people, too */
@@ -276,7 +276,7 @@ static void refusals_say_why(void **state)
         w->core->closed = 0;
     }
     assert_int_equal(w->core->counters.refused[LIMIT_QUEUED], 1);
-    assert_int_equal(admission_check(w->core, "a", "u", g, false, &e), ERR_NONE);
+    assert_int_equal(admission_check(w->core, "a", "u", g, 0, false, &e), ERR_NONE);
 }
 
 int main(void)
