@@ -309,7 +309,7 @@ struct session *session_from_row(struct cleat *core, const char *row, struct err
     int state = find_name(session_state_names, SESSION_STATES,
                           json_string_value(json_object_get(o, "state")));
     if (id && id_valid(id) && request_id && parameters && state >= 0)
-        s = json_object_get(o, "warm") ? warm_from_row(core, id, o, e)
+        s = json_object_get(o, "warm") ? warm_from_row(core, id, o, state > SESSION_CLOSING, e)
             : state < SESSION_CLOSING
                 ? make_live(core, id, request_id, parameters, e)
                 : make_closed(core, id, request_id, parameters, state > SESSION_CLOSING, e);
@@ -410,7 +410,8 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
         error_set(e, ERR_STORE, "the row is damaged");
     else if (lacks_class(s, state))
         error_set(e, ERR_CONFIG,
-                  "class %s is not configured, and a container of it is still being closed",
+                  "class %s is not configured, and a container of it is still being closed: "
+                  "configure it until that has ended",
                   s->class_name);
     else
         a = fill_attempt(s, (unsigned)number, (enum attempt_state)state, o);

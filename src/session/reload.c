@@ -73,6 +73,16 @@ static void tell_all(const struct listener *l, const struct cleat_config *ours,
             l->fn(l->arg, given->classes[i].name, NULL, NULL, "", false);
 }
 
+/* A class that is gone stays until the next start, which its warm containers would hinder. */
+static void end_pools(struct cleat *core, const struct cleat_config *given)
+{
+    for (size_t i = 0; i < core->group_count; i++) {
+        struct class *class = core->groups[i].class;
+        if (!config_class(given, class->name))
+            class->warm_min = class->warm_max = 0;
+    }
+}
+
 bool cleat_reload(struct cleat *core, struct cleat_config *config, cleat_change_fn *fn,
                   void *arg, char *why, size_t size)
 {
@@ -83,6 +93,7 @@ bool cleat_reload(struct cleat *core, struct cleat_config *config, cleat_change_
     if (fine) {
         tell_all(&(struct listener){fn, arg}, core->config, config);
         swap_all(core->config, config);
+        end_pools(core, config);
         admission_limits_changed(core);
         TAILQ_FOREACH (s, &core->open, part_entry) /* every deadline may have moved */
             session_wake(s);

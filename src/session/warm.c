@@ -182,26 +182,38 @@ json_t *warm_row(const struct session *s)
              : NULL;
 }
 
-struct session *warm_from_row(struct cleat *core, const char *id, const json_t *row,
+/* One that is over is only forgotten, which needs its class no more. NULL and *e: its container
+ * cannot be stopped without it. */
+static struct group *group_of(struct cleat *core, const char *class_name, bool over,
+                              struct error *e)
+{
+    struct group *g = core_find_group(core, class_name);
+    if (!g && !over)
+        error_set(e, ERR_CONFIG,
+                  "class %s is not configured, and there are warm containers of it: configure "
+                  "it again with warm_max = 0, and remove it when they are closed",
+                  class_name);
+    return g || !over ? g : &core->groups[0];
+}
+
+struct session *warm_from_row(struct cleat *core, const char *id, const json_t *row, bool over,
                               struct error *e)
 {
     const json_t *o = json_object_get(row, "warm");
     const char *class_name = json_string_value(json_object_get(o, "class"));
-    struct group *g = class_name ? core_find_group(core, class_name) : NULL;
-    if (!o)
+    struct group *g = class_name ? group_of(core, class_name, over, e) : NULL;
+    if (!g)
         return NULL;
-    if (!g) {
-        error_set(e, ERR_CONFIG,
-                  "class %s is not configured, and there are warm containers of it",
-                  class_name ? class_name : "?");
-        return NULL;
-    }
     struct warm *warm = mem_alloc(sizeof(*warm));
     warm->recipe.place = (uint64_t)json_integer_value(json_object_get(o, "place"));
     warm->recipe.program = (uint64_t)json_integer_value(json_object_get(o, "program"));
     warm->ttl_s = json_integer_value(json_object_get(o, "ttl_s"));
     warm->lifetime_s = json_integer_value(json_object_get(o, "lifetime_s"));
     struct session *s = make(g, id, warm);
+    if (strcmp(s->class_name, class_name) != 0) {
+        free(s->class_name);
+        s->class_name = mem_strdup(class_name);
+    }
     s->idle_timeout_s = json_integer_value(json_object_get(o, "idle_timeout_s"));
     return s;
 }

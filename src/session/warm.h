@@ -50,8 +50,9 @@ int64_t warm_end(const struct session *);     /* core time at which it is too ol
 
 /* Its part of a row, NULL: it is not warm; new reference. */
 json_t *warm_row(const struct session *);
-/* NULL: the row is not of a warm session, or *e says what is wrong with it. */
-struct session *warm_from_row(struct cleat *, const char *id, const json_t *row,
+/* over: it has ended. NULL: the row is not of a warm session, or *e says what is wrong with
+ * it. */
+struct session *warm_from_row(struct cleat *, const char *id, const json_t *row, bool over,
                               struct error *e);
 
 /* ---- claims: warm_claim.c ---- */

@@ -466,6 +466,35 @@ static void a_class_that_is_needed_is_missed(void **state)
     assert_non_null(strstr(e.message, "class gone is not configured"));
 }
 
+#define WARM_ROW(state)                                                                        \
+    "{\"id\":\"" AN_ID "\",\"request_id\":\"" AN_ID "\",\"state\":\"" state                    \
+    "\",\"parameters\":"                                                                       \
+    "\"{\\\"class\\\":\\\"gone\\\",\\\"tenant\\\":\\\"\\\"}\",\"warm\":{\"class\":\"gone\"},"  \
+    "\"created\":1,\"opened\":1,\"ready\":1,\"closing\":1,\"closed\":1,\"used\":1,"            \
+    "\"launch_at\":1,\"attempts\":1,\"failures\":0,\"executed\":0,\"executions_failed\":0,"    \
+    "\"probes\":0,\"misroutes\":0,\"spans\":[]}"
+
+/* A pool can be removed with its class once it is closed; until then the start says how. */
+static void a_class_with_warm_containers_is_missed(void **state)
+{
+    struct world *w = *state;
+    struct error e = {0};
+    assert_null(session_from_row(w->core, WARM_ROW("READY"), &e));
+    assert_int_equal(e.code, ERR_CONFIG);
+    assert_non_null(strstr(e.message, "class gone is not configured"));
+    assert_non_null(strstr(e.message, "warm_max = 0"));
+    e = (struct error){0};
+    assert_null(session_from_row(w->core, WARM_ROW("CLOSING"), &e));
+    assert_int_equal(e.code, ERR_CONFIG);
+    e = (struct error){0};
+    struct session *s = session_from_row(w->core, WARM_ROW("CLOSED"), &e);
+    assert_non_null(s);
+    assert_string_equal(s->class_name, "gone");
+    assert_non_null(attempt_from_row(
+        w->core, "{\"session\":\"" AN_ID "\",\"number\":1,\"state\":\"ENDED\"}", &e));
+    session_free(s);
+}
+
 static void damaged_rows_are_refused(void **state)
 {
     static const char *const bad[] = {
@@ -632,6 +661,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_unreadable_master_key_is_not_replaced, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_class_that_is_needed_is_missed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_class_with_warm_containers_is_missed, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(damaged_rows_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(launch_keys_lead_to_their_attempt, setup, teardown),
         cmocka_unit_test(configurations_are_checked_as_a_whole),
