@@ -37,30 +37,13 @@ static void add_times(struct table *t, const char *name, const json_t *times)
     add_row(t, name, &text, false);
 }
 
-static void add_warm(struct table *t, const json_t *classes)
-{
-    int64_t hits = 0, misses = 0;
-    const char *name;
-    json_t *class;
-    json_object_foreach ((json_t *)classes, name, class) {
-        const json_t *warm = json_object_get(class, "warm");
-        int64_t h = member_number(warm, "hits"), m = member_number(warm, "misses");
-        hits += h > 0 ? h : 0;
-        misses += m > 0 ? m : 0;
-    }
-    if (hits + misses == 0)
-        return;
-    json_t *share = json_real((double)hits / (double)(hits + misses));
-    add_share(t, "warm hits", share, 0, hits + misses, "claims");
-    json_decref(share);
-}
-
 void show_figures(const json_t *status)
 {
     static const char *const headings[] = {"FIGURE", "VALUE"};
     const json_t *f = json_object_get(status, "key_figures");
     int64_t started = member_number(f, "sessions_ready") + member_number(f, "sessions_failed");
     int64_t routed = member_number(f, "cache_hits") + member_number(f, "cache_misses");
+    int64_t claims = member_number(f, "warm_hits") + member_number(f, "warm_misses");
     if (!json_is_object(f))
         return;
     struct table *t = table_new(2, headings);
@@ -68,7 +51,7 @@ void show_figures(const json_t *status)
     add_times(t, "queue wait", json_object_get(f, "queue_wait"));
     add_times(t, "container start", json_object_get(f, "container_start"));
     add_share(t, "cache hits", json_object_get(f, "cache_hit_rate"), 0, routed, "requests");
-    add_warm(t, json_object_get(status, "classes"));
+    add_share(t, "warm hits", json_object_get(f, "warm_hit_rate"), 0, claims, "claims");
     table_print(t, stdout);
     table_free(t);
     putchar('\n');

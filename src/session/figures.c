@@ -22,12 +22,15 @@ static json_t *times(const struct histogram *h)
 }
 
 struct sums {
-    uint64_t ready, failed, hits, misses;
+    uint64_t ready, failed, hits, misses, warm_hits, warm_misses;
     struct histogram queue, start;
 };
 
-static void add(struct sums *sums, const struct metrics *m)
+static void add(struct sums *sums, const struct group *g)
 {
+    const struct metrics *m = g->metrics;
+    sums->warm_hits += g->warm.hits;
+    sums->warm_misses += g->warm.misses;
     sums->ready += m->starts[START_READY];
     sums->failed += m->starts[START_FAILED];
     sums->hits += m->route_hits;
@@ -40,11 +43,13 @@ json_t *figures_document(const struct cleat *core)
 {
     struct sums sums = {0};
     for (size_t i = 0; i < core->group_count; i++)
-        add(&sums, core->groups[i].metrics);
-    return json_pack("{s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:I}", "success_rate",
+        add(&sums, &core->groups[i]);
+    return json_pack("{s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:I}", "success_rate",
                      rate(sums.ready, sums.failed), "sessions_ready", (json_int_t)sums.ready,
                      "sessions_failed", (json_int_t)sums.failed, "queue_wait",
                      times(&sums.queue), "container_start", times(&sums.start),
                      "cache_hit_rate", rate(sums.hits, sums.misses), "cache_hits",
-                     (json_int_t)sums.hits, "cache_misses", (json_int_t)sums.misses);
+                     (json_int_t)sums.hits, "cache_misses", (json_int_t)sums.misses,
+                     "warm_hit_rate", rate(sums.warm_hits, sums.warm_misses), "warm_hits",
+                     (json_int_t)sums.warm_hits, "warm_misses", (json_int_t)sums.warm_misses);
 }

@@ -294,7 +294,8 @@ def test_status_begins_with_the_key_figures(fake):
     figures = {"success_rate": 0.975, "sessions_ready": 39, "sessions_failed": 1,
                "queue_wait": {"p50_ms": 10, "p95_ms": 1200, "count": 40},
                "container_start": {"p50_ms": None, "p95_ms": None, "count": 0},
-               "cache_hit_rate": 0.5, "cache_hits": 7, "cache_misses": 7}
+               "cache_hit_rate": 0.5, "cache_hits": 7, "cache_misses": 7,
+               "warm_hit_rate": 0.75, "warm_hits": 3, "warm_misses": 1}
     warm = {"ready": 2, "starting": 0, "target": 2, "hits": 3, "misses": 1}
     fake.answers["GET /v1/status"] = (200, {"version": "1", "key_figures": figures, "classes": {"a": {"warm": warm},
                                                                                                "b": {}}})
@@ -305,6 +306,8 @@ def test_status_begins_with_the_key_figures(fake):
         ["cache hits", "50.0 % of 14 requests"], ["warm hits", "75.0 % of 4 claims"]]
     assert any(re.fullmatch(r"classes\.a\.warm\.ready +2", line) for line in lines)
     assert not any("key_figures" in line for line in lines)
+    figures |= {"warm_hit_rate": None, "warm_hits": 0, "warm_misses": 0}
+    assert re.split(r"  +", run(fake, "status").stdout.splitlines()[5]) == ["warm hits", "-"]
 
 
 def test_a_warm_container_is_marked(fake):

@@ -138,6 +138,7 @@ def test_status_has_the_key_figures(used):
     assert f["queue_wait"]["count"] == 5 and f["queue_wait"]["p95_ms"] < 10_000
     assert 0 < f["container_start"]["p50_ms"] <= f["container_start"]["p95_ms"] < 60_000
     assert f["cache_hit_rate"] == 1.0 and f["cache_hits"] >= 2
+    assert f["warm_hit_rate"] is None and f["warm_hits"] == f["warm_misses"] == 0
 
 
 def test_the_command_line_shows_them(used):
@@ -146,6 +147,7 @@ def test_the_command_line_shows_them(used):
     rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in done.stdout.split("\n\n")[0].splitlines())
     assert rows["success"] == "80.0 % of 5 sessions"
     assert rows["cache hits"].startswith("100.0 % of ")
+    assert rows["warm hits"] == "-"
     for name in ("queue wait", "container start"):
         assert re.fullmatch(r"half within [\d.]+\S*, 95 % within [\d.]+\S*", rows[name]), rows
 

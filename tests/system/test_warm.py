@@ -105,6 +105,8 @@ def test_a_claim_beside_a_cold_start(start):
         starts.append(api.ready()["ready_ms"])
     print(f"\nclaims: {claims} ms, cold starts: {starts} ms")
     assert sorted(claims)[1] < sorted(starts)[1]
+    figures = api.status()["key_figures"]
+    assert (figures["warm_hit_rate"], figures["warm_hits"], figures["warm_misses"]) == (1.0, 3, 0)
 
 
 def test_environment_and_input_are_handed_over(start):
