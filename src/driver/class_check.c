@@ -316,3 +316,28 @@ bool class_check(const struct class *classes, size_t count, struct error *e)
     }
     return check_ranges(classes, count, e);
 }
+
+static bool share_host(const struct class *a, const struct class *b)
+{
+    for (char **x = a->static_hosts; *x; x++)
+        for (char **y = b->static_hosts; *y; y++)
+            if (strcmp(*x, *y) == 0)
+                return true;
+    return false;
+}
+
+bool class_shares_engine(const struct class *a, const struct class *b)
+{
+    if (a->runtime != b->runtime)
+        return false;
+    switch (a->runtime) {
+    case RUNTIME_PROCESS:
+        return strcmp(a->address_range, b->address_range) == 0;
+    case RUNTIME_DOCKER:
+        return strcmp(a->docker_socket, b->docker_socket) == 0;
+    case RUNTIME_ECS:
+        return strcmp(a->ecs_cluster, b->ecs_cluster) == 0;
+    default:
+        return share_host(a, b);
+    }
+}

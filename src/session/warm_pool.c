@@ -191,10 +191,22 @@ static void reduce(struct group *g, unsigned target)
     }
 }
 
+/* A session waits for room on its engine, of whichever class. */
+static bool is_awaited(const struct group *g)
+{
+    for (size_t i = 0; i < g->core->group_count; i++) {
+        const struct group *other = &g->core->groups[i];
+        if (other->refusals > 0 && other->queued > 0 &&
+            class_shares_engine(g->class, other->class))
+            return true;
+    }
+    return false;
+}
+
 /* Who waits for room goes first; when nobody does, a warm one tries whether there is any. */
 static bool lacks_room(const struct group *g)
 {
-    return g->refusals > 0 && (g->queued > 0 || core_now(g->core) < g->room_at);
+    return is_awaited(g) || (g->refusals > 0 && core_now(g->core) < g->room_at);
 }
 
 /* False: not now; the timer, or the next change, comes back to it. */
