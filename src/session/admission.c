@@ -286,6 +286,18 @@ static enum error_code refuse(const struct asker *a, enum limit limit, struct er
     return e->code;
 }
 
+/* They came before, and are given what is there as soon as the journal holds them. */
+static unsigned about_to_claim(const struct group *g)
+{
+    const struct tenant *t;
+    const struct session *s;
+    unsigned count = 0;
+    TAILQ_FOREACH (t, &g->core->waiting, entry)
+        TAILQ_FOREACH (s, &t->queue, queue_entry)
+            count += s->group == g && !s->stored;
+    return count;
+}
+
 enum error_code admission_check(struct cleat *core, const char *tenant, const char *user,
                                 const struct group *g, int64_t life_s, bool no_wait,
                                 struct error *e)
@@ -294,7 +306,8 @@ enum error_code admission_check(struct cleat *core, const char *tenant, const ch
     while (core->admission_due) /* who came before goes before */
         run(core);
     unsigned warm = lacks_capacity(g) ? warm_offers(g, life_s) : 0;
-    a.warm = warm > g->queued ? warm - g->queued : 0;
+    unsigned promised = warm > 0 ? about_to_claim(g) : 0;
+    a.warm = warm > promised ? warm - promised : 0;
     a.tenant = tenant_find(core, tenant);
     a.user = a.tenant ? tenant_find_user(a.tenant, user ? user : "") : NULL;
     if (is_reached(core->closed, core->settings->max_closed))
