@@ -272,13 +272,14 @@ static void read_chunks(const struct job_log *log, const char *data, const char 
     uint64_t number = find_entry(log, index, *next), left = log->entries - number;
     size_t want = left < CHUNKS_AT_ONCE ? (size_t)left : CHUNKS_AT_ONCE;
     struct entry *entries = mem_array(want + 1, sizeof(*entries));
-    char *bytes = mem_alloc(JOB_LOG_CHUNK);
+    uint64_t rest = log->bytes - *next;
+    size_t size = rest < JOB_LOG_CHUNK ? (size_t)rest : JOB_LOG_CHUNK;
+    char *bytes = mem_alloc(size);
     size_t count =
         datafile_read(index, number * sizeof(*entries), entries, want * sizeof(*entries)) /
         sizeof(*entries);
-    uint64_t end = *next + datafile_read(data, *next, bytes, JOB_LOG_CHUNK);
-    take_chunks(entries, count, bytes, end < log->bytes ? end : log->bytes, stream, chunks,
-                next);
+    uint64_t end = *next + datafile_read(data, *next, bytes, size);
+    take_chunks(entries, count, bytes, end, stream, chunks, next);
     free(bytes);
     free(entries);
 }

@@ -190,11 +190,13 @@ static bool read_chunks(const json_t *list, struct job_chunk *chunks, size_t *co
 {
     size_t i;
     json_t *o;
+    if (!json_is_array(list) || json_array_size(list) > MAX_CHUNKS)
+        return false;
     json_array_foreach (list, i, o) {
         struct job_chunk *c = &chunks[*count];
         char *data = NULL;
         const char *text = json_string_value(json_object_get(o, "data_base64"));
-        if (*count == MAX_CHUNKS || !text || !base64_decode(text, &data, &c->len))
+        if (!text || !base64_decode(text, &data, &c->len))
             return false;
         c->data = data;
         c->stream = stream_of(o);
@@ -285,9 +287,9 @@ static void take_output(struct execution *e)
     const json_t *body = e->message.body;
     json_t *record = json_object_get(body, "record");
     const json_t *list = json_object_get(body, "chunks");
-    struct job_chunk *chunks = mem_array(MAX_CHUNKS, sizeof(*chunks));
+    struct job_chunk *chunks = mem_array(json_array_size(list), sizeof(*chunks));
     size_t count = 0;
-    bool sense = json_is_array(list) && read_chunks(list, chunks, &count);
+    bool sense = read_chunks(list, chunks, &count);
     bool kept = sense && keep(e, chunks, count);
     for (size_t i = 0; i < count; i++)
         free((char *)chunks[i].data);

@@ -28,7 +28,7 @@ struct commit {
     struct cleat *core;
     uint64_t number;
     bool purge; /* these sessions are forgotten once it is durable */
-    size_t count;
+    size_t count, room;
     struct committed_session {
         char id[ID_SIZE]; /* one may be freed meanwhile */
         uint64_t events;  /* that are durable with this commit; 0: it does not count them */
@@ -133,18 +133,21 @@ static void again(struct session *s, uint64_t number, const struct error *e)
     session_wake(s);
 }
 
-static struct commit *commit_new(struct cleat *core, size_t sessions)
+static struct commit *commit_new(struct cleat *core)
 {
     struct commit *c = mem_alloc(sizeof(*c));
     c->core = core;
     c->number = ++core->commit_sent;
-    c->sessions = mem_array(sessions, sizeof(*c->sessions));
     TAILQ_INSERT_TAIL(&core->commits, c, entry);
     return c;
 }
 
 static void note_session(struct commit *c, const struct session *s, uint64_t events)
 {
+    if (c->count == c->room) {
+        c->room = c->room > 0 ? 2 * c->room : 4;
+        c->sessions = mem_grow(c->sessions, c->room * sizeof(*c->sessions));
+    }
     struct committed_session *noted = &c->sessions[c->count++];
     mem_copy_string(noted->id, sizeof(noted->id), s->id);
     noted->events = events;
@@ -250,7 +253,7 @@ void journal_turn_end(void *arg)
     if (outage_waits(core) || (TAILQ_EMPTY(&core->journal) && !notes_are_dirty(core)))
         return;
     core->outage.due = false;
-    struct commit *c = commit_new(core, COMMIT_MAX);
+    struct commit *c = commit_new(core);
     while (c->count < COMMIT_MAX && (s = TAILQ_FIRST(&core->journal))) {
         TAILQ_REMOVE(&core->journal, s, journal_entry);
         s->in_journal = false;
@@ -372,7 +375,7 @@ bool journal_purge(struct cleat *core)
         if (!is_forgettable(s, before))
             continue;
         if (!c)
-            c = commit_new(core, PURGE_MAX);
+            c = commit_new(core);
         if (c->count == PURGE_MAX)
             break;
         note_session(c, s, 0);
