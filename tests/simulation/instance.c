@@ -279,7 +279,7 @@ static void look_around(void *arg)
     lives_check_deaths();
     if (world_chance(7500))
         return;
-    json_t *status = read_document(cleat_status(coordinator));
+    free(cleat_status(coordinator));
     json_t *isolation = read_document(cleat_isolation(coordinator, NULL));
     /* An engine gives the address of a container out again before cleat knows of its death. */
     if (!settings.docker && !settings.ecs &&
@@ -287,7 +287,6 @@ static void look_around(void *arg)
         world_violate("I3", "cleat itself reports address conflicts");
     if (json_integer_value(json_object_get(isolation, "shared_connections")) != 0)
         world_violate("I1", "cleat itself reports shared connections");
-    json_decref(status);
     json_decref(isolation);
 }
 

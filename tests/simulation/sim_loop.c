@@ -32,6 +32,7 @@ struct loop {
     loop_fn *turn_end;
     void *turn_end_arg;
     bool touched; /* something ran in this turn */
+    bool turned;  /* … which has just ended */
     struct loop_stats stats;
 };
 
@@ -267,6 +268,11 @@ void sim_loop_enter(struct instance *instance)
         instance->loop->touched = true;
 }
 
+bool sim_loop_turned(const struct loop *loop)
+{
+    return loop->turned;
+}
+
 static void run_tasks(struct loop *loop)
 {
     for (int i = 0; i < TASKS_PER_TURN; i++) {
@@ -287,6 +293,7 @@ void sim_loop_drain(struct loop *loop)
         loop->turn_end(loop->turn_end_arg);
     if (loop->touched)
         loop->stats.turns.total++;
+    loop->turned = loop->touched;
     loop->touched = false;
     free_later_ones(loop);
 }

@@ -196,7 +196,7 @@ bool world_turn(void)
     books_check();
     places_check();
     for (const struct instance *i = world.instances; i && !world.crash_due; i = i->next)
-        if (i->cleat)
+        if (i->cleat && sim_loop_turned(i->loop))
             recount(i->cleat);
     return !world.violation[0];
 }

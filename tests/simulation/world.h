@@ -142,6 +142,7 @@ char *world_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int64_t sim_loop_next(const struct loop *); /* when it has something to do, or -1 */
 void sim_loop_fire_timer(struct loop *);    /* the first due timer */
 void sim_loop_drain(struct loop *);         /* run queue, turn end, deferred frees */
+bool sim_loop_turned(const struct loop *);         /* something ran in the newest turn */
 void sim_loop_poll(
     struct instance *); /* descriptors that are readable have their callback run */
 /* Before a callback of the instance: it becomes me, and its turn has an end to be run. */
