@@ -43,6 +43,7 @@ void books_begin(void)
     HASH_CLEAR(hh, warm_containers);
     HASH_CLEAR(hh, nonces);
     proven_addresses = NULL;
+    books_limits = (struct books_limits){0};
 }
 
 /* ---- sessions ---- */

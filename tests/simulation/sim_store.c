@@ -8,6 +8,7 @@
 #include <uthash.h>
 #include "books.h"
 #include "sim_store.h"
+#include "witness.h"
 #include "world.h"
 
 #define FULL_MS 20000
@@ -201,6 +202,7 @@ void sim_store_forget(const char *session)
 {
     struct disk *disk = disk_of(world.me);
     struct row *row, *next;
+    witness_journal_lost(session);
     for (int kind = 0; kind < STORE_KINDS; kind++)
         HASH_ITER (hh, disk->rows[kind], row, next)
             if (strncmp(row->key, session, strlen(session)) == 0)
@@ -210,6 +212,7 @@ void sim_store_forget(const char *session)
 void sim_store_lose(void)
 {
     struct disk *disk = disk_of(world.me);
+    witness_journal_lost(NULL);
     for (int kind = 0; kind < STORE_KINDS; kind++)
         HASH_CLEAR(hh, disk->rows[kind]);
 }

@@ -96,6 +96,27 @@ static bool text_of(const char *document, const char *name, char *out, size_t si
     return true;
 }
 
+static void begin_again(struct witness *w, const char *session)
+{
+    if (session) {
+        struct told *t = find(w, session);
+        t->seq = 0;
+        t->state = NULL;
+        t->skipped = t->lost = t->lost_mark = true;
+        return;
+    }
+    w->id = 0;
+    memset(w->sessions, 0, sizeof w->sessions);
+    w->skipped = true;
+}
+
+void witness_journal_lost(const char *session)
+{
+    for (struct witness *w = witnesses; w; w = w->next)
+        if (w->of == world.me)
+            begin_again(w, session);
+}
+
 static bool is_end(const char *state)
 {
     return state &&
@@ -211,8 +232,7 @@ static bool take(void *arg, const struct cleat_event *e)
     const char *document = e->document;
     char session[ID_SIZE];
     bool of_session = text_of(document, "session_id", session, sizeof session);
-    bool made_again = world.sabotage == SABOTAGE_BLIND_LISTING; /* a session that was lost */
-    if (world.frozen || books_limits.forgetful || made_again)
+    if (world.frozen || books_limits.forgetful)
         return true;
     check_document(document, e->id);
     if (strcmp(e->code, "gap") == 0)

@@ -7,6 +7,8 @@
 
 void witness_begin(void);  /* of a world */
 void witness_attach(void); /* me has started */
+/* The journal has lost a session's rows, or (NULL) all: its events, or all, begin again. */
+void witness_journal_lost(const char *session);
 /* At the end: it saw the end of each session whose end callers were told of. */
 void witness_check_end(void);
 
