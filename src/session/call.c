@@ -298,6 +298,17 @@ struct cleat_call *cleat_wait(struct cleat *core, const char *tenant, const char
     return call;
 }
 
+/* Of what is refused because its session ends. An id of the caller's may be a repeat, and its
+ * first answer lost. */
+static const char *may_have_run(const struct session *s, bool named)
+{
+    const struct attempt *a;
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (named && a->touched)
+            return "unknown";
+    return "no";
+}
+
 struct cleat_call *cleat_execute(struct cleat *core, const char *tenant, const char *id,
                                  const char *request, size_t len, cleat_done_fn *done,
                                  void *arg)
@@ -316,11 +327,11 @@ struct cleat_call *cleat_execute(struct cleat *core, const char *tenant, const c
     else if (body && s->warm)
         error_set(&e, ERR_CONFLICT,
                   "the container is warm: it waits for the session it is for");
+    bool named = body && json_object_get(body, "execution_id");
     if (e.code != ERR_NONE) {
         json_decref(body);
-        return call_refuse(core, &e, true, "no", done, arg);
+        return call_refuse(core, &e, true, may_have_run(s, named), done, arg);
     }
-    bool named = json_object_get(body, "execution_id") != NULL;
     if (!named) {
         uint8_t random[10];
         char made[ID_SIZE];

@@ -83,6 +83,32 @@ def test_killed_while_cleatd_is_down(where):
     assert not cleatd.containers_alive()
 
 
+@pytest.mark.parametrize("cleatd_lives", [True, False])
+def test_a_repeat_after_the_end_does_not_say_that_it_never_ran(start, cleatd_lives):
+    """Its caller was cut off while it ran, and its container died; one that was never sent did not run."""
+    cleatd = start.cleatd()
+    api = cleatd.api
+    session, unused = api.ready()["session_id"], api.ready()["session_id"]
+    code = "BASH:echo >artifacts/begun; sleep 600"
+
+    def run():
+        with contextlib.suppress(ApiError, OSError, http.client.HTTPException):
+            api.execute(session, code, execution_id="first")
+    threading.Thread(target=run, daemon=True).start()
+    poll((cleatd.root / "state" / "workspaces" / f"cleat.{session}.1" / "home/artifacts/begun").exists, 20, "its begin")
+    if not cleatd_lives:
+        cleatd.kill()
+    os.kill(cleatd.pid_of(session), signal.SIGKILL)
+    if not cleatd_lives:
+        cleatd.start()
+    api.wait(session, "closed")
+    api.close(unused)
+    for id, ran in (session, "unknown"), (unused, "no"):
+        with pytest.raises(ApiError) as refused:
+            api.execute(id, code, execution_id="first")
+        assert (refused.value.code, refused.value.error["ran"]) == ("session_closed", ran), refused.value
+
+
 def test_a_row_of_deaths_ends(where):
     """User code that kills its container each time: after launch_attempts the session is closed."""
     cleatd = where(on_death="replace", launch_attempts=3, backoff_base_ms=10)
