@@ -741,11 +741,13 @@ bool lives_all_closed(void)
     return true;
 }
 
+/* By its attempt: one that was warm is older than those that were launched for it before. */
 static const struct container *last_container(const struct life *life)
 {
     const struct container *found = NULL;
     for (const struct container *c = containers; c; c = c->next)
-        if (!c->planted && books_is_of(c, life->session))
+        if (!c->planted && books_is_of(c, life->session) &&
+            (!found || books_attempt(c) >= books_attempt(found)))
             found = c;
     return found;
 }
