@@ -224,8 +224,8 @@ char *cleat_status(struct cleat *);
 char *cleat_isolation(struct cleat *, const char *tenant);
 /* Metrics in Prometheus' text format 0.0.4, for the operator. free() it. */
 char *cleat_metrics(struct cleat *);
-/* Whether the journal can be written, every driver answers and no drain of all is on; why as one
- * line, free(). */
+/* Whether the journal can be written, every driver answers and no drain of all is on; why as
+ * one line, free(). */
 bool cleat_ready(struct cleat *, char **why);
 
 #ifdef __cplusplus

@@ -6,7 +6,8 @@
 #include <stddef.h>
 
 char *base64_encode(const void *data, size_t len); /* free() */
-/* False: not what the encoder gives. Else *out, followed by a NUL, and its length; free() it. */
+/* False: not what the encoder gives. Else *out, followed by a NUL, and its length; free() it.
+ */
 bool base64_decode(const char *text, char **out, size_t *len);
 
 char *base64url_encode(const void *data, size_t len);

@@ -47,8 +47,8 @@ enum error_code {
 
 struct error {
     enum error_code code;
-    char message[256]; /* one sentence for a person, no trailing stop, no control characters */
-    bool of_engine;    /* the engine as a whole failed: anybody's call would have, now */
+    char message[256];  /* one sentence for a person, no trailing stop, no control characters */
+    bool of_engine;     /* the engine as a whole failed: anybody's call would have, now */
     const char *reason; /* a word that tells causes of one code apart; static, or NULL */
     int retry_after_s;  /* when it may succeed, as far as is known; 0: it is not */
 };
@@ -65,7 +65,8 @@ enum error_code error_of_errno(int number, enum error_code otherwise);
 /* Each byte that is a control character or no UTF-8 becomes '?'. */
 void error_make_printable(char *text);
 
-/* Fills *e (when not NULL; of_engine, reason and retry_after_s are none) and returns the code. */
+/* Fills *e (when not NULL; of_engine, reason and retry_after_s are none) and returns the code.
+ */
 enum error_code error_set(struct error *e, enum error_code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -22,7 +22,8 @@ struct histogram {
     int64_t sum_us;
 };
 
-void histogram_add(struct histogram *, const struct buckets *, int64_t us); /* < 0 counts as 0 */
+void histogram_add(struct histogram *, const struct buckets *,
+                   int64_t us); /* < 0 counts as 0 */
 void histogram_merge(struct histogram *into, const struct histogram *from);
 /* Estimate of the quantile q (0..1), linear within a bucket; what is above all bounds counts as
  * the last one. -1: it is empty. */

@@ -12,8 +12,8 @@
 #define TTL_MAX_S 60
 #define TTL_UNKNOWN_S 30
 #define RETRY_MS 5000
-#define STALE_MS                                                                               \
-    600000 /* how long an answer serves after the name could not be asked about again */
+/* How long an answer serves after the name could not be asked about again. */
+#define STALE_MS 600000
 
 /* What is known of one name. */
 struct name {

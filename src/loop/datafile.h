@@ -8,7 +8,8 @@
 #include <stdint.h>
 #include "base/error.h"
 
-/* All of data from offset at on; makes the file (0600). After an error any part may be there. */
+/* All of data from offset at on; makes the file (0600). After an error any part may be there.
+ */
 enum error_code datafile_write(const char *path, uint64_t at, const void *data, size_t len,
                                struct error *e);
 /* At most size bytes from offset at on; fewer at the end of the file, none of an absent one. */

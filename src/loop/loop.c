@@ -11,8 +11,8 @@
 #include "loop/timer.h"
 
 #define TASKS_PER_TURN 1000
-#define TASKS_US_PER_TURN 10000 /* spawning many containers must not hold up the connections   \
-                                 */
+/* Spawning many containers must not hold up the connections. */
+#define TASKS_US_PER_TURN 10000
 #define LONG_TURN_US 50000
 
 struct deferred {

@@ -54,8 +54,8 @@ static inline bool timer_armed(const struct timer *t)
 
 /* Run queue: drained after the poll, in the order of the wakes. A task that is woken while it
  * waits in the queue runs once; woken while it runs, it runs again later in the same turn, but
- * a turn runs at most a bounded number of tasks, and starts none after 10 ms; the rest waits for the
- * next turn. */
+ * a turn runs at most a bounded number of tasks, and starts none after 10 ms; the rest waits
+ * for the next turn. */
 struct task {
     struct loop *loop;
     loop_fn *fn;
