@@ -113,7 +113,7 @@ static void note_warm(const char *key, const char *row)
     struct warm_container *w = find_warm(key);
     if (w) {
         w->stored = row != NULL;
-        w->given_up = row && strstr(row, "\"state\":\"FAILED\"");
+        w->given_up = w->given_up || (row && strstr(row, "\"state\":\"FAILED\""));
     }
     if (w || !row || !strstr(row, "\"warm\":{"))
         return;
