@@ -1,11 +1,14 @@
 """Many lives: descriptors and memory return to where they were after a warm-up."""
 
 import os
+import secrets
 import signal
 import time
 
 from cleat_harness import haproxy_class, in_parallel, poll
 from event_reader import Reader
+from executor_help import addresses, needs_root
+from static_help import StaticHost
 
 LIVES = int(os.environ.get("CLEAT_TEST_LIVES", "600"))
 WARM_UP = LIVES * 2 // 5
@@ -116,3 +119,32 @@ def test_many_lives_of_many_users(start):
     state = cleatd.root / "state"
     assert list((state / "workspaces").iterdir()) == []
     poll(lambda: not list((state / "jobs").iterdir()), 30, "the end of the logs of jobs")
+
+
+@needs_root
+def test_many_leases(start, root):
+    """Hosts that are leased over and over have neither more descriptors nor more memory, and no files."""
+    key, hosts = secrets.token_bytes(32), []
+    for n in range(2):
+        place = root / f"host{n}"
+        place.mkdir(mode=0o755)
+        hosts.append(start.add(StaticHost(next(addresses), str(place), key)).boot())
+    cleatd = start.cleatd(log_level="warning", retention_s=1, classes={"default": {
+        "runtime": "static", "static_key_file": hosts[0].key_file, "backoff_base_ms": 50,
+        "static_hosts": [f"{h.address}:{h.port}" for h in hosts]}})
+
+    def one(n):
+        job = cleatd.api.submit("/bin/sh", "-c", f"echo {n} | tee data/file")["job_id"]
+        assert cleatd.api.ended(job)["state"] == "succeeded" and cleatd.api.output(job) == b"%d\n" % n
+        cleatd.api.wait(job, "closed")
+
+    in_parallel(one, range(LIVES // 200), len(hosts))
+    before = [(len(descriptors(h.process.pid)), resident_kb(h.process.pid)) for h in hosts]
+    fds = len(descriptors(cleatd.process.pid))
+    in_parallel(one, range(LIVES // 40), len(hosts))
+    poll(lambda: len(descriptors(cleatd.process.pid)) <= fds + 2, 30, "as many descriptors as before")
+    after = [(len(descriptors(h.process.pid)), resident_kb(h.process.pid)) for h in hosts]
+    print(f"{LIVES // 40} leases: {before} → {after}")
+    for host, (n, rss), (n_after, rss_after) in zip(hosts, before, after):
+        assert n_after <= n + 2 and rss_after <= rss * 1.05 + 4096, descriptors(host.process.pid)
+        assert set(os.listdir(host.workspace)) <= {"lease", "lock"} and not os.listdir(f"{host.home}/data")
