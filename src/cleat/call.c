@@ -18,7 +18,14 @@ static void keep_failure(struct call *c, enum exit_code code, const char *messag
     c->message = name ? mem_printf("%s (%s)", message, name) : mem_strdup(message);
 }
 
-static void read_error(struct call *c)
+/* Its Retry-After, for people; NULL: it says none that is worth waiting for by hand. */
+static char *when_to_come_again(const struct http_answer *a)
+{
+    const char *seconds = a->status == 429 ? http_answer_header(a, "Retry-After") : NULL;
+    return seconds ? mem_printf("; try again in %.10s s", seconds) : NULL;
+}
+
+static void read_error(struct call *c, const struct http_answer *a)
 {
     json_t *e = json_object_get(c->document, "error");
     const char *name = json_string_value(json_object_get(e, "code"));
@@ -31,13 +38,17 @@ static void read_error(struct call *c)
         free(text);
         return;
     }
+    char *again = when_to_come_again(a);
+    char *text = mem_printf("%s%s", message ? message : "", again ? again : "");
     char *full = reason ? mem_printf("%s: %s", name, reason) : NULL;
     keep_failure(c,
                  strcmp(name, "not_found") == 0 ? EXIT_NOT_FOUND
                  : retryable                    ? EXIT_RETRYABLE
                                                 : EXIT_ERROR,
-                 message ? message : "", full ? full : name);
+                 text, full ? full : name);
     free(full);
+    free(text);
+    free(again);
 }
 
 static void read_answer(struct call *c, const struct http_answer *a)
@@ -65,7 +76,7 @@ static void read_answer(struct call *c, const struct http_answer *a)
     c->text = mem_strndup(a->body ? a->body : "", a->body_len);
     c->document = json_loadb(c->text, a->body_len, 0, NULL);
     if (a->status < 200 || a->status > 299)
-        read_error(c);
+        read_error(c, a);
     else if (!json_is_object(c->document))
         keep_failure(c, EXIT_ERROR, "the answer is not a JSON object", "protocol_error");
 }

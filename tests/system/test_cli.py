@@ -84,7 +84,7 @@ def test_unreachable_is_5(tmp_path, arguments):
 def test_errors_of_the_api(fake, status, code, retryable, exit_code):
     fake.error("POST /v1/sessions", status, code, retryable)
     result = run(fake, "create", status=exit_code)
-    assert f"it is {code} ({code})" in result.stderr
+    assert ("it is full; try again in 7 s (full)" if code == "full" else f"it is {code} ({code})") in result.stderr
 
 
 @pytest.mark.parametrize("answer, exit_code", [
