@@ -1,10 +1,11 @@
 """Who gets a warm container: limits and turns are the same as without, whatever holds up a launch holds up no
 claim, and nobody sees anything of who was there before."""
 
+import os
 import pathlib
 import signal
 
-from cleat_harness import alive, poll
+from cleat_harness import alive, haproxy_class, poll
 from test_warm import identity, no_pool_is_left, pids_by_session, pool, set_options, wait_for_pool, warm_ones  # noqa: F401
 
 LOOK = ("import os, pathlib\n"
@@ -135,6 +136,32 @@ def test_a_pool_takes_no_room_that_somebody_waits_for(start):
     assert pool(api)["ready"] + pool(api)["starting"] == 1
     api.close(waits)
     wait_for_pool(api, 2, timeout=90)
+
+
+def test_who_waits_after_a_failed_launch_takes_one(start):
+    """The only warm container is out of sight of its balancer, and launches fail: the session would launch again
+    after a minute, and has the container as soon as it is seen again."""
+    haproxy = start.haproxy()
+    cleatd = start.cleatd(classes={"default": haproxy_class(haproxy, warm_min=1, warm_max=2, backoff_base_ms=20000)})
+    api = cleatd.api
+    wait_for_pool(api, 1)
+    [warm] = warm_ones(api)
+    pid = cleatd.pid_of(warm["session_id"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        poll(lambda: any("container.doubt" in line for line in cleatd.log_lines()), 60, "doubts about it")
+        good = cleatd.container_script()
+        set_options(cleatd, command=["/bin/false"])
+        poll(lambda: any("reload.done" in line for line in cleatd.log_lines()), 30, "the new configuration")
+        waits = api.create()["session_id"]
+        poll(lambda: any("attempt.failed" in line and waits in line for line in cleatd.log_lines()), 60, "a failure")
+        assert api.session(waits)["state"] == "OPENING"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    session = poll(lambda: (lambda s: s if s["state"] == "READY" else None)(api.session(waits)), 45, "a claim")
+    assert session["claimed"] and identity(session) == warm["session_id"]
+    set_options(cleatd, command=good)
+    api.close(waits)
 
 
 def test_a_class_is_removed_with_its_pool(start):
