@@ -134,6 +134,7 @@ def test_a_pool_takes_no_room_that_somebody_waits_for(start):
     api.close(claims["session_id"])
     poll(lambda: api.session(waits)["state"] == "READY", 60, "the room that was left")
     assert pool(api)["ready"] + pool(api)["starting"] == 1
+    assert not any("event=warm.paused" in line for line in cleatd.log_lines()), "nor does it try"
     api.close(waits)
     wait_for_pool(api, 2, timeout=90)
 
@@ -151,7 +152,7 @@ def test_who_waits_after_a_failed_launch_takes_one(start):
     try:
         poll(lambda: any("container.doubt" in line for line in cleatd.log_lines()), 60, "doubts about it")
         good = cleatd.container_script()
-        set_options(cleatd, command=["/bin/false"])
+        set_options(cleatd, command="/bin/false")
         poll(lambda: any("reload.done" in line for line in cleatd.log_lines()), 30, "the new configuration")
         waits = api.create()["session_id"]
         poll(lambda: any("attempt.failed" in line and waits in line for line in cleatd.log_lines()), 60, "a failure")
