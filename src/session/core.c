@@ -21,6 +21,7 @@
 #include "session/listing.h"
 #include "session/outage.h"
 #include "session/metrics.h"
+#include "session/moves.h"
 #include "session/notes.h"
 #include "session/probe.h"
 #include "session/reaper.h"
@@ -311,6 +312,7 @@ static void init(struct cleat *core, struct event_base *base, struct cleat_confi
     TAILQ_INIT(&core->free_calls);
     events_init(core);
     job_marks_init(core);
+    moves_init(core);
     outage_init(core);
     timer_init(&core->purge, core->loop, purge, core);
     loop_at_turn_end(core->loop, journal_turn_end, core);
@@ -364,6 +366,7 @@ void cleat_free(struct cleat *core)
     outage_stop(core);
     timer_stop(&core->purge);
     job_marks_stop(core);
+    moves_stop(core);
     listings_free(core);
     reaper_free(core);
     while (!TAILQ_EMPTY(&core->sessions))

@@ -368,6 +368,7 @@ struct session {
     bool has_container_place;     /* of daemon and class */
     bool has_owner_place;         /* of tenant and user */
     struct session_rank rank;     /* while it waits (position.h) */
+    unsigned told_position;       /* by the newest event, or that it began with */
 
     struct task task;
     bool adopted;    /* its container said more than the journal knew (adopt.h) */
@@ -381,7 +382,7 @@ struct session {
     struct attempt *attempt;          /* the current one, NULL between attempts */
     unsigned attempts_used, failures; /* a lack of capacity is no failure … */
     unsigned refusals;                /* … and counted on its own, since the last launch */
-    bool need_noted;       /* that it needs a container is counted (warm.h) */
+    bool need_noted;                  /* that it needs a container is counted (warm.h) */
     int64_t replacing;     /* since then its dead container is replaced; 0: it is not */
     unsigned replacements; /* that were live */
     char waiting_for[192]; /* for people; "": nothing out of the ordinary */
@@ -399,10 +400,10 @@ struct session {
     size_t span_count, span_capacity;
     TAILQ_HEAD(, cleat_call) calls;
 
-    TAILQ_ENTRY(session) entry;       /* all, oldest first */
-    TAILQ_ENTRY(session) part_entry;  /* those that are over, or those that are not … */
+    TAILQ_ENTRY(session) entry;        /* all, oldest first */
+    TAILQ_ENTRY(session) part_entry;   /* those that are over, or those that are not … */
     TAILQ_ENTRY(session) tenant_entry; /* … of its tenant */
-    TAILQ_ENTRY(session) queue_entry; /* of its tenant's, while it waits */
+    TAILQ_ENTRY(session) queue_entry;  /* of its tenant's, while it waits */
     TAILQ_ENTRY(session) line_entry;
     TAILQ_ENTRY(session) journal_entry;
     TAILQ_ENTRY(session) mark_entry;
@@ -548,6 +549,7 @@ struct cleat {
     struct counters counters;
     struct events events;
     struct job_marks marks;
+    struct timer moves; /* in the queue (moves.h) */
 };
 
 /* Core time, ms: steady as the monotonic clock, and close to Unix time. */

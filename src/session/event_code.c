@@ -66,7 +66,7 @@ const struct event_code event_codes[] = {
     {"session.closed", "The session is closed and cleaned up"},
     {"session.closing", "The session is closing"},
     {"session.failed", "The session could not be given a container"},
-    {"session.moved", "The session is the next of its tenant in the queue"},
+    {"session.moved", "The session has moved up in the queue"},
     {"session.opening", "The session's turn has come; it is being given a container"},
     {"session.queued", "The session waits in the queue"},
     {"session.ready", "The session is ready for executions"},

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
+#include "session/moves.h"
 
 /* ---- who there is ---- */
 
@@ -212,6 +213,7 @@ void queue_add(struct session *s)
     INSERT_BY_ORDER(&s->tenant->queue, s, queue_entry);
     INSERT_BY_ORDER(&s->line->sessions, s, line_entry);
     count_queued(s, 1);
+    moves_begin(s);
     settle(s->line);
     consider_turn(s->tenant);
 }

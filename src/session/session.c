@@ -31,11 +31,7 @@ static void leave_queue(struct session *s)
 {
     if (!s->line)
         return;
-    bool was_first = TAILQ_FIRST(&s->tenant->queue) == s;
     queue_remove(s);
-    struct session *next = TAILQ_FIRST(&s->tenant->queue);
-    if (was_first && next)
-        event_emit(next, "session.moved");
     s->queued_ms += core_now(s->core) - s->queued_at;
     session_span_close(s, "queue", 0, NULL);
 }

@@ -307,16 +307,27 @@ def test_marks_go_on_after_a_crash(start):
 
 
 def test_who_moves_up_is_told_whatever_became_of_the_first(start):
+    """Whoever was ahead is cancelled, or gets its place."""
     cleatd = start.cleatd(max_sessions=1)
     running = cleatd.api.ready()["session_id"]
-    first, second, third = (cleatd.api.create()["session_id"] for _ in range(3))
+    waiting = [cleatd.api.create()["session_id"] for _ in range(14)]
+    first, second, *_, last = waiting
+
+    def positions(session):
+        return [data["position"] for _, code, data in read_all(cleatd.api, f"/v1/sessions/{session}/events")
+                if code == "session.moved"]
+
     cleatd.api.close(first)
+    poll(lambda: positions(second) == [1], 60, "that the second is the next")
+    for session in waiting[2:6]:
+        cleatd.api.close(session)
+    poll(lambda: positions(last) and positions(last)[-1] == 9, 60, "that the last has moved up")
     cleatd.api.close(running)
     cleatd.api.wait(second)
-    told = {s: [c for c in codes(read_all(cleatd.api, f"/v1/sessions/{s}/events")) if c.startswith("session.")]
-            for s in (second, third)}
-    assert told[second][:3] == ["session.queued", "session.moved", "session.opening"]
-    assert told[third] == ["session.queued", "session.moved"]
+    poll(lambda: positions(last)[-1] == 8, 60, "that it moved again")
+    assert positions(last) == sorted(positions(last), reverse=True)
+    assert all(p <= 10 for p in positions(last)), "far from the head not each step is told"
+    assert positions(second) == [1]
 
 
 def test_a_listing_that_fails_is_told_once(start):
