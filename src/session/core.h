@@ -260,6 +260,7 @@ struct execution {
     bool cancel_told;
     bool named;        /* its id is the caller's … */
     bool noted;        /* … and remembered on its behalf */
+    bool may_repeat;   /* … and an earlier life may have sent it */
     bool sought_route; /* there was no confirmed one when it was its turn */
     enum run_state ran;
     struct error last; /* why the newest try brought no record */

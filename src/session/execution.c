@@ -20,6 +20,16 @@
 #define OUTAGE_PATIENCE_MS 5000
 #define MAX_QUEUED 64
 
+/* What was under way when that ended is asked for again, by its id. */
+static bool earlier_life_sent(const struct session *s)
+{
+    const struct attempt *a;
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (a->recovered && a->touched)
+            return true;
+    return false;
+}
+
 struct execution *execution_new(struct session *s, json_t *request, bool named,
                                 int64_t timeout_s, int64_t output_limit,
                                 struct cleat_call *call)
@@ -30,6 +40,7 @@ struct execution *execution_new(struct session *s, json_t *request, bool named,
     e->session = s;
     e->request = json_incref(request);
     e->named = named;
+    e->may_repeat = named && earlier_life_sent(s);
     e->timeout_s = timeout_s;
     e->output_limit = output_limit;
     e->call = call;
@@ -59,9 +70,9 @@ void execution_may_have_run(struct execution *e)
         e->ran = RAN_UNKNOWN;
 }
 
-static const char *ran_name(enum run_state ran)
+static const char *ran_name(const struct execution *e)
 {
-    return ran == RAN_NO ? "no" : ran == RAN_YES ? "yes" : "unknown";
+    return e->ran == RAN_NO && !e->may_repeat ? "no" : e->ran == RAN_YES ? "yes" : "unknown";
 }
 
 /* A repeated execution id brings its old record: the container's own number tells. */
@@ -122,7 +133,7 @@ static void emit_end(const struct execution *e, const struct error *error, const
     }
     event_emit(e->session, "execution.end", KV("execution", e->id),
                KV("result", record ? status : error_name(error->code)),
-               KV("ran", record ? "yes" : ran_name(e->ran)),
+               KV("ran", record ? "yes" : ran_name(e)),
                KV("error", record ? NULL : error->message));
 }
 
@@ -138,11 +149,11 @@ void execution_ended(struct execution *e, const struct error *error, json_t *rec
         metrics_execution(s->group, EXECUTION_LOST, -1);
     if (!record)
         log_warn("execution.failed", KV("session", s->id), KV("execution", e->id),
-                 KV("code", error_name(error->code)), KV("ran", ran_name(e->ran)),
+                 KV("code", error_name(error->code)), KV("ran", ran_name(e)),
                  KV("error", error->message));
     emit_end(e, error, record);
     if (e->call)
-        call_finish(e->call, record ? NULL : error, record ? NULL : ran_name(e->ran),
+        call_finish(e->call, record ? NULL : error, record ? NULL : ran_name(e),
                     record ? js_text(record) : NULL);
     if (e->of_job)
         end_of_job(e, error, record);
@@ -198,7 +209,7 @@ static void give_up(struct execution *e)
         return;
     }
     if (e->call)
-        call_finish(e->call, &why, ran_name(e->ran), NULL);
+        call_finish(e->call, &why, ran_name(e), NULL);
     e->call = NULL;
     e->last = why;
     e->settling = true;

@@ -1,5 +1,6 @@
 """Containers that die under their sessions, and others that only do not answer, on the runtime `process`."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import os
@@ -107,6 +108,31 @@ def test_a_repeat_after_the_end_does_not_say_that_it_never_ran(start, cleatd_liv
         with pytest.raises(ApiError) as refused:
             api.execute(id, code, execution_id="first")
         assert (refused.value.code, refused.value.error["ran"]) == ("session_closed", ran), refused.value
+
+
+def test_a_repeat_that_was_not_sent_again_may_have_run(start):
+    """cleatd dies while it runs; what is asked of the next one waits for the container, which dies, too."""
+    cleatd = start.cleatd()
+    api = cleatd.api
+    session = api.ready()["session_id"]
+    begun = cleatd.root / "state" / "workspaces" / f"cleat.{session}.1" / "home/artifacts/begun"
+
+    def run():
+        api.execute(session, "BASH:echo >artifacts/begun; sleep 600", execution_id="first")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        cut = pool.submit(run)
+        poll(begun.exists, 20, "its begin")
+        cleatd.kill()
+        with pytest.raises((OSError, http.client.HTTPException)):
+            cut.result(30)
+        cleatd.stop_process(session)
+        cleatd.start()
+        again = pool.submit(run)
+        poll(lambda: api.session(session)["executions_queued"] == 1, 20, "the repeat")
+        os.kill(cleatd.pid_of(session), signal.SIGKILL)
+        with pytest.raises(ApiError) as failed:
+            again.result(60)
+    assert (failed.value.code, failed.value.error["ran"]) == ("container_died", "unknown"), failed.value
 
 
 def test_a_row_of_deaths_ends(where):
