@@ -72,7 +72,7 @@ _cleat() {
     "") words="$commands --socket --json --version --help" ;;
     create) words="$request --input --count --timeout --wait --json" ;;
     exec) words="--timeout --bash --json $(_cleat_ids "${socket[@]}")" ;;
-    ps) words="--all --json" ;;
+    ps) words="--all --tenant --json" ;;
     show) words="--json $(_cleat_ids "${socket[@]}")" ;;
     wait) words="--closed --timeout --json $(_cleat_ids "${socket[@]}")" ;;
     kill) words="--all --wait --timeout --json $(_cleat_ids "${socket[@]}")" ;;

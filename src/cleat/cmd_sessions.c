@@ -37,6 +37,7 @@ static void list_one(struct table *t, const json_t *s, int64_t now)
     table_cell(t, PLAIN, short_id(member_text(s, "session_id")));
     table_cell(t, state_colour(state), state);
     table_cell(t, PLAIN, member_text(s, "class"));
+    table_cell(t, PLAIN, member_text(s, "tenant"));
     table_cell(t, PLAIN, member_text(s, "user"));
     table_cell(t, PLAIN, member_text(s, "address"));
     table_cell_span(t, created < 0 ? -1 : now - created);
@@ -47,38 +48,49 @@ static void list_one(struct table *t, const json_t *s, int64_t now)
     add_reason(t, s, now);
 }
 
+static void show_list(const json_t *list, bool all, int64_t now)
+{
+    static const char *const headings[] = {"SESSION", "STATE",   "CLASS",   "TENANT",
+                                           "USER",    "ADDRESS", "AGE",     "READY",
+                                           "EXECS",   "FAILED",  "EXPIRES", "REASON"};
+    struct table *t = table_new(sizeof headings / sizeof headings[0], headings);
+    size_t i;
+    json_t *s;
+    json_array_foreach (list, i, s)
+        if (all || !has_ended(s))
+            list_one(t, s, now);
+    table_print(t, stdout);
+    table_free(t);
+}
+
 int cmd_ps(struct cli *cli, int argc, char **argv)
 {
-    static const char *const headings[] = {"SESSION", "STATE",   "CLASS", "USER",
-                                           "ADDRESS", "AGE",     "READY", "EXECS",
-                                           "FAILED",  "EXPIRES", "REASON"};
-    static const struct option names[] = {{"all", no_argument, NULL, 'a'}, {NULL, 0, NULL, 0}};
+    static const struct option names[] = {{"all", no_argument, NULL, 'a'},
+                                          {"tenant", required_argument, NULL, 't'},
+                                          {NULL, 0, NULL, 0}};
+    const char *tenant = NULL;
     bool all = false;
     int o;
     while ((o = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        if (o != 'a')
+        if (o == '?')
             return EXIT_USAGE;
-        all = true;
+        all |= o == 'a';
+        tenant = o == 't' ? optarg : tenant;
     }
     if (optind < argc)
         return usage_error("ps takes no session; show does");
     struct call call;
-    call_now(&call, cli, "GET", "/v1/sessions", NULL, CALL_TIMEOUT_MS);
+    struct buf path = {0};
+    buf_puts(&path, "/v1/sessions");
+    query_add(&path, "tenant", tenant);
+    call_now(&call, cli, "GET", path.data, NULL, CALL_TIMEOUT_MS);
     int status = call_report(&call, "ps");
-    if (status == EXIT_FINE && cli->json) {
+    if (status == EXIT_FINE && cli->json)
         call_print(&call);
-    } else if (status == EXIT_FINE) {
-        struct table *t = table_new(sizeof headings / sizeof headings[0], headings);
-        size_t i;
-        json_t *s;
-        json_array_foreach (json_object_get(call.document, "sessions"), i, s) {
-            if (all || !has_ended(s))
-                list_one(t, s, loop_wall_ms(cli->loop));
-        }
-        table_print(t, stdout);
-        table_free(t);
-    }
+    else if (status == EXIT_FINE)
+        show_list(json_object_get(call.document, "sessions"), all, loop_wall_ms(cli->loop));
     call_clear(&call);
+    buf_free(&path);
     return status;
 }
 

@@ -24,7 +24,7 @@ static const struct command commands[] = {
      "open sessions and print their ids", cmd_create},
     {"exec", "[--timeout S] [--bash] ID CODE | - | -- ARGV…", "run code in a session",
      cmd_exec},
-    {"ps", "[--all]", "list sessions", cmd_ps},
+    {"ps", "[--all] [--tenant T]", "list sessions", cmd_ps},
     {"show", "ID", "all about one session", cmd_show},
     {"wait", "[--closed] [--timeout S] ID…", "wait until sessions are ready, or closed",
      cmd_wait},

@@ -111,7 +111,9 @@ void api_post_sessions(struct exchange *x)
 
 void api_get_sessions(struct exchange *x)
 {
-    exchange_answer_owned(x, cleat_sessions(x->cleat, x->tenant));
+    const char *tenant;
+    if (query_tenant(x, &tenant))
+        exchange_answer_owned(x, cleat_sessions(x->cleat, tenant));
 }
 
 void api_get_session(struct exchange *x)

@@ -48,17 +48,29 @@ struct tenant_limits limits_of(const struct settings *set, const char *tenant)
     return (struct tenant_limits){set->tenant_max_sessions, set->tenant_max_queued};
 }
 
+static bool is_named_before(char **list, char **entry, size_t name)
+{
+    for (; list < entry; list++)
+        if (strncmp(*list, *entry, name + 1) == 0 && strrchr(*list, '=') == *list + name)
+            return true;
+    return false;
+}
+
 bool limits_check(const struct settings *set, struct error *e)
 {
     struct tenant_limits own;
     size_t name;
-    for (char **entry = set->tenant_limits; *entry; entry++)
-        if (!read_entry(*entry, &name, &own)) {
+    for (char **entry = set->tenant_limits; *entry; entry++) {
+        if (!read_entry(*entry, &name, &own))
             error_set(e, ERR_CONFIG,
                       "tenant_limits: \"%s\" is not TENANT=SESSIONS:QUEUED with numbers within "
                       "0..%d",
                       *entry, LIMIT_MAX);
-            return false;
-        }
+        else if (is_named_before(set->tenant_limits, entry, name))
+            error_set(e, ERR_CONFIG, "tenant_limits: %.*s is there twice", (int)name, *entry);
+        else
+            continue;
+        return false;
+    }
     return true;
 }

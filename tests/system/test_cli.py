@@ -9,6 +9,7 @@ import select
 import struct
 import subprocess
 import termios
+import urllib.parse
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -238,6 +239,8 @@ def test_ps_hides_the_closed_and_aligns(fake):
     column = lines[0].index("ADDRESS")
     assert all(line[column:].startswith("127.64.0.") for line in lines[1:])
     assert len(run(fake, "ps", "--all").stdout.splitlines()) == 4
+    run(fake, "ps", "--tenant", "a b")
+    assert urllib.parse.unquote(fake.requests[-1]["query"]) == "tenant=a b"
     assert len(json.loads(run(fake, "--json", "ps").stdout)["sessions"]) == 3
 
 

@@ -182,6 +182,12 @@ def test_lists_have_the_callers_own_only(daemon, blue, green, session):
         assert {mine["session_id"], session["session_id"]} <= {s["session_id"] for s in everything}
     assert blue.isolation()["sessions_checked"] == len(blue.isolation()["sessions"])
     blue.close(mine["session_id"])
+    of = {t: [s["session_id"] for s in daemon.api.call("GET", f"/v1/sessions?tenant={t}")["sessions"]]
+          for t in ("green", "blue")}
+    assert session["session_id"] in of["green"] and mine["session_id"] in of["blue"]
+    assert not set(of["green"]) & set(of["blue"])
+    asked = [blue.bytes("GET", f"/v1/sessions?tenant={t}") for t in ("green", "grey1")]
+    assert asked[0] == asked[1] and asked[0].startswith(b"HTTP/1.1 403 ")
 
 
 def stream_of(peer, keep):

@@ -81,8 +81,18 @@ static void limits_of_tenants_are_read(void **state)
         assert_int_equal(l.sessions, expected[i].sessions);
         assert_int_equal(l.queued, expected[i].queued);
     }
-    static const char *const bad[] = {"a",      "a=1",    "a=1:",    "=1:2",       "a=:2",
-                                      "a=1:2x", "a=-1:2", "a=1:2:3", "a=1:100001", "a=1 :2"};
+    static const char *const bad[] = {"a",
+                                      "a=1",
+                                      "a=1:",
+                                      "=1:2",
+                                      "a=:2",
+                                      "a=1:2x",
+                                      "a=-1:2",
+                                      "a=1:2:3",
+                                      "a=1:100001",
+                                      "a=1 :2",
+                                      "a=1:2,b=1:2,a=3:4",
+                                      "a=b=1:2,a=b=1:2"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_true(cleat_config_set(c, NULL, "tenant_limits", bad[i], NULL, 0));
         if (limits_check(&c->settings, &e))
