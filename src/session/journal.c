@@ -353,14 +353,24 @@ static void add_deletion(struct changes *changes, struct session *s)
     }
 }
 
+/* Nobody is told of a warm one that is over, but its container may turn up as an orphan, which
+ * is held for good when nobody knows its session. */
+static bool is_old(const struct session *s, int64_t closed_before)
+{
+    const struct cleat *core = s->core;
+    const struct settings *set = core->settings;
+    int64_t since = s->closed > core->started ? s->closed : core->started;
+    int64_t found_ms = (2 * set->reap_interval_s + set->reap_grace_s) * 1000;
+    return s->closed <= closed_before || (s->warm && core_now(core) - since > found_ms);
+}
+
 static bool is_forgettable(const struct session *s, int64_t closed_before)
 {
     const struct attempt *a;
     TAILQ_FOREACH (a, &s->attempts, entry)
         if (!attempt_has_ended(a) || !attempt_durable(a))
             return false;
-    bool old = s->warm || s->closed <= closed_before; /* a warm one is nobody's to be told of */
-    return session_is_over(s) && old && session_durable(s);
+    return session_is_over(s) && is_old(s, closed_before) && session_durable(s);
 }
 
 bool journal_purge(struct cleat *core)
