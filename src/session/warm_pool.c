@@ -58,6 +58,8 @@ void warm_note_need(struct session *s, bool hit)
     roll(p, core_now(g->core));
     p->needs_now++;
     p->hits += hit;
+    if (hit) /* that is what they are for */
+        p->failures = 0;
     p->misses += !hit;
     warm_consider(g);
 }
@@ -107,12 +109,23 @@ json_t *warm_status(const struct group *g)
 
 /* ---- what fails ---- */
 
+/* One that is ready may still die at once, and the next one as well. */
+static void forget_failures(struct group *g)
+{
+    const struct warm *w;
+    int64_t steady = core_now(g->core) - STEADY_MS;
+    TAILQ_FOREACH (w, &g->warm.sessions, entry)
+        if (w->session->state == SESSION_READY && w->session->ready <= steady)
+            g->warm.failures = 0;
+}
+
 static void note_failure(struct group *g, const struct error *e)
 {
     struct warm_pool *p = &g->warm;
     int64_t now = core_now(g->core);
     if (now < p->retry_at) /* of the same row as one that was noted */
         return;
+    forget_failures(g);
     p->retry_at = now + backoff_ms(g->class->backoff_base_ms, ++p->failures, FAILURE_CAP_MS);
     log_warn("warm.paused", KV("class", g->class->name), KI("failures", p->failures),
              KI("wait_ms", p->retry_at - now), KV("error", e->message));
@@ -139,7 +152,6 @@ void warm_changed(struct session *s, enum session_state from)
     emit_change(s, from);
     if (from == SESSION_OPENING && s->state == SESSION_READY) {
         warm_note_start(g, now - s->opened);
-        g->warm.failures = 0;
         g->warm.retry_at = 0;
     }
     bool steady = s->ready > 0 && now - s->ready >= STEADY_MS;
@@ -254,6 +266,7 @@ static void keep(void *group)
 {
     struct group *g = group;
     roll(&g->warm, core_now(g->core));
+    forget_failures(g);
     unsigned target = warm_target(g);
     reduce(g, target);
     if (may_launch(g))

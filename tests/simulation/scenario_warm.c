@@ -457,6 +457,6 @@ const struct scenario warm_scenarios[] = {
     {"warm-sizes", "more and fewer are wanted", set_sizes, begin_sizes, judge_lives, 2},
     {"warm-expected", "as many as are asked for", set_expected, begin_expected, judge_expected,
      1},
-    {"warm-failing", "launches fail", set_failing, begin_failing, judge_failing, 2},
+    {"warm-failing", "launches fail", set_failing, begin_failing, judge_failing, 10},
     {"warm-random", "random lives and faults with a pool", set_random_warm, NULL, NULL, 100},
     {NULL, NULL, NULL, NULL, NULL, 0}};
