@@ -42,7 +42,7 @@ struct docker_box {
     unsigned rounds;
     bool pulled, waits_for_image;
     bool unanswered; /* a create: it may have its effect later */
-    bool unstarted; /* made by a life before, which may have asked the engine to start it */
+    bool unstarted;  /* made by a life before, which may have asked the engine to start it */
     bool died, out_of_memory;
     char cause[64];
     /* Wall clock. Its cached address is what the engine was asked for at confirmed_ms; it holds
@@ -103,9 +103,9 @@ json_t *docker_address_status(const struct runtime *);
 /* ---- docker_launch.c, docker_stop.c, docker_list.c */
 
 void docker_launch(struct runtime *, const struct launch *, runtime_launched_fn *, void *arg);
-void docker_launch_failed(struct docker_box *, const struct error *); /* clears it away */
+void docker_launch_failed(struct docker_box *, const struct error *); /* docker_clear awaited */
 void docker_launch_again(void *box);
-void docker_clear(struct docker_box *);
+void docker_clear(struct runtime *, const char *key);
 
 void docker_stop(struct runtime *, const struct container *, bool keep, runtime_done_fn *,
                  void *arg);

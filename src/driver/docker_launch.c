@@ -11,9 +11,6 @@
 #include "http/json.h"
 #include "loop/child.h"
 
-/* Not at once: a removal that the engine gets to late must not meet a container that our next
- * life took over, because the journal did not say yet that its launch had failed. */
-#define CLEAR_AFTER_MS 2000
 #define CLEAR_BASE_MS 1000
 #define CLEAR_CAP_MS 60000
 #define CLEAR_MISSING 4 /* times that what an unanswered create may make was not there */
@@ -41,7 +38,6 @@ void docker_launch_failed(struct docker_box *b, const struct error *e)
 {
     b->phase = DOCKER_CLEARING;
     b->tries = b->missing = 0;
-    timer_arm(&b->retry, CLEAR_AFTER_MS);
     docker_box_answer(b, e);
 }
 
@@ -314,7 +310,7 @@ static void cleared(void *arg, const struct http_answer *answer)
     }
 }
 
-void docker_clear(struct docker_box *b)
+static void remove_left(struct docker_box *b)
 {
     /* Without force the engine refuses to remove what runs (Docker Engine API, ContainerDelete,
      * 409): a start whose asker has died may still be under way. */
@@ -327,7 +323,14 @@ void docker_launch_again(void *box)
 {
     struct docker_box *b = box;
     if (b->phase == DOCKER_CLEARING)
-        docker_clear(b);
+        remove_left(b);
     else
         create(b);
+}
+
+void docker_clear(struct runtime *rt, const char *key)
+{
+    struct docker_box *b = docker_box_find(rt, key);
+    if (b != NULL && b->phase == DOCKER_CLEARING && b->call == NULL && !timer_armed(&b->retry))
+        remove_left(b);
 }

@@ -37,7 +37,7 @@ static void drop_unstarted(struct runtime *rt, const struct docker_view *v)
         return;
     struct docker_box *b = docker_box_new(rt, v->key, DOCKER_CLEARING);
     b->unstarted = true;
-    docker_clear(b);
+    docker_clear(rt, v->key);
 }
 
 static void list_one(void *arg, const struct docker_view *v)

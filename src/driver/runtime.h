@@ -92,6 +92,10 @@ struct runtime_ops {
     char *(*prepare)(struct runtime *, const struct launch *, struct error *e);
     /* ERR_CAPACITY: no room at the moment; it costs no attempt. */
     void (*launch)(struct runtime *, const struct launch *, runtime_launched_fn *, void *arg);
+    /* The launch of that key failed, and that is durable: what it may have left is removed. Not
+     * before, for a life that does not know that it failed takes over what is there. NULL op:
+     * nothing of a failed launch is touched once it has been reported. */
+    void (*clear)(struct runtime *, const char *key);
     /* After a restart: this container is ours. Its address is reserved again, its exit is
      * reported (at once, from the loop, when it is already gone). */
     void (*adopt)(struct runtime *, const struct container *);

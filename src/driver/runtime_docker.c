@@ -93,6 +93,7 @@ const struct runtime_ops runtime_docker = {
     .open = docker_open,
     .close = docker_close,
     .launch = docker_launch,
+    .clear = docker_clear,
     .adopt = docker_adopt,
     .stop = docker_stop,
     .look = docker_look,

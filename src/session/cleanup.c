@@ -208,6 +208,8 @@ static void stop(struct attempt *a)
     if (cleanup_is_over(c->stop) || c->stop_op.state == OP_RUNNING)
         return;
     if (!a->launched) {
+        if (s->group->runtime_ops->clear)
+            s->group->runtime_ops->clear(s->group->runtime, a->key);
         cleanup_end(a, &c->stop, "stop", STEP_SKIPPED);
         return;
     }

@@ -33,7 +33,7 @@ static struct {
     struct error prepare_error, launch_error;
     unsigned refusals; /* launches that find no room before one is let through */
     bool has_place;
-    unsigned prepared, launched, reserved, unreserved;
+    unsigned prepared, launched, reserved, unreserved, cleared;
     bool was_durable, row_had_bytes;
     char bytes[128];
 } drivers;
@@ -115,6 +115,13 @@ static void fake_unreserve(struct balancer *b, const char *id)
     drivers.unreserved++;
 }
 
+static void fake_clear(struct runtime *r, const char *key)
+{
+    (void)r;
+    assert_non_null(strstr(key, "."));
+    drivers.cleared++;
+}
+
 static struct runtime_ops runtime;
 static struct balancer_ops balancer;
 
@@ -135,6 +142,7 @@ static int setup(void **state)
     runtime.launch = fake_launch;
     runtime.adopt = fake_adopt;
     runtime.stop = fake_stop;
+    runtime.clear = fake_clear;
     balancer = *w->real_balancer;
     balancer.reserve = fake_reserve;
     balancer.unreserve = fake_unreserve;
@@ -371,6 +379,60 @@ static void a_launch_that_fails_gives_its_place_back(void **state)
     assert_int_equal(w->session->error.code, ERR_LAUNCH);
 }
 
+static bool is_launching(const struct world *w)
+{
+    (void)w;
+    return drivers.launched == 1;
+}
+
+static bool is_ending(const struct world *w)
+{
+    return TAILQ_FIRST(&w->session->attempts)->state == ATTEMPT_ENDING;
+}
+
+static struct {
+    store_done_fn *done;
+    void *arg;
+} held[8];
+static unsigned held_count;
+
+static void hold(struct store *store, const struct store_change *changes, size_t count,
+                 store_done_fn *done, void *arg)
+{
+    (void)store;
+    (void)changes;
+    (void)count;
+    assert_true(held_count < 8);
+    held[held_count].done = done;
+    held[held_count++].arg = arg;
+}
+
+/* A life that does not know of the failure would take over what is being removed. */
+static void a_failure_is_durable_before_its_rest_is_removed(void **state)
+{
+    struct world *w = *state;
+    const struct store_ops *real = w->core->store_ops;
+    struct store_ops holding = *real;
+    holding.commit = hold;
+    error_set(&drivers.launch_error, ERR_LAUNCH, "inspect: the engine does not answer");
+    create(w);
+    run_until(w, is_launching, "a launch");
+    w->core->store_ops = &holding;
+    held_count = 0;
+    run_until(w, is_ending, "its failure");
+    for (int i = 0; i < 20; i++) {
+        session_wake(w->session);
+        event_base_loop(w->base, EVLOOP_ONCE);
+    }
+    assert_int_equal(drivers.cleared, 0);
+    w->core->store_ops = real;
+    for (unsigned i = 0; i < held_count; i++)
+        held[i].done(held[i].arg, NULL);
+    run_until(w, has_failed, "its end");
+    assert_int_equal(drivers.launched, 2);
+    assert_int_equal(drivers.cleared, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +445,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_is_launched_without_a_place, setup, teardown),
         cmocka_unit_test_setup_teardown(places_of_an_earlier_life_come_first, setup, teardown),
         cmocka_unit_test_setup_teardown(a_launch_that_fails_gives_its_place_back, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_failure_is_durable_before_its_rest_is_removed, setup,
                                         teardown),
     };
     return cmocka_run_group_tests_name("launch", tests, NULL, NULL);
