@@ -319,6 +319,7 @@ struct warm_pool {
 struct event_log {
     struct event_ring ring;
     uint64_t sent, durable, shown;
+    uint64_t in_doubt; /* up to this commit none shows any: one of them failed */
 };
 
 /* Where a session stands among all that wait, and among those of its class, … */

@@ -189,8 +189,11 @@ static void show(struct cleat *core, struct event_log *log, const char *tenant)
         drop_oldest(core);
 }
 
-void events_show(struct session *s, uint64_t count)
+/* What a commit failed to keep is in none that was sent before that was known. */
+void events_commit(struct session *s, uint64_t number, uint64_t count)
 {
+    if (number <= s->events.in_doubt)
+        return;
     if (count > s->events.durable)
         s->events.durable = count;
     show(s->core, &s->events, s->context.tenant);
@@ -296,6 +299,7 @@ void events_sent(struct session *s)
 void events_unsend(struct session *s)
 {
     s->events.sent = s->events.durable;
+    s->events.in_doubt = s->core->commit_sent;
     if (events_unsent(s))
         journal_add(s);
 }

@@ -64,8 +64,8 @@ uint64_t events_count(const struct session *);
 bool events_unsent(const struct session *); /* the newest commit does not count them all */
 void events_sent(struct session *);         /* this commit counts all there are */
 void events_unsend(struct session *);       /* it failed */
-/* count is durable. */
-void events_show(struct session *, uint64_t count);
+/* The commit of that number is durable, and counts so many. */
+void events_commit(struct session *, uint64_t number, uint64_t count);
 void events_show_held(struct cleat *); /* after any commit */
 void events_forget(struct session *);  /* the session is freed */
 

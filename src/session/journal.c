@@ -31,7 +31,7 @@ struct commit {
     size_t count, room;
     struct committed_session {
         char id[ID_SIZE]; /* one may be freed meanwhile */
-        uint64_t events;  /* that are durable with this commit; 0: it does not count them */
+        uint64_t events;
     } * sessions;
 };
 
@@ -77,13 +77,10 @@ static void remove_warm(struct changes *c, const struct attempt *a)
     add_change(c, STORE_ATTEMPT, row_key, NULL);
 }
 
-/* Gives how many events it counts, 0 when it does not: the commit that did may be under way
- * yet, and fail. */
-static uint64_t add_session(struct changes *c, struct session *s, uint64_t number)
+static void add_session(struct changes *c, struct session *s, uint64_t number)
 {
     struct attempt *a;
-    bool counts = s->dirty || !s->stored;
-    if (counts) { /* no attempt is stored without its session */
+    if (s->dirty || !s->stored) { /* no attempt is stored without its session */
         add_change(c, STORE_SESSION, s->id, session_row(s));
         s->dirty = false;
         s->commit = number;
@@ -97,12 +94,9 @@ static uint64_t add_session(struct changes *c, struct session *s, uint64_t numbe
             a->dirty = false;
             a->commit = number;
         }
-    if (events_unsent(s)) {
+    if (events_unsent(s))
         add_change(c, STORE_META, s->events_key, events_row(s));
-        counts = true;
-    }
     events_sent(s);
-    return counts ? events_count(s) : 0;
 }
 
 /* Nothing of it is left. */
@@ -142,7 +136,7 @@ static struct commit *commit_new(struct cleat *core)
     return c;
 }
 
-static void note_session(struct commit *c, const struct session *s, uint64_t events)
+static void note_session(struct commit *c, const struct session *s)
 {
     if (c->count == c->room) {
         c->room = c->room > 0 ? 2 * c->room : 4;
@@ -150,7 +144,7 @@ static void note_session(struct commit *c, const struct session *s, uint64_t eve
     }
     struct committed_session *noted = &c->sessions[c->count++];
     mem_copy_string(noted->id, sizeof(noted->id), s->id);
-    noted->events = events;
+    noted->events = events_count(s);
 }
 
 static void commit_free(struct commit *c)
@@ -211,7 +205,7 @@ static void note_sessions(struct commit *c, const struct error *e)
             if (!s->stored && s->line && s->group->refusals > 0) /* it may claim one now */
                 admission_wake(c->core);
             s->stored = true;
-            events_show(s, c->sessions[i].events);
+            events_commit(s, c->number, c->sessions[i].events);
             session_wake(s);
         }
     }
@@ -257,7 +251,8 @@ void journal_turn_end(void *arg)
     while (c->count < COMMIT_MAX && (s = TAILQ_FIRST(&core->journal))) {
         TAILQ_REMOVE(&core->journal, s, journal_entry);
         s->in_journal = false;
-        note_session(c, s, add_session(&changes, s, c->number));
+        add_session(&changes, s, c->number);
+        note_session(c, s);
     }
     notes_commit(core, c->number, add_note, &changes);
     send(core, &changes, c);
@@ -388,7 +383,7 @@ bool journal_purge(struct cleat *core)
             c = commit_new(core);
         if (c->count == PURGE_MAX)
             break;
-        note_session(c, s, 0);
+        note_session(c, s);
         add_deletion(&changes, s);
     }
     if (c) {
