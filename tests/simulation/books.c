@@ -33,6 +33,13 @@ struct proven_address {
 
 static struct known_session *sessions;
 static struct warm_container *warm_containers;
+
+/* An attempt whose container is being closed, by the journal. */
+static struct orphan {
+    const char *key; /* SESSION.NUMBER */
+    bool is;
+    UT_hash_handle hh;
+} * orphans;
 static struct known_nonce *nonces;
 static struct proven_address *proven_addresses;
 struct books_limits books_limits;
@@ -41,6 +48,7 @@ void books_begin(void)
 {
     HASH_CLEAR(hh, sessions);
     HASH_CLEAR(hh, warm_containers);
+    HASH_CLEAR(hh, orphans);
     HASH_CLEAR(hh, nonces);
     proven_addresses = NULL;
     books_limits = (struct books_limits){0};
@@ -140,12 +148,36 @@ static void note_owner(const char *key, const char *row)
     w->number = atoi(key + ID_SIZE);
 }
 
+static void note_orphan(const char *key, bool is)
+{
+    struct orphan *o = NULL;
+    HASH_FIND_STR(orphans, key, o);
+    if (!o && !is)
+        return;
+    if (!o) {
+        o = world_alloc(sizeof *o);
+        o->key = world_strdup(key);
+        HASH_ADD_KEYPTR(hh, orphans, o->key, strlen(o->key), o);
+    }
+    o->is = is;
+}
+
+bool books_is_late_removal(const struct container *c, unsigned coordinator_life)
+{
+    struct orphan *o = NULL;
+    const char *key = world_printf("%s.%s", c->session, c->attempt);
+    HASH_FIND_STR(orphans, key, o);
+    return coordinator_life != world.me->life && !c->executions && o && o->is;
+}
+
 void books_row(enum store_kind kind, const char *key, const char *row)
 {
     if (kind == STORE_SESSION)
         note_warm(key, row);
     else if (kind == STORE_ATTEMPT && row)
         note_owner(key, row);
+    if (kind == STORE_ATTEMPT)
+        note_orphan(key, row && strstr(row, "\"orphan\":true"));
 }
 
 /* One commit moves it: there is no moment at which two rows own it. */

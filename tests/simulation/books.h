@@ -29,6 +29,9 @@ void books_answer(const struct sim_request *, const char *session, const struct 
 
 void books_container_starts(const struct container *); /* before it is in the list */
 void books_container_stopped(struct container *, int signo);
+/* A removal that a life asked for which is over, after a launch had failed; the container was
+ * found since, is an orphan, and nothing ran in it: there is nothing to lose. */
+bool books_is_late_removal(const struct container *, unsigned coordinator_life);
 /* cleat changes a container or a target: it must be its own. key: OWNER.SESSION.ATTEMPT */
 void books_acts_on(const char *key);
 void books_target_added(const struct server *);
@@ -68,7 +71,7 @@ bool books_is_warm(const char *session); /* nobody has taken its container */
 const char *books_owner(const char *session);
 bool books_is_of(const struct container *, const char *session);
 unsigned books_containers(const char *session); /* that were ever for it */
-int books_attempt(const struct container *); /* its number in that session */
+int books_attempt(const struct container *);    /* its number in that session */
 
 /* For the limits that are part of an invariant. */
 struct books_limits {

@@ -201,7 +201,8 @@ static void delete (struct box *b, struct sim_request *r)
     }
     if (b->state == BOX_RUNNING) {
         wait_for_end(b, r, true);
-        books_container_stopped(b->container, SIGKILL);
+        if (!books_is_late_removal(b->container, r->coordinator_life))
+            books_container_stopped(b->container, SIGKILL);
         container_signal(b->container, SIGKILL);
         return;
     }
