@@ -9,6 +9,7 @@
 #include <event2/event.h>
 #include "base/mem.h"
 #include "cleat.h"
+#include "session/core.h"
 
 static void drop_line(void *arg, int level, const char *line)
 {
@@ -44,4 +45,33 @@ int core_help_close(struct cleat *core, struct event_base *base, const char *dir
     int rc = system(command);
     free(command);
     return rc;
+}
+
+struct core_held core_held[CORE_HELD_MAX];
+unsigned core_held_count;
+static const struct store_ops *real_store;
+static struct store_ops holding_store;
+
+static void hold(struct store *store, const struct store_change *changes, size_t count,
+                 store_done_fn *done, void *arg)
+{
+    (void)store;
+    (void)changes;
+    (void)count;
+    assert_true(core_held_count < CORE_HELD_MAX);
+    core_held[core_held_count++] = (struct core_held){done, arg};
+}
+
+void core_help_hold(struct cleat *core)
+{
+    real_store = core->store_ops;
+    holding_store = *real_store;
+    holding_store.commit = hold;
+    core_held_count = 0;
+    core->store_ops = &holding_store;
+}
+
+void core_help_pass(struct cleat *core)
+{
+    core->store_ops = real_store;
 }

@@ -546,47 +546,26 @@ static void an_outage_holds_events_back(void **state)
     free(r.document);
 }
 
-static struct {
-    store_done_fn *done;
-    void *arg;
-} held[2];
-static unsigned held_count;
-
-static void hold(struct store *store, const struct store_change *changes, size_t count,
-                 store_done_fn *done, void *arg)
-{
-    (void)store;
-    (void)changes;
-    (void)count;
-    assert_true(held_count < 2);
-    held[held_count].done = done;
-    held[held_count++].arg = arg;
-}
-
 /* Two commits are under way: the one with an event fails, the next, with or without another,
  * succeeds. */
 static void fail_first(struct world *w, bool another)
 {
-    const struct store_ops *real = w->core->store_ops;
-    struct store_ops holding = *real;
     uint64_t shown = w->s->events.shown;
     struct error e;
-    holding.commit = hold;
-    w->core->store_ops = &holding;
-    held_count = 0;
+    core_help_hold(w->core);
     event_emit(w->s, "retry");
     turn(w);
-    assert_int_equal(held_count, 1);
+    assert_int_equal(core_held_count, 1);
     if (another)
         event_emit(w->s, "retry");
     journal_add(w->s);
     task_wake(&w->core->noted);
     turn(w);
-    assert_int_equal(held_count, 2);
-    w->core->store_ops = real;
+    assert_int_equal(core_held_count, 2);
+    core_help_pass(w->core);
     error_set(&e, ERR_STORE, "disk full");
-    held[0].done(held[0].arg, &e);
-    held[1].done(held[1].arg, NULL);
+    core_held[0].done(core_held[0].arg, &e);
+    core_held[1].done(core_held[1].arg, NULL);
     assert_int_equal(w->s->events.shown, shown);
     run_until(w, &w->s->events, shown + 1 + another);
 }

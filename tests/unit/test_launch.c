@@ -390,44 +390,23 @@ static bool is_ending(const struct world *w)
     return TAILQ_FIRST(&w->session->attempts)->state == ATTEMPT_ENDING;
 }
 
-static struct {
-    store_done_fn *done;
-    void *arg;
-} held[8];
-static unsigned held_count;
-
-static void hold(struct store *store, const struct store_change *changes, size_t count,
-                 store_done_fn *done, void *arg)
-{
-    (void)store;
-    (void)changes;
-    (void)count;
-    assert_true(held_count < 8);
-    held[held_count].done = done;
-    held[held_count++].arg = arg;
-}
-
 /* A life that does not know of the failure would take over what is being removed. */
 static void a_failure_is_durable_before_its_rest_is_removed(void **state)
 {
     struct world *w = *state;
-    const struct store_ops *real = w->core->store_ops;
-    struct store_ops holding = *real;
-    holding.commit = hold;
     error_set(&drivers.launch_error, ERR_LAUNCH, "inspect: the engine does not answer");
     create(w);
     run_until(w, is_launching, "a launch");
-    w->core->store_ops = &holding;
-    held_count = 0;
+    core_help_hold(w->core);
     run_until(w, is_ending, "its failure");
     for (int i = 0; i < 20; i++) {
         session_wake(w->session);
         event_base_loop(w->base, EVLOOP_ONCE);
     }
     assert_int_equal(drivers.cleared, 0);
-    w->core->store_ops = real;
-    for (unsigned i = 0; i < held_count; i++)
-        held[i].done(held[i].arg, NULL);
+    core_help_pass(w->core);
+    for (unsigned i = 0; i < core_held_count; i++)
+        core_held[i].done(core_held[i].arg, NULL);
     run_until(w, has_failed, "its end");
     assert_int_equal(drivers.launched, 2);
     assert_int_equal(drivers.cleared, 2);
