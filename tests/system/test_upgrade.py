@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import threading
+from pathlib import Path
 
 from cleat_harness import BUILD, alive, in_parallel, poll
 
@@ -20,12 +21,18 @@ def busy(cleatd, session):
     return cleatd.api.session(session)["state"] == "BUSY"
 
 
+def clients(cleatd):
+    """How many are connected to its socket, accepted or not (proc(5); SS_CONNECTED of linux/net.h)."""
+    rows = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
+    return sum(row[5] == "03" and row[7:] == [str(cleatd.socket)] for row in rows)
+
+
 def test_the_command_line_does_not_notice_a_restart(start):
     cleatd = start.cleatd()
     session = cleatd.api.ready()["session_id"]
     running = cli(cleatd, "exec", session, SLOW)
     waiting = cli(cleatd, "wait", "--closed", session)
-    poll(lambda: busy(cleatd, session), 30, "the execution")
+    poll(lambda: busy(cleatd, session) and clients(cleatd) == 2, 30, "the execution, and both clients")
     cleatd.kill()
     cleatd.start()
     out, err = running.communicate(timeout=60)
