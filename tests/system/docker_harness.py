@@ -195,6 +195,19 @@ class Dockerd(Engine):
             poll(lambda: not alive(int(pid.read_text())), 10, "the end of containerd")
             pid.unlink()
 
+    def stop(self):
+        """A shim whose container was being made or removed when dockerd was killed is forgotten by the next."""
+        try:
+            super().stop()
+        finally:
+            mine = f"-address {self.root}/exec/".replace(" ", "\0").encode()
+            for process in pathlib.Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    if mine in (process / "cmdline").read_bytes():
+                        children = " ".join(f.read_text() for f in process.glob("task/*/children")).split()
+                        for pid in [*children, process.name]:
+                            os.kill(int(pid), signal.SIGKILL)
+
 
 class Podman(Engine):
     """`podman system service` with a network of its own (CNI's plugins serve its ports)."""
