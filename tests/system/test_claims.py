@@ -40,8 +40,8 @@ def test_a_job_takes_a_warm_container(start):
     wait_for_pool(api, 2)
     set_options(cleatd, warm_min=0)
     poll(lambda: pool(api)["target"] == 0, 10, "the new configuration")
-    pids, launches = pids_by_session(cleatd), api.status()["launches"]
-    assert len(pids) == launches == 2
+    pids = pids_by_session(cleatd)
+    assert len(pids) == 2
     write = ("import os, pathlib, sys\n"
              "pathlib.Path('artifacts/ann.txt').write_text('of ann')\n"
              "pathlib.Path('left.txt').write_text('of ann')\n"
@@ -56,8 +56,8 @@ def test_a_job_takes_a_warm_container(start):
     listed, secret = output(api, second, "stdout").splitlines()
     assert "ann" not in listed and "left" not in listed and secret == "None", listed
     sessions = [api.wait(j, "closed") for j in (first, second)]
-    assert all(s["claimed"] for s in sessions) and {identity(s) for s in sessions} == set(pids)
-    assert api.status()["launches"] == launches and len(cleatd.launches()) == launches, "nothing was launched"
+    assert all(s["claimed"] for s in sessions)
+    assert {identity(s) for s in sessions} == set(pids), "nothing was launched for them"
     assert [files(cleatd, s) for s in sessions] == [{"ann.txt": "of ann"}, {"bob.txt": "of bob"}]
     assert (pool(api)["hits"], pool(api)["misses"]) == (2, 0)
     poll(lambda: not any(alive(pid) for pid in pids.values()), 30, "the end of both containers")
