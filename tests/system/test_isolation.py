@@ -38,24 +38,33 @@ def test_a_connection_carries_one_session(start):
     assert shared_connections(log) == {}
 
 
+MUTANT = "CLEAT_MUTANT_SHARED_POOL"
+
+
+def without(*patterns):
+    return shutil.ignore_patterns(".git", "config.status", "config.log", "*.tar.gz", "__pycache__", *patterns)
+
+
 @pytest.fixture(scope="module")
 def mutant(tmp_path_factory):
-    """cleatd built with all sessions in one pool, from a clean copy of the source."""
+    """cleatd built with all sessions in one pool, from a clean copy of the source and this build's objects
+    of what is the same."""
     if not shutil.which("make") or not (SOURCE / "configure").exists():
         pytest.fail("the mutant needs make and a configured source tree")
     root = tmp_path_factory.mktemp("mutant")
-    copy = root / "source"
-    leave = shutil.ignore_patterns(".git", "config.status", "config.log", "*.o", "*.lo", "*.la", ".libs",
-                                   "build-*-*", "build", "*.tar.gz", "__pycache__")
-    shutil.copytree(SOURCE, copy, ignore=leave, symlinks=True)
+    copy, build, log = root / "source", root / "build", root / "log"
+    shutil.copytree(SOURCE, copy, ignore=without("*.o", "*.lo", "*.la", ".libs", ".deps", "build"), symlinks=True)
     subprocess.run(["chmod", "-R", "u+w", copy], check=True)
-    build = root / "build"
-    build.mkdir()
-    log = root / "log"
+    shutil.copytree(BUILD / "src", build / "src", ignore=without("*.Po", "*.Plo"))
+    different = [f.relative_to(copy) for f in (copy / "src").rglob("*.c") if MUTANT in f.read_text()]
+    assert different
+    for source in different:
+        for compiled in (build / source.parent).rglob(f"*{source.stem}.*o"):
+            compiled.unlink()
+    options = subprocess.run([BUILD / "config.status", "--config"], capture_output=True, text=True, check=True).stdout
     with open(log, "w") as out:
-        for command in ([copy / "configure", "-q", "CPPFLAGS=-DCLEAT_MUTANT_SHARED_POOL", "CFLAGS=-O0"],
-                        ["make", "-s", "-j2", "cleatd"]):
-            done = subprocess.run(command, cwd=build, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+        for command in (f"{copy}/configure -q {options.strip()} CPPFLAGS=-D{MUTANT}", "make -s cleatd"):
+            done = subprocess.run(command, shell=True, cwd=build, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
                                   env={k: v for k, v in os.environ.items()
                                        if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "srcdir")})
             assert done.returncode == 0, log.read_text()[-4000:]

@@ -10,7 +10,7 @@ from event_reader import Reader
 from executor_help import addresses, needs_root
 from static_help import StaticHost
 
-LIVES = int(os.environ.get("CLEAT_TEST_LIVES", "600"))
+LIVES = int(os.environ.get("CLEAT_TEST_LIVES", "300"))
 WARM_UP = LIVES * 2 // 5
 BATCHES = 3
 AT_ONCE = 16
