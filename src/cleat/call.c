@@ -18,14 +18,16 @@ static void keep_failure(struct call *c, enum exit_code code, const char *messag
     c->message = name ? mem_printf("%s (%s)", message, name) : mem_strdup(message);
 }
 
-/* Its Retry-After, for people; NULL: it says none that is worth waiting for by hand. */
-static char *when_to_come_again(const struct http_answer *a)
+/* NULL: nobody knows; Retry-After is there all the same, for programs. */
+static char *when_to_come_again(const json_t *error)
 {
-    const char *seconds = a->status == 429 ? http_answer_header(a, "Retry-After") : NULL;
-    return seconds ? mem_printf("; try again in %.10s s", seconds) : NULL;
+    const json_t *seconds = json_object_get(error, "retry_after_s");
+    return json_is_integer(seconds)
+               ? mem_printf("; try again in %" JSON_INTEGER_FORMAT " s", json_integer_value(seconds))
+               : NULL;
 }
 
-static void read_error(struct call *c, const struct http_answer *a)
+static void read_error(struct call *c)
 {
     json_t *e = json_object_get(c->document, "error");
     const char *name = json_string_value(json_object_get(e, "code"));
@@ -38,7 +40,7 @@ static void read_error(struct call *c, const struct http_answer *a)
         free(text);
         return;
     }
-    char *again = when_to_come_again(a);
+    char *again = when_to_come_again(e);
     char *text = mem_printf("%s%s", message ? message : "", again ? again : "");
     char *full = reason ? mem_printf("%s: %s", name, reason) : NULL;
     keep_failure(c,
@@ -76,7 +78,7 @@ static void read_answer(struct call *c, const struct http_answer *a)
     c->text = mem_strndup(a->body ? a->body : "", a->body_len);
     c->document = json_loadb(c->text, a->body_len, 0, NULL);
     if (a->status < 200 || a->status > 299)
-        read_error(c, a);
+        read_error(c);
     else if (!json_is_object(c->document))
         keep_failure(c, EXIT_ERROR, "the answer is not a JSON object", "protocol_error");
 }

@@ -148,6 +148,8 @@ void exchange_fail(struct exchange *x, const struct cleat_error *error)
     if (e && error->reason)
         json_object_set_new(e, "reason", json_string(error->reason));
     x->retry_after_s = error->retry_after_s;
+    if (e && error->retry_after_s > 0)
+        json_object_set_new(e, "retry_after_s", json_integer(error->retry_after_s));
     if (e && x->creates && x->session[0])
         json_object_set_new(e, "session_id", json_string(x->session));
     json_t *whole = json_pack("{s:o*}", "error", e);

@@ -248,8 +248,8 @@ void alb_place(struct balancer *b, struct alb_holder *h)
     struct alb_target *t =
         h->bound ? alb_target_find(h->group, h->ip, h->port) : find_address(b, h->ip, h->port);
     if (t != NULL && t->holder != NULL && !t->holder->leaving) {
-        error_set(&e, ERR_REGISTER, "%s port %u is still held by %s", h->ip, h->port,
-                  t->holder->id);
+        log_warn("alb.address_held", KV("target", h->id), KV("by", t->holder->id));
+        error_set(&e, ERR_REGISTER, "%s port %u is still held by another target", h->ip, h->port);
         refuse(b, h, &e);
         return;
     }

@@ -85,7 +85,9 @@ def test_unreachable_is_5(tmp_path, arguments):
 def test_errors_of_the_api(fake, status, code, retryable, exit_code):
     fake.error("POST /v1/sessions", status, code, retryable)
     result = run(fake, "create", status=exit_code)
-    assert ("it is full; try again in 7 s (full)" if code == "full" else f"it is {code} ({code})") in result.stderr
+    assert f"it is {code} ({code})" in result.stderr
+    fake.error("POST /v1/sessions", status, code, retryable, retry_after_s=7)
+    assert f"it is {code}; try again in 7 s ({code})" in run(fake, "create", status=exit_code).stderr
 
 
 @pytest.mark.parametrize("answer, exit_code", [

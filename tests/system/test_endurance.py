@@ -216,6 +216,7 @@ def test_what_is_remembered_is_bounded_and_not_forgotten_early(start):
     def refusal(name):
         with pytest.raises(ApiError) as caught:
             api.create(request_id=name)
+        assert "retry_after_s" not in caught.value.error, "nobody knows"
         return caught.value.status, caught.value.code, caught.value.error.get("reason")
     for _ in range(2):
         assert refusal("c") == (429, "full", "max_closed")

@@ -127,7 +127,7 @@ def test_a_submit_whose_answer_is_lost_is_the_same_one(fake):
 
 
 def test_submit_that_is_refused_says_why(fake):
-    fake.error("POST /v1/jobs", 429, "full", True, reason="tenant_max_queued")
+    fake.error("POST /v1/jobs", 429, "full", True, reason="tenant_max_queued", retry_after_s=7)
     assert "it is full; try again in 7 s (full: tenant_max_queued)" in run(fake, "job", "submit", "--", "ls", status=4).stderr
     run(fake, "job", "submit", "--wait", "--", "ls", status=125)
     fake.error("POST /v1/jobs", 409, "conflict")

@@ -468,7 +468,7 @@ static void an_address_has_one_holder(void **state)
     struct bench *t = *state;
     open_balancer(t);
     expect(add(t, "me.s.1", IP1), ERR_NONE, NULL);
-    expect(add(t, "me.s.2", IP1), ERR_REGISTER, "still held by me.s.1");
+    expect(add(t, "me.s.2", IP1), ERR_REGISTER, "still held by another target");
     assert_true(error_retryable(ERR_REGISTER));
     expect(take_out(t, "me.s.1"), ERR_NONE, NULL);
     expect(add(t, "me.s.2", IP1), ERR_NONE, NULL);
