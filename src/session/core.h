@@ -309,7 +309,7 @@ struct warm_pool {
     unsigned needs[WARM_SLOTS]; /* … and in those before it */
     int64_t start_ms;           /* from launch to READY, a mean; 0: not known */
     unsigned failures;          /* rows of failed launches, since one worked */
-    int64_t retry_at;
+    int64_t failed_at, retry_at;
     struct task task;
     struct timer timer;
 };

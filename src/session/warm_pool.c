@@ -109,23 +109,27 @@ json_t *warm_status(const struct group *g)
 
 /* ---- what fails ---- */
 
-/* One that is ready may still die at once, and the next one as well. */
+/* One that is ready may still die at once, and the next one as well; one that was made before
+ * says nothing of launches now. */
 static void forget_failures(struct group *g)
 {
     const struct warm *w;
     int64_t steady = core_now(g->core) - STEADY_MS;
-    TAILQ_FOREACH (w, &g->warm.sessions, entry)
-        if (w->session->state == SESSION_READY && w->session->ready <= steady)
+    TAILQ_FOREACH (w, &g->warm.sessions, entry) {
+        const struct session *s = w->session;
+        if (s->state == SESSION_READY && s->ready <= steady && s->created > g->warm.failed_at)
             g->warm.failures = 0;
+    }
 }
 
 static void note_failure(struct group *g, const struct error *e)
 {
     struct warm_pool *p = &g->warm;
     int64_t now = core_now(g->core);
+    forget_failures(g);
+    p->failed_at = now;
     if (now < p->retry_at) /* of the same row as one that was noted */
         return;
-    forget_failures(g);
     p->retry_at = now + backoff_ms(g->class->backoff_base_ms, ++p->failures, FAILURE_CAP_MS);
     log_warn("warm.paused", KV("class", g->class->name), KI("failures", p->failures),
              KI("wait_ms", p->retry_at - now), KV("error", e->message));

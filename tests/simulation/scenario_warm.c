@@ -424,6 +424,29 @@ static void judge_failing(void)
     judge_lives();
 }
 
+/* One that is there already says nothing of those that fail. */
+static void set_failing_beside(struct settings_of_world *s)
+{
+    set_pool(s, 1, 4);
+    s->faults.until_ms = 720000;
+}
+
+static void begin_to_fail(void *arg)
+{
+    (void)arg;
+    warm_want("ready", warm_figure("ready"), 1);
+    world.faults.spawn_dies = 10000;
+    settings.warm_min = 4;
+    instance_reload();
+}
+
+static void begin_failing_beside(void)
+{
+    world_at(2 * POOL_IS_READY_MS, begin_to_fail, NULL);
+    expect_pool(1700000, 4);
+    born_at(1700001, false, 0);
+}
+
 static void begin_failing(void)
 {
     expect_pool(1500000, 4);
@@ -458,5 +481,7 @@ const struct scenario warm_scenarios[] = {
     {"warm-expected", "as many as are asked for", set_expected, begin_expected, judge_expected,
      1},
     {"warm-failing", "launches fail", set_failing, begin_failing, judge_failing, 10},
+    {"warm-failing-beside", "launches fail, and one works since long ago", set_failing_beside,
+     begin_failing_beside, judge_failing, 4},
     {"warm-random", "random lives and faults with a pool", set_random_warm, NULL, NULL, 100},
     {NULL, NULL, NULL, NULL, NULL, 0}};
