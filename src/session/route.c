@@ -28,6 +28,12 @@ const struct balancer_node *route_node(const struct attempt *a)
     return count > 0 ? &nodes[a->route.node % count] : NULL;
 }
 
+bool route_may_confuse(const struct attempt *a, const struct attempt *other)
+{
+    return a->session->group->class->proof == PROOF_NONE && route_node(a) &&
+           strcmp(a->identity.session, other->identity.session) == 0;
+}
+
 static void send_confirm(struct attempt *a)
 {
     message_send(&a->message, a,

@@ -6,6 +6,9 @@
 
 /* The node of the balancer that its requests go through; NULL: its own address. */
 const struct balancer_node *route_node(const struct attempt *);
+/* Plain containers that were launched under one session's name give the same answers: through a
+ * node nothing tells them apart. */
+bool route_may_confuse(const struct attempt *, const struct attempt *other);
 /* One step towards a confirmed route; uses a->message. True: it is confirmed. */
 bool route_step(struct attempt *);
 void route_drop(struct attempt *); /* the cookies lead elsewhere */

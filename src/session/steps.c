@@ -121,15 +121,13 @@ static void added(void *arg, const struct error *e)
     session_wake(a->session);
 }
 
-/* Plain containers of one session cannot be told apart: its balancer knows one at a time. */
+/* One at a time where a balancer could take the one for the other. */
 static bool waits_for_twin(struct attempt *a)
 {
     const struct attempt *other;
-    if (a->session->group->class->proof != PROOF_NONE)
-        return false;
     TAILQ_FOREACH (other, &a->session->attempts, entry)
         if (other != a && other->registered && !cleanup_is_over(other->cleanup.drain) &&
-            !attempt_has_ended(other))
+            !attempt_has_ended(other) && route_may_confuse(a, other))
             return true;
     return false;
 }

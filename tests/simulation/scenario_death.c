@@ -217,6 +217,46 @@ static void judge_refused(void)
         world_violate("REFUSED", "the container came back, and its files are lost");
 }
 
+/* ---- refused for longer than another container takes, while nothing runs in a plain one ----
+ */
+
+static void set_refused_plain(struct settings_of_world *s)
+{
+    draw_runtime(s);
+    s->plain = s->replace = true;
+}
+
+static void refuse_on(struct life *life)
+{
+    refuse_for(life, 150000);
+}
+
+static void begin_refused_plain(void)
+{
+    struct plan p = plan_until(300000);
+    no_input(&p);
+    p.env = false;
+    add_execution(&p, 100, 50);
+    add_execution(&p, 80000, 50);
+    life_new(&p);
+    after_ready(0, 20000, refuse_on);
+}
+
+/* Its files are waited for meanwhile, for it comes back. */
+static void judge_refused_plain(void)
+{
+    const struct life *life = life_number(0);
+    const struct life_execution *e = &life->execution[1];
+    if (e->outcome != OUTCOME_RECORD)
+        world_violate("REFUSED", "the replacement does not work: %s",
+                      e->error ? e->error : "none");
+    else if (e->answered_ms > life->ready_ms + 100000)
+        world_violate("REFUSED", "the replacement waited for what its container has left");
+    if (books_containers(life->session) != 2 || books_session_lost_files(life->session))
+        world_violate("REFUSED", "%u containers, or files are lost",
+                      books_containers(life->session));
+}
+
 /* ---- prompt: death in the middle of an execution, with others in the queue ---- */
 
 static void kill_container(struct life *life)
@@ -482,6 +522,8 @@ const struct scenario death_scenarios[] = {
     {"busy", "user code hogs a container for a minute", set_death, begin_busy, judge_busy, 12},
     {"refused", "connections are refused for 9.5 s and for 11.5 s", set_refused, begin_refused,
      judge_refused, 12},
+    {"refused-plain", "a plain container refuses connections for longer", set_refused_plain,
+     begin_refused_plain, judge_refused_plain, 6},
     {"death-prompt", "a container dies in the middle of an execution", set_death, begin_prompt,
      judge_prompt, 24},
     {"death-any-moment", "containers die in every state, some while cleat is down", set_death,
