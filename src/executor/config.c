@@ -206,3 +206,9 @@ uid_t config_user(const struct config *c)
 {
     return geteuid() == 0 ? (uid_t)c->sandbox_uid : geteuid();
 }
+
+uid_t config_own_user(const struct config *c)
+{
+    bool own = config_is_static(c) || c->lock_fd >= 0 || getpid() == 1;
+    return own && geteuid() == 0 ? config_user(c) : 0;
+}

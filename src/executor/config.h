@@ -55,5 +55,9 @@ bool config_has_store(const struct config *);
 
 /* uid of user code: ours when it is not to be changed or cannot be. */
 uid_t config_user(const struct config *);
+/* The same when what carries it is this container's user code and nothing else: a static host's
+ * is its own, the lock comes from a coordinator that gives each container another one, and as
+ * first process we are alone with what we started. 0: not known to be. */
+uid_t config_own_user(const struct config *);
 
 #endif

@@ -24,6 +24,7 @@ enum {
     ARG_SANDBOX,
     ARG_NETWORK,
     ARG_USER,
+    ARG_OWN_USER,
     ARG_MEMORY,
     ARG_CPU,
     ARG_FILES,
@@ -47,6 +48,7 @@ char **enter_command(const struct enter_spec *s)
     out[ARG_SANDBOX] = mem_printf("%d", (int)s->sandbox);
     out[ARG_NETWORK] = mem_printf("%d", (int)s->network);
     out[ARG_USER] = mem_printf("%u", s->user);
+    out[ARG_OWN_USER] = mem_printf("%u", s->own_user);
     out[ARG_MEMORY] = mem_printf("%" PRId64, s->memory_mb);
     out[ARG_CPU] = mem_printf("%" PRId64, s->cpu_s);
     out[ARG_FILES] = mem_printf("%" PRId64, s->open_files);
@@ -91,6 +93,7 @@ static struct enter_spec read_spec(int argc, char **argv)
         .sandbox = (enum sandbox)number(argv[ARG_SANDBOX]),
         .network = (enum network)number(argv[ARG_NETWORK]),
         .user = (uid_t)number(argv[ARG_USER]),
+        .own_user = (uid_t)number(argv[ARG_OWN_USER]),
         .memory_mb = number(argv[ARG_MEMORY]),
         .cpu_s = number(argv[ARG_CPU]),
         .open_files = number(argv[ARG_FILES]),
@@ -208,7 +211,7 @@ static _Noreturn void enter_plain(const struct enter_spec *s)
     if (chdir(s->home) != 0)
         fail(s->home);
     setenv("PATH", search_path(env), 1);
-    if (warden_stand(s->parent) != 0)
+    if (warden_stand(s->parent, s->own_user) != 0)
         fail("fork");
     setsid();
     become(s->user, getppid());

@@ -20,7 +20,7 @@ struct enter_spec {
     pid_t parent; /* of the --enter process, which ends with it; enter_command sets it */
     enum sandbox sandbox;
     enum network network;
-    uid_t user;
+    uid_t user, own_user; /* config_user, config_own_user */
     int64_t memory_mb, cpu_s, open_files, file_size_mb, processes;
     const char *home;
     const char *code, *code_name; /* file, and its name below ENTER_CODE; "": none */

@@ -61,7 +61,7 @@ static void on_sweep(void *arg)
     struct execution *x = all->current;
     pid_t keep[HELPERS_MAX];
     size_t keeps = helper_pids(keep);
-    bool empty = process_sweep(keep, keeps);
+    bool empty = process_sweep(keep, keeps, config_own_user(all->config));
     if (!empty && loop_now_ms(all->loop) < all->sweep_until_ms) {
         timer_arm(&all->sweep, SWEEP_EVERY_MS);
         return;
@@ -212,6 +212,7 @@ static enum error_code spawn(struct execution *x, const struct program *p, int i
     struct enter_spec enter = {.sandbox = (enum sandbox)c->sandbox,
                                .network = (enum network)c->network,
                                .user = config_user(c),
+                               .own_user = config_own_user(c),
                                .memory_mb = c->memory_mb,
                                .cpu_s = c->cpu_s,
                                .open_files = c->open_files,

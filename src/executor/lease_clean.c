@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/keyctl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,7 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/log.h"
@@ -23,12 +21,6 @@
 #define END_MS 20000 /* for all processes to be gone */
 #define ROUND_US 5000
 
-/* User code has a uid that nobody else has: what carries it, is a session's. */
-static bool has_own_uid(const struct config *c)
-{
-    return geteuid() == 0 && config_user(c) != 0;
-}
-
 /* ---- processes */
 
 /* Keys outlive processes (keyrings(7)): those of the user's own keyrings. */
@@ -39,22 +31,6 @@ static void clear_keyrings(void)
     long lasting = syscall(SYS_keyctl, KEYCTL_GET_PERSISTENT, -1, KEY_SPEC_PROCESS_KEYRING);
     if (lasting > 0)
         syscall(SYS_keyctl, KEYCTL_CLEAR, lasting);
-}
-
-/* As that user everything may be killed at once, which no fork escapes (kill(2), pid -1). */
-static void kill_as(uid_t user)
-{
-    pid_t pid = fork();
-    if (pid == 0) {
-        if (setgroups(0, NULL) == 0 && setresgid(user, user, user) == 0 &&
-            setresuid(user, user, user) == 0) {
-            kill(-1, SIGKILL);
-            clear_keyrings();
-        }
-        _exit(0);
-    }
-    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
 }
 
 static bool carries(const char *pid, uid_t user)
@@ -76,7 +52,7 @@ static bool carries(const char *pid, uid_t user)
 static bool kill_all_of(uid_t user)
 {
     bool found = false;
-    kill_as(user);
+    process_kill_user(user, clear_keyrings);
     DIR *dir = opendir("/proc");
     for (struct dirent *entry; dir && (entry = readdir(dir));)
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
@@ -99,9 +75,10 @@ static int64_t now_ms(void)
 static enum error_code end_processes(const struct config *c, struct error *e)
 {
     int64_t until = now_ms() + END_MS;
+    uid_t user = config_own_user(c);
     for (;;) {
-        bool gone = process_sweep(NULL, 0);
-        gone = (!has_own_uid(c) || kill_all_of(config_user(c))) && gone;
+        bool gone = process_sweep(NULL, 0, 0);
+        gone = (user == 0 || kill_all_of(user)) && gone;
         if (gone)
             return ERR_NONE;
         if (now_ms() >= until)
@@ -182,8 +159,8 @@ enum error_code lease_clean(const struct config *c, enum lease_end end, struct e
         return error_set(e, ERR_INTERNAL, "%.160s: %s", c->host_dir, strerror(errno));
     bool keep = end == LEASE_ENDED_UNKNOWN || end == LEASE_ENDED_KEEP;
     if (!end_processes(c, e) && !(keep && keep_files(c, host, e)) &&
-        !wipe_tree(host, "lease", e) && has_own_uid(c))
-        wipe_shared(config_user(c), e);
+        !wipe_tree(host, "lease", e) && config_own_user(c) != 0)
+        wipe_shared(config_own_user(c), e);
     if (!e->code && unlinkat(host, "holder", 0) != 0 && errno != ENOENT)
         error_set(e, ERR_INTERNAL, "holder: %s", strerror(errno));
     close(host);

@@ -15,8 +15,9 @@
 #include "executor/workspace.h"
 #include "loop/child.h"
 
-/* Our memory holds the secret; what we start must not hold our lock; what escapes from an
- * execution's process tree must become our child, so that we can end it. */
+/* Our memory holds the secret; what we start must not hold our lock, except an execution's
+ * warden, which is given it; what escapes from an execution's process tree must become our
+ * child, so that we can end it. */
 static void protect_ourselves(void)
 {
     prctl(PR_SET_DUMPABLE, 0);

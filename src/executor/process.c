@@ -2,7 +2,9 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,25 +113,49 @@ static bool has_children(void)
     return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-bool process_sweep(const pid_t *keep, size_t keeps)
+void process_kill_user(uid_t user, void (*also)(void))
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (setgroups(0, NULL) == 0 && setresgid(user, user, user) == 0 &&
+            setresuid(user, user, user) == 0) {
+            kill(-1, SIGKILL);
+            if (also)
+                also();
+        }
+        _exit(0);
+    }
+    for (int status; pid > 0;) {
+        pid_t changed = waitpid(pid, &status, WUNTRACED);
+        if (changed == pid && WIFSTOPPED(status))
+            kill(pid, SIGCONT); /* those that it was to end may signal it as well */
+        else if (changed == pid || errno != EINTR)
+            return;
+    }
+}
+
+bool process_sweep(const pid_t *keep, size_t keeps, uid_t own_user)
 {
     if (!has_children())
         return true;
     struct processes list;
     pid_t self = getpid();
-    bool empty = true;
+    bool found = false;
     scan(&list, self, keep, keeps);
     for (size_t i = 0; i < list.count; i++) {
         struct process *p = &list.all[i];
         if (!p->marked)
             continue;
+        found = true;
         if (!p->zombie)
             kill(p->pid, SIGKILL);
-        if (p->parent != self || waitpid(p->pid, NULL, WNOHANG) != p->pid)
-            empty = false;
+        if (p->parent == self)
+            waitpid(p->pid, NULL, WNOHANG);
     }
     release(&list);
-    return empty;
+    if (found && own_user != 0)
+        process_kill_user(own_user, NULL);
+    return keeps > 0 ? !found : !has_children();
 }
 
 static pid_t parent_of(const struct processes *list, pid_t pid)

@@ -35,10 +35,10 @@ static bool await_end(pid_t program, pid_t parent, int *status)
 
 /* A process that cannot be ended now, in the middle of a transfer for instance, is waited for.
  */
-static void end_rest(bool for_ever)
+static void end_rest(uid_t own_user, bool for_ever)
 {
     useconds_t pause = SWEEP_FIRST_US, waited = 0;
-    while (!process_sweep(NULL, 0) && (for_ever || waited < PATIENCE_US)) {
+    while (!process_sweep(NULL, 0, own_user) && (for_ever || waited < PATIENCE_US)) {
         usleep(pause);
         waited += pause;
         pause = 2 * pause < SWEEP_MAX_US ? 2 * pause : SWEEP_MAX_US;
@@ -59,7 +59,7 @@ static _Noreturn void leave_as(int status)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : ENTER_FAILED);
 }
 
-static _Noreturn void watch(pid_t program, pid_t parent)
+static _Noreturn void watch(pid_t program, pid_t parent, uid_t own_user)
 {
     int status = 0, nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) /* they are the program's */
@@ -68,13 +68,13 @@ static _Noreturn void watch(pid_t program, pid_t parent)
     prctl(PR_SET_NAME, "cleat-warden");
     prctl(PR_SET_DUMPABLE, 0); /* without root the program has our uid */
     if (await_end(program, parent, &status))
-        end_rest(false);
+        end_rest(own_user, false);
     if (getppid() != parent) /* also meanwhile: nobody else does it then */
-        end_rest(true);
+        end_rest(own_user, true);
     leave_as(status);
 }
 
-int warden_stand(pid_t parent)
+int warden_stand(pid_t parent, uid_t own_user)
 {
     sigset_t all, before;
     sigfillset(&all);
@@ -86,7 +86,7 @@ int warden_stand(pid_t parent)
         _exit(ENTER_FAILED);
     pid_t program = fork();
     if (program > 0)
-        watch(program, parent);
+        watch(program, parent, own_user);
     sigprocmask(SIG_SETMASK, &before, NULL);
     return program < 0 ? -1 : 0;
 }

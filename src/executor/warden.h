@@ -8,8 +8,8 @@
 #include <sys/types.h>
 
 /* Returns in the process that is to become the program, a child of the warden; the warden never
- * returns: it ends as the program did. parent: whose end it watches for; it has one thread. -1:
- * errno, there is no warden. */
-int warden_stand(pid_t parent);
+ * returns: it ends as the program did. parent: whose end it watches for; it has one thread.
+ * own_user: as of process_sweep. -1: errno, there is no warden. */
+int warden_stand(pid_t parent, uid_t own_user);
 
 #endif

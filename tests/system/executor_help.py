@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import threading
 
 import pytest
@@ -60,6 +61,19 @@ def children(pid):
 def descendants(pid):
     below = children(pid)
     return below + [deeper for child in below for deeper in descendants(child)]
+
+
+def processes_of(uid):
+    """Its pids, without those that have ended."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            text = open(f"/proc/{pid}/status").read()
+        except OSError:
+            continue
+        if str(uid) in re.search(r"^Uid:(.*)$", text, re.M)[1].split() and "\nState:\tZ" not in text:
+            found.append(int(pid))
+    return found
 
 
 def in_thread(function):

@@ -4,12 +4,14 @@ import fcntl
 import os
 import signal
 import stat
+import subprocess
 
 import pytest
 
 from executor_client import wait_for
 from executor_help import each, executors, x  # noqa: F401
-from executor_help import DAEMON, NOBODY, children, descendants, in_bwrap, need_bwrap, needs_root, non_root, write_file
+from executor_help import DAEMON, NOBODY, children, descendants, in_bwrap, need_bwrap, needs_root, non_root, processes_of, write_file
+from static_help import own_uid
 
 
 @needs_root
@@ -166,8 +168,8 @@ def is_locked(path):
 
 
 def boot_with_lock(executors, **environment):
-    """An executor that was given the lock of its workspace, as a coordinator does."""
-    x = executors(CLEAT_SANDBOX="none", CLEAT_SANDBOX_UID=str(NOBODY), **environment)
+    """An executor that was given the lock of its workspace and a user id of its own, as a coordinator does."""
+    x = executors(CLEAT_SANDBOX="none", CLEAT_SANDBOX_UID=str(own_uid()), **environment)
     os.mkdir(x.workspace, 0o700)
     x.lock_fd = os.open(x.workspace + "/lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(x.lock_fd, fcntl.LOCK_EX)
@@ -269,6 +271,60 @@ def test_a_runaway_of_an_executor_that_is_not_root(executors):
     x.process.kill()
     x.process.wait()
     wait_for(lambda: not alive([warden, *left]), "their end")
+
+
+@pytest.fixture
+def chain(executors, tmp_path):
+    """A program whose processes live too short to be met, and end by themselves in the end."""
+    program = tmp_path / "fork_chain"
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fork_chain.c")
+    subprocess.run(["cc", "-O1", "-static", "-o", program, source], check=True)
+    return str(program)
+
+
+def run_chains(x, chain):
+    """Runs them while their warden is stopped, until many have ended: a look at all is slower than one of them.
+    The execution and the warden's pid."""
+    ident = x.start(argv=[chain])
+    x.wait_output(ident, "started")
+    (warden,) = children(x.process.pid)
+    os.kill(warden, signal.SIGSTOP)
+    wait_for(lambda: len(children(warden)) > 1000, "many generations")
+    return ident, warden
+
+
+def user_of(x):
+    return int(x.environment["CLEAT_SANDBOX_UID"])
+
+
+@needs_root
+def test_chains_of_forks_die_with_the_executor(executors, chain):
+    """And it counts as alive until they have, as above; nobody else of this machine is harmed."""
+    x, other = boot_with_lock(executors), boot_with_lock(executors, name="other")
+    spared = other.start("import time\nprint('in', flush=True)\ntime.sleep(600)")
+    other.wait_output(spared, "in")
+    # That all of the user are killed at once, which no chain escapes, shows one who is met in no other way.
+    outsider = subprocess.Popen(["sleep", "60"], user=user_of(x), group=user_of(x), extra_groups=[])
+    _, warden = run_chains(x, chain)
+    x.process.kill()
+    x.process.wait()
+    os.kill(warden, signal.SIGCONT)
+    wait_for(lambda: not is_locked(x.workspace + "/lock"), "the lock's freedom")
+    assert processes_of(user_of(x)) == [] and outsider.wait(60) == -signal.SIGKILL
+    assert other.record(spared)["status"] == "running"
+
+
+@needs_root
+def test_chains_of_forks_die_with_their_program(executors, chain):
+    x = boot_with_lock(executors)
+    ident, warden = run_chains(x, chain)
+    for pid in children(warden):
+        if name_of(pid) == "fork_chain" and os.getpgid(pid) == pid:  # their program
+            os.kill(pid, signal.SIGKILL)
+    os.kill(warden, signal.SIGCONT)
+    assert x.ended(ident)["signal"] == signal.SIGKILL
+    assert processes_of(user_of(x)) == []
+    assert "execution.processes_left" not in x.log
 
 
 def test_user_code_dies_with_the_executor_in_bubblewrap(x):

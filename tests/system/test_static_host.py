@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from executor_client import wait_for
-from executor_help import addresses, needs_root
+from executor_help import addresses, needs_root, processes_of
 from static_help import StaticHost, seal
 
 pytestmark = needs_root
@@ -108,18 +108,6 @@ def hosts(tmp_path):
 @pytest.fixture(params=["bwrap", "none"])
 def host(request, hosts):
     return hosts(sandbox=request.param).boot()
-
-
-def processes_of(uid):
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            text = open(f"/proc/{pid}/status").read()
-        except OSError:
-            continue
-        if str(uid) in re.search(r"^Uid:(.*)$", text, re.M)[1].split() and "\nState:\tZ" not in text:
-            found.append(int(pid))
-    return found
 
 
 def files_of(uid, *places):

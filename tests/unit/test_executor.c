@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <time.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +27,8 @@
 #include "executor/record.h"
 #include "executor/tree.h"
 #include "executor/utf8.h"
+#include "loop/child.h"
+#include "own_process.h"
 
 static char *make_root(void)
 {
@@ -321,6 +326,68 @@ static void test_process_line(void **state)
     assert_false(process_parse("", &p));
     assert_false(process_parse("12 (a) S", &p));
     assert_false(process_parse("x (a) S 1", &p));
+}
+
+#define CHAINS 4
+#define CHAIN_S 20      /* then they end by themselves */
+#define MANY_ENDED 1000 /* so that a look at all takes longer than one of them lives */
+
+/* Each process forks the next and ends: one that is met in proc(5) is gone already. */
+static _Noreturn void run_chains(uid_t user, int told)
+{
+    time_t end = time(NULL) + CHAIN_S;
+    if (setresgid(user, user, user) != 0 || setresuid(user, user, user) != 0)
+        _exit(1);
+    for (int i = 0; i < CHAINS; i++)
+        if (fork() == 0)
+            while (time(NULL) < end)
+                if (fork() != 0)
+                    _exit(write(told, "", 1) < 0);
+    _exit(0);
+}
+
+/* 0: nothing is left when the sweep says so, and it does. */
+static int sweep_chains(void)
+{
+    uid_t user = 600000 + (uid_t)getpid(); /* nobody else's */
+    time_t patience = time(NULL) + CHAIN_S / 2;
+    int ends[2];
+    char byte;
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    if (pipe2(ends, O_NONBLOCK) != 0 || fcntl(ends[0], F_SETFL, 0) != 0)
+        return 3;
+    if (fork() == 0)
+        run_chains(user, ends[1]);
+    for (int i = 0; i < MANY_ENDED; i++)
+        if (read(ends[0], &byte, 1) != 1)
+            return 4;
+    while (!process_sweep(NULL, 0, user))
+        if (time(NULL) > patience)
+            return 1;
+    return waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD ? 0 : 2;
+}
+
+static void test_chains_of_forks(void **state)
+{
+    (void)state;
+    for (int i = 0; geteuid() == 0 && i < 3; i++)
+        in_own_process(sweep_chains);
+}
+
+static void test_whose_user_it_is(void **state)
+{
+    (void)state;
+    char none[] = "", file[] = "/key";
+    struct config c = {.lease_key_file = none, .lock_fd = -1, .sandbox_uid = 4711};
+    uid_t own = geteuid() == 0 ? 4711 : 0;
+    assert_int_equal(config_own_user(&c), 0); /* others may have it as well */
+    c.lock_fd = CHILD_LOCK_FD;
+    assert_int_equal(config_own_user(&c), own);
+    c.lock_fd = -1;
+    c.lease_key_file = file;
+    assert_int_equal(config_own_user(&c), own);
+    c.sandbox_uid = 0;
+    assert_int_equal(config_own_user(&c), 0);
 }
 
 static void test_helper_lines(void **state)
@@ -676,6 +743,8 @@ int main(void)
         cmocka_unit_test(test_output_on_a_full_disk),
         cmocka_unit_test(test_too_many_executions),
         cmocka_unit_test(test_process_line),
+        cmocka_unit_test(test_chains_of_forks),
+        cmocka_unit_test(test_whose_user_it_is),
         cmocka_unit_test(test_helper_lines),
         cmocka_unit_test(test_nonces),
         cmocka_unit_test(test_too_many_nonces),
