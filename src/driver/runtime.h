@@ -110,6 +110,7 @@ struct runtime_ops {
     /* Its address may be given to another container. Only after stop, and when no balancer
      * lists it. */
     void (*release)(struct runtime *, const struct container *);
+    bool release_makes_room; /* for another launch; else stop does */
     void (*list)(struct runtime *, runtime_each_fn *, runtime_done_fn *, void *arg);
     /* What this runtime can and cannot enforce here. New reference. */
     json_t *(*status)(struct runtime *);

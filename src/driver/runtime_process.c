@@ -696,6 +696,7 @@ const struct runtime_ops runtime_process = {
     .adopt = process_adopt,
     .stop = process_stop,
     .release = process_release,
+    .release_makes_room = true,
     .list = process_list,
     .status = process_status,
 };

@@ -343,6 +343,7 @@ const struct runtime_ops runtime_static = {
     .stop = static_stop,
     .look = static_look,
     .release = static_release,
+    .release_makes_room = true,
     .list = static_list,
     .status = static_status,
 };

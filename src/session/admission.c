@@ -113,12 +113,18 @@ static struct session *first_in(const struct lane *lane, const struct group *g)
     return first;
 }
 
+/* Whatever its sessions ask for. */
+static bool is_held_up(const struct tenant *t)
+{
+    return is_reached(t->running, t->limits.sessions) || drain_covers(t->core, t->name, NULL);
+}
+
 /* The first session of a tenant that fits. */
 static struct session *first_of(const struct tenant *t)
 {
     struct cleat *core = t->core;
     struct session *first = NULL;
-    if (is_reached(t->running, t->limits.sessions) || drain_covers(core, t->name, NULL))
+    if (is_held_up(t))
         return NULL;
     for (size_t i = 0; i < core->group_count; i++) {
         const struct group *g = &core->groups[i];
@@ -148,6 +154,12 @@ static int64_t capacity_backoff_ms(const struct group *g)
     return backoff_ms(g->class->backoff_base_ms, g->refusals, CAPACITY_CAP_MS);
 }
 
+static void see_whether_there_is_room(struct group *g)
+{
+    g->room_at = core_now(g->core) + capacity_backoff_ms(g);
+    g->tried = g->core->served;
+}
+
 static void admit(struct session *s)
 {
     struct cleat *core = s->core;
@@ -159,7 +171,7 @@ static void admit(struct session *s)
     core->counters.admissions++;
     session_go(s, SESSION_OPENING);
     if (g->refusals > 0 && !(may_claim(s) && warm_claim(s)))
-        g->room_at = now + capacity_backoff_ms(g); /* it sees whether there is room again */
+        see_whether_there_is_room(g);
     count_offers(g);
 }
 
@@ -343,12 +355,48 @@ void admission_has_room(struct group *g)
     admission_wake(g->core);
 }
 
-void admission_freed(struct group *g)
+bool admission_awaits_room(const struct group *g)
 {
-    if (g->refusals == 0)
-        return;
-    g->room_at = core_now(g->core); /* one goes to see */
-    admission_wake(g->core);
+    const struct cleat *core = g->core;
+    const struct tenant *t;
+    if (g->refusals == 0 || g->queued == 0 || is_reached(g->running, g->class->max_parallel) ||
+        is_reached(core->admitted, core->settings->max_sessions))
+        return false;
+    TAILQ_FOREACH (t, &core->waiting, entry)
+        if (!TAILQ_EMPTY(&t->lanes[g - core->groups]) && !is_held_up(t))
+            return true;
+    return false;
+}
+
+/* Of the classes that may have this one's room and wait for some, the one that saw longest ago
+ * whether there is any. */
+static struct group *next_to_see(const struct group *g)
+{
+    struct cleat *core = g->core;
+    struct group *next = NULL;
+    for (size_t i = 0; i < core->group_count; i++) {
+        struct group *other = &core->groups[i];
+        bool waits = lacks_capacity(other) && class_shares_engine(g->class, other->class) &&
+                     admission_awaits_room(other);
+        if (waits && (!next || other->tried < next->tried))
+            next = other;
+    }
+    return next;
+}
+
+/* One goes to see. When nobody waits, whoever comes next does. */
+void admission_freed(const struct group *g)
+{
+    struct cleat *core = g->core;
+    const struct group *next = next_to_see(g);
+    for (size_t i = 0; i < core->group_count; i++) {
+        struct group *other = &core->groups[i];
+        if (lacks_capacity(other) && class_shares_engine(g->class, other->class) &&
+            (!next || other == next)) {
+            other->room_at = core_now(core);
+            admission_wake(core);
+        }
+    }
 }
 
 /* ---- for operators ---- */

@@ -30,8 +30,10 @@ enum limit admission_obstacle(const struct session *);
 void admission_return(struct session *, const struct error *);
 /* A launch of this class worked. */
 void admission_has_room(struct group *);
-/* A container of this class is gone: there may be room for one. */
-void admission_freed(struct group *);
+/* A container of this class is gone: there may be room for one, of any class of its engine. */
+void admission_freed(const struct group *);
+/* Nothing holds up a session of this class but that its engine has no room. */
+bool admission_awaits_room(const struct group *);
 
 /* After a start: what its rows say of turns that were taken. */
 void admission_recall(const struct session *);

@@ -173,6 +173,8 @@ static void take_stopped(struct attempt *a)
     c->stop_op.state = OP_IDLE;
     if (c->stop_op.error.code == ERR_NONE) {
         cleanup_end(a, &c->stop, "stop", STEP_OK);
+        if (!s->group->runtime_ops->release_makes_room)
+            admission_freed(s->group);
         return;
     }
     log_warn("stop.retry", KV("session", s->id), KI("attempt", a->number),
@@ -262,9 +264,10 @@ void cleanup_step(struct attempt *a)
         !cleanup_is_over(c->drain) || !cleanup_is_over(c->stop))
         return;
     if (a->launched &&
-        c->drain != STEP_LOST) /* an address that is still listed stays reserved */
+        c->drain != STEP_LOST) { /* an address that is still listed stays reserved */
         s->group->runtime_ops->release(s->group->runtime, &a->container);
-    if (a->launched)
-        admission_freed(s->group);
+        if (s->group->runtime_ops->release_makes_room)
+            admission_freed(s->group);
+    }
     attempt_go(a, ATTEMPT_ENDED);
 }

@@ -435,7 +435,8 @@ struct group {
     unsigned running, queued, ranked; /* sessions (queue.h) */
     struct pace pace;
     unsigned refusals;           /* in a row: its engine has no room … */
-    int64_t refused_at, room_at; /* … and is tried again then; */
+    int64_t refused_at, room_at; /* … and is tried again then, … */
+    int64_t tried;               /* … and was last then, by core->served; */
     int64_t offer_s; /* until then a warm container is there for who lives no longer */
     struct listing *listing;
     uint64_t listed;   /* number of the newest listing that was whole */

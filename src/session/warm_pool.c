@@ -1,6 +1,7 @@
 /* How many warm containers a class has: as many as claims are expected while one starts. */
 #include "base/backoff.h"
 #include "base/log.h"
+#include "session/admission.h"
 #include "session/drain.h"
 #include "session/event.h"
 #include "session/gate.h"
@@ -207,22 +208,18 @@ static void reduce(struct group *g, unsigned target)
     }
 }
 
-/* A session waits for room on its engine, of whichever class. */
-static bool is_awaited(const struct group *g)
+/* Who waits for room on this engine, or is on its way to see whether there is any, goes first,
+ * of whichever class; when nobody does, a warm one tries. */
+static bool lacks_room(const struct group *g)
 {
     for (size_t i = 0; i < g->core->group_count; i++) {
         const struct group *other = &g->core->groups[i];
-        if (other->refusals > 0 && other->queued > 0 &&
+        bool tries = other->refusals > 0 && core_now(g->core) < other->room_at;
+        if ((tries || admission_awaits_room(other)) &&
             class_shares_engine(g->class, other->class))
             return true;
     }
     return false;
-}
-
-/* Who waits for room goes first; when nobody does, a warm one tries whether there is any. */
-static bool lacks_room(const struct group *g)
-{
-    return is_awaited(g) || (g->refusals > 0 && core_now(g->core) < g->room_at);
 }
 
 /* False: not now; the timer, or the next change, comes back to it. */

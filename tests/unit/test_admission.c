@@ -12,10 +12,13 @@
 #include "core_help.h"
 #include "http/json.h"
 #include "session/admission.h"
+#include "session/attempt.h"
+#include "session/cleanup.h"
 #include "session/config.h"
 #include "session/position.h"
 #include "session/queue.h"
 #include "session/session.h"
+#include "session/warm.h"
 
 /* ---- the arithmetic ---- */
 
@@ -256,6 +259,134 @@ static void who_comes_back_is_first(void **state)
     assert_int_equal(w->s[3]->state, SESSION_OPENING);
 }
 
+/* ---- the engine's room ---- */
+
+static void lacks_room(struct session *s)
+{
+    struct error e;
+    error_set(&e, ERR_CAPACITY, "no room");
+    s->opened = s->group->refused_at + 1;
+    admission_return(s, &e);
+    s->group->room_at = core_now(s->core) + 30000;
+}
+
+static unsigned opening_after(struct world *w, struct session *a, struct session *b)
+{
+    struct error e;
+    admission_check(w->core, "nobody", NULL, a->group, 0, false, &e); /* settles the queue */
+    return (unsigned)(a->state == SESSION_OPENING) + (unsigned)(b->state == SESSION_OPENING);
+}
+
+/* Two classes of one engine: both get what either leaves, one session for each container. */
+static void classes_of_an_engine_take_turns(void **state)
+{
+    struct world *w = *state;
+    w->core->settings->max_sessions = 10;
+    struct session *a = add(w, "a", "u", "default"), *b = add(w, "b", "u", "other");
+    struct session *s[] = {a, b};
+    assert_int_equal(opening_after(w, a, b), 2);
+    lacks_room(a);
+    lacks_room(b);
+    assert_int_equal(opening_after(w, a, b), 0);
+    for (int i = 0; i < 8; i++) {
+        struct session *tries = s[i % 2];
+        admission_freed(i < 4 ? a->group : b->group);
+        assert_int_equal(opening_after(w, a, b), 1);
+        assert_int_equal(tries->state, SESSION_OPENING);
+        lacks_room(tries);
+    }
+    admission_freed(a->group);
+    admission_freed(a->group);
+    assert_int_equal(opening_after(w, a, b), 2);
+}
+
+/* A session that a limit holds up gets no container's room, and keeps none from others. */
+static void who_is_held_up_awaits_no_room(void **state)
+{
+    struct world *w = *state;
+    w->core->settings->max_sessions = 10;
+    struct session *a = add(w, "narrow", "u", "default"), *b = add(w, "b", "u", "default");
+    struct session *c = add(w, "c", "u", "other");
+    struct group *g = a->group;
+    opening_after(w, b, c);
+    lacks_room(a);
+    assert_true(admission_awaits_room(g));
+    lacks_room(c);
+
+    struct session *holder = add(w, "narrow", "u", "other");
+    places_take(holder); /* the one place of its tenant */
+    assert_int_equal(admission_obstacle(a), LIMIT_TENANT_SESSIONS);
+    assert_false(admission_awaits_room(g));
+    c->group->class->max_parallel = 0;
+    admission_freed(g);
+    assert_int_equal(opening_after(w, a, c), 1);
+    assert_int_equal(c->state, SESSION_OPENING);
+}
+
+/* Room is told of as soon as there is some, once. */
+static void room_comes_back_with_the_stop_or_the_address(void **state)
+{
+    struct world *w = *state;
+    w->core->settings->max_sessions = 10;
+    struct session *s = add(w, "a", "u", "default"), *waits = add(w, "b", "u", "default");
+    struct group *g = s->group;
+    struct runtime_ops ops = *g->runtime_ops;
+    const struct runtime_ops *real = g->runtime_ops;
+    g->runtime_ops = &ops;
+    assert_int_equal(opening_after(w, s, waits), 2);
+    for (int with_address = 0; with_address < 2; with_address++) {
+        lacks_room(waits);
+        ops.release_makes_room = with_address;
+        struct attempt *a = attempt_new(s, 1 + (unsigned)with_address);
+        a->launched = true;
+        attempt_set_state(a, ATTEMPT_ENDING);
+        a->cleanup = (struct cleanup){.begun = true,
+                                      .upload = STEP_OK,
+                                      .deregister = STEP_OK,
+                                      .drain = STEP_RUNNING,
+                                      .drain_deadline = core_now(w->core) + 60000,
+                                      .stop = STEP_RUNNING,
+                                      .stop_op = {.state = OP_DONE}};
+        cleanup_step(a);
+        assert_int_equal(a->cleanup.stop, STEP_OK);
+        assert_int_equal(g->room_at > core_now(w->core), with_address);
+        g->room_at = core_now(w->core) + 30000;
+        a->target = TARGET_GONE;
+        cleanup_step(a);
+        assert_int_equal(a->state, ATTEMPT_ENDED);
+        assert_int_equal(g->room_at > core_now(w->core), !with_address);
+        assert_int_equal(opening_after(w, waits, waits), with_address ? 2 : 0);
+    }
+    g->runtime_ops = real;
+}
+
+static unsigned warm_after(struct world *w, struct group *g)
+{
+    warm_consider(g);
+    event_base_loop(w->base, EVLOOP_NONBLOCK);
+    return warm_count(g).starting;
+}
+
+/* A pool is refilled while who was refused once waits for something else. */
+static void a_pool_gives_way_to_who_waits_for_room(void **state)
+{
+    struct world *w = *state;
+    w->core->settings->max_sessions = 10;
+    core_help_hold(w->core); /* nothing is launched */
+    struct session *a = add(w, "narrow", "u", "default");
+    struct group *g = a->group;
+    opening_after(w, a, a);
+    lacks_room(a);
+    g->class->warm_min = g->class->warm_max = 1;
+    assert_int_equal(warm_after(w, g), 0);
+    assert_int_equal(warm_after(w, core_find_group(w->core, "other")), 0);
+    places_take(add(w, "narrow", "u", "other")); /* the one place of its tenant */
+    g->room_at = core_now(w->core);
+    assert_int_equal(warm_after(w, g), 1);
+    assert_int_equal(a->state, SESSION_QUEUED);
+    core_help_pass(w->core);
+}
+
 static void refusals_say_why(void **state)
 {
     struct world *w = *state;
@@ -299,6 +430,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(tenants_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(the_first_that_fits_goes, setup, teardown),
         cmocka_unit_test_setup_teardown(who_comes_back_is_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(classes_of_an_engine_take_turns, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_held_up_awaits_no_room, setup, teardown),
+        cmocka_unit_test_setup_teardown(room_comes_back_with_the_stop_or_the_address, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_pool_gives_way_to_who_waits_for_room, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(refusals_say_why, setup, teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
