@@ -9,6 +9,7 @@
 #include "session/route.h"
 #include "session/session.h"
 #include "session/sweep.h"
+#include "session/warm.h"
 
 #define ROUTE_BACKOFF_CAP_MS (5 * 60 * 1000)
 #define PLACE_WAIT_MS 500
@@ -93,9 +94,12 @@ static bool take_confirm(struct attempt *a)
     }
     message_reset(&a->message);
     if (proven) {
+        bool was_suspect = r->suspect;
         *r = (struct route){
             .confirmed = true, .node = r->node, .cookies = r->cookies, .renew_at = r->renew_at};
         attempt_dirty(a);
+        if (was_suspect && s->warm)
+            warm_offered(s->group);
         return true;
     }
     r->confirmed = false;

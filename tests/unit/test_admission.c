@@ -17,6 +17,7 @@
 #include "session/config.h"
 #include "session/position.h"
 #include "session/queue.h"
+#include "session/route.h"
 #include "session/session.h"
 #include "session/warm.h"
 
@@ -387,6 +388,34 @@ static void a_pool_gives_way_to_who_waits_for_room(void **state)
     core_help_pass(w->core);
 }
 
+/* ---- warm containers ---- */
+
+/* It was not to be had while its route was in doubt. */
+static void a_proof_offers_a_warm_one_again(void **state)
+{
+    struct world *w = *state;
+    w->core->settings->max_sessions = 10;
+    struct session *waits = add(w, "a", "u", "default");
+    struct group *g = waits->group;
+    opening_after(w, waits, waits);
+    lacks_room(waits);
+    struct session *warm = warm_new(g);
+    struct attempt *a = warm->attempt = attempt_new(warm, ++warm->attempts_used);
+    attempt_set_state(a, ATTEMPT_LIVE);
+    session_set_state(warm, SESSION_READY);
+    a->route.confirmed = a->route.suspect = true;
+    a->target = TARGET_UNHEALTHY;
+    opening_after(w, waits, waits);
+    assert_int_equal(warm_offers(g, 1), 0);
+    assert_false(w->core->admission_due);
+    a->message.state = OP_DONE;
+    a->message.verdict = VERDICT_PROVEN;
+    a->message.status = 200;
+    route_keep(a);
+    assert_int_equal(warm_offers(g, 1), 1);
+    assert_true(w->core->admission_due);
+}
+
 static void refusals_say_why(void **state)
 {
     struct world *w = *state;
@@ -436,6 +465,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_pool_gives_way_to_who_waits_for_room, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_proof_offers_a_warm_one_again, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals_say_why, setup, teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
