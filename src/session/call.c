@@ -341,8 +341,10 @@ struct cleat_call *cleat_execute(struct cleat *core, const char *tenant, const c
     }
     struct cleat_call *call = call_new(core, s, CALL_EXECUTE, done, arg);
     if (!execution_new(s, body, named, timeout_s, output_limit, call)) {
+        const char *its = json_string_value(json_object_get(body, "execution_id"));
+        bool repeat = named && execution_may_be_repeat(s, its);
         error_set(&e, ERR_FULL, "too many executions wait in this session");
-        call_finish(call, &e, "no", NULL);
+        call_finish(call, &e, repeat ? "unknown" : "no", NULL);
     }
     json_decref(body);
     return call;

@@ -214,7 +214,7 @@ struct attempt {
 
     struct health health;
     int64_t lived; /* since then its container serves; 0: it never did in this life of ours */
-    bool noting;   /* what is sent to it under a caller's id is noted: it can be replaced */
+    bool noting; /* what is sent to it under a caller's id is in its row: it can be replaced */
     struct sent_ids sent;
     struct grants grants;
     bool claimed, synced; /* it has its environment, its input */
@@ -260,7 +260,7 @@ struct execution {
     bool cancel_told;
     bool named;        /* its id is the caller's … */
     bool noted;        /* … and remembered on its behalf */
-    bool may_repeat;   /* … and an earlier life may have sent it */
+    bool may_repeat;   /* … and it may have been sent before */
     bool sought_route; /* there was no confirmed one when it was its turn */
     enum run_state ran;
     struct error last; /* why the newest try brought no record */

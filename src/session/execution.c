@@ -30,22 +30,31 @@ static bool earlier_life_sent(const struct session *s)
     return false;
 }
 
+bool execution_may_be_repeat(const struct session *s, const char *id)
+{
+    const struct execution *e;
+    TAILQ_FOREACH (e, &s->executions, entry)
+        if (strcmp(e->id, id) == 0)
+            return true;
+    return earlier_life_sent(s) || !once_is_first(s, id);
+}
+
 struct execution *execution_new(struct session *s, json_t *request, bool named,
                                 int64_t timeout_s, int64_t output_limit,
                                 struct cleat_call *call)
 {
     if (s->queued >= MAX_QUEUED)
         return NULL;
+    const char *id = json_string_value(json_object_get(request, "execution_id"));
     struct execution *e = mem_alloc(sizeof(*e));
     e->session = s;
     e->request = json_incref(request);
     e->named = named;
-    e->may_repeat = named && earlier_life_sent(s);
+    e->may_repeat = named && execution_may_be_repeat(s, id);
     e->timeout_s = timeout_s;
     e->output_limit = output_limit;
     e->call = call;
-    mem_copy_string(e->id, sizeof(e->id),
-                    json_string_value(json_object_get(request, "execution_id")));
+    mem_copy_string(e->id, sizeof(e->id), id);
     TAILQ_INSERT_TAIL(&s->executions, e, entry);
     s->queued++;
     session_wake(s);
@@ -244,14 +253,15 @@ static bool was_lost(struct execution *e)
     return true;
 }
 
-/* Where a container may be replaced, what is sent to it is in the journal first. */
+/* Where a container may be replaced, what is sent to it is in the journal first; anywhere else
+ * this life alone remembers it. */
 static void note(struct execution *e)
 {
     struct attempt *a = e->session->attempt;
-    if (e->noted || !e->named || !a->noting)
+    if (e->noted || !e->named)
         return;
     e->noted = once_note(a, e->id);
-    if (e->noted)
+    if (e->noted && a->noting)
         attempt_dirty(a);
 }
 
@@ -261,7 +271,7 @@ static bool may_run(const struct execution *e)
 {
     struct session *s = e->session;
     return attempt_touch_durable(s->attempt) && session_ready_durable(s) &&
-           (!e->noted || attempt_durable(s->attempt));
+           (!e->noted || !s->attempt->noting || attempt_durable(s->attempt));
 }
 
 /* A job ends at its deadline also where the container knows none. */

@@ -10,6 +10,8 @@
 struct execution *execution_new(struct session *, json_t *request, bool named,
                                 int64_t timeout_s, int64_t output_limit,
                                 struct cleat_call *call);
+/* Whether one of that id waits, or may have been sent to a container of the session. */
+bool execution_may_be_repeat(const struct session *, const char *id);
 void execution_free(struct execution *); /* no answer to its call */
 /* With its record, or else with an error; its call is answered, and it is freed. */
 void execution_ended(struct execution *, const struct error *, json_t *record);

@@ -67,6 +67,16 @@ bool once_was_sent(const struct attempt *to, const char *id)
     return false;
 }
 
+bool once_is_first(const struct session *s, const char *id)
+{
+    const struct attempt *a;
+    uint64_t hash = hash_of(id);
+    TAILQ_FOREACH (a, &s->attempts, entry)
+        if (has(&a->sent, hash))
+            return false;
+    return !once_is_full(s);
+}
+
 void once_release(struct attempt *a)
 {
     free(a->sent.hashes);

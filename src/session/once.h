@@ -13,6 +13,8 @@ bool once_note(struct attempt *, const char *id);
 void once_forget(struct attempt *, const char *id); /* it certainly did not run */
 /* Another container than this attempt's may have run it. */
 bool once_was_sent(const struct attempt *, const char *id);
+/* As far as is remembered, no container of the session was sent it. */
+bool once_is_first(const struct session *, const char *id);
 /* The session's memory is full: its container is not replaced any more, since ids would have
  * to be forgotten. */
 bool once_is_full(const struct session *);

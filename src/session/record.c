@@ -158,7 +158,7 @@ char *attempt_row(const struct attempt *a)
         json_object_set_new(o, "orphan", json_true());
     json_object_set_new(o, "upload", json_integer(a->cleanup.upload));
     json_object_set_new(o, "noting", json_boolean(a->noting));
-    if (a->sent.count > 0)
+    if (a->noting && a->sent.count > 0)
         json_object_set_new(o, "sent", once_row(a));
     if (a->grants.expires > 0)
         json_object_set_new(

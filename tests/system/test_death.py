@@ -135,6 +135,38 @@ def test_a_repeat_that_was_not_sent_again_may_have_run(start):
     assert (failed.value.code, failed.value.error["ran"]) == ("container_died", "unknown"), failed.value
 
 
+@pytest.mark.parametrize("policy", ["fail", "replace"])
+def test_a_repeat_that_waits_or_finds_no_room_may_have_run(start, policy):
+    """The first one runs, and its caller asks again: in the queue, and when that is full. Others, which
+    surely were not sent, did not run."""
+    cleatd = start.cleatd(classes={"default": {"on_death": policy}})
+    api = cleatd.api
+    session = api.ready()["session_id"]
+
+    def run(id):
+        name = {"execution_id": id} if id else {}
+        with pytest.raises(ApiError) as failed:
+            api.execute(session, "BASH:echo >artifacts/begun; sleep 600", **name)
+        return failed.value.code, failed.value.error["ran"]
+
+    def wait_for_queue(count):
+        poll(lambda: api.session(session)["executions_queued"] == count, 20, f"{count} at once")
+    api.execute(session, "print(1)", execution_id="earlier")
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        first = pool.submit(run, "first")
+        poll((cleatd.root / "state" / "workspaces" / f"cleat.{session}.1" / "home/artifacts/begun").exists, 20,
+             "its begin")
+        repeats = [pool.submit(run, id) for id in ("first", "earlier")]
+        wait_for_queue(3)
+        others = [pool.submit(run, f"other-{i}") for i in range(61)]
+        wait_for_queue(64)
+        assert [run(id) for id in ("first", "earlier", "other-0", "another", None)] == [
+            ("full", ran) for ran in ("unknown", "unknown", "unknown", "no", "no")]
+        api.close(session)
+        assert [f.result(60) for f in (first, *repeats)] == [("session_closed", "unknown")] * 3
+        assert {f.result(60) for f in others} == {("session_closed", "no")}
+
+
 def test_a_row_of_deaths_ends(where):
     """User code that kills its container each time: after launch_attempts the session is closed."""
     cleatd = where(on_death="replace", launch_attempts=3, backoff_base_ms=10)
