@@ -63,17 +63,16 @@ static int reap(struct child *c)
     return info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
 }
 
-/* What its leader left in it. Nobody else's, as long as the leader was not reaped. */
-static void end_group(const struct child *c)
+/* Not somebody else's group of the same number. That is given again only when both the leader
+ * was reaped and the group is empty. */
+static bool has_group(const struct child *c)
 {
-    if (c->leads_group)
-        kill(-c->owner.pid, SIGKILL);
+    return c->leads_group &&
+           (c->ours || process_is(&c->owner) || (kill(c->owner.pid, 0) != 0 && errno == ESRCH));
 }
 
 static void finish(struct child *c)
 {
-    if (c->ours)
-        end_group(c);
     int status = reap(c);
     c->gone = true;
     if (c->exited) {
@@ -97,8 +96,10 @@ static void on_ended(void *arg)
     struct child *c = arg;
     fd_watch_free(c->watch);
     c->watch = NULL;
-    if (!c->ours && !lock_held(c->lock_path)) /* its number is not so soon given again */
-        end_group(c);
+    if (has_group(c)) /* what it left may be heirs of the lock, which wait for nobody */
+        kill(-c->owner.pid, SIGKILL);
+    if (!c->ours)
+        c->leads_group = false; /* the group is empty, and soon its number is anybody's */
     finish_when_unlocked(c);
 }
 
@@ -328,7 +329,7 @@ void child_kill(struct child *c, int signo, bool whole_group)
     if (!whole_group || !c->leads_group) {
         if (c->pidfd >= 0)
             pidfd_send_signal(c->pidfd, signo, NULL, 0);
-    } else if (c->ours || lock_held(c->lock_path)) {
+    } else if (c->ours || (has_group(c) && lock_held(c->lock_path))) {
         kill(-c->owner.pid, signo);
     }
 }

@@ -38,7 +38,7 @@ struct child_spec {
 
 /* status is as of waitpid(2), or CHILD_STATUS_UNKNOWN for an adopted child. Called once, from
  * the loop, after the child is gone and its lock is free; what it left in a group of its own
- * is killed then. */
+ * is killed as soon as it is gone. */
 typedef void child_exit_fn(void *arg, int status);
 
 /* The child gets descriptors 0 (/dev/null), 1, 2 and the lock, nothing else, and default

@@ -2,17 +2,21 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/mem.h"
 #include "child_help.h"
 #include "loop/lock.h"
 #include "own_process.h"
@@ -48,19 +52,25 @@ static void the_lock_cannot_be_written_through_the_childs_descriptor(void **stat
     child_free(c);
 }
 
+/* In a session of its own, before the shell goes on. */
+#define ESCAPING_HEIR                                                                          \
+    "setsid sh -c 'echo $$; exec sleep 100' & until test -s '%s'; do sleep 0.01; done; "
+
 static void exit_waits_for_the_heirs_of_the_lock(void **state)
 {
     (void)state;
+    char *script = mem_printf(ESCAPING_HEIR "exit 3", output);
     struct child *c = shell_with(
-        "sleep 100 & echo $!; exit 3",
+        script,
         (struct child_spec){.output_path = output, .lock_path = lock, .new_group = true});
+    free(script);
     char *line = wait_line(output);
     pid_t heir = (pid_t)atoi(line);
     free(line);
     spin_for(loop, 150);
     assert_int_equal(exits, 0);
     assert_true(lock_held(lock));
-    child_kill(c, SIGKILL, true);
+    kill(heir, SIGKILL);
     wait_exit();
     assert_int_equal(WEXITSTATUS(exit_status), 3);
     assert_true(dies(heir));
@@ -124,9 +134,11 @@ static void an_adopted_child_is_killed_alone(void **state)
     assert_non_null(c);
     pid_t pid = child_pid(c);
     child_kill(c, SIGKILL, false);
-    assert_true(dies(pid));
-    assert_int_equal(exits, 0); /* its own child has the lock still */
     child_free(c);
+    /* it is reaped while nobody looks; its own child has the lock still */
+    for (int i = 0; i < 500 && kill(pid, 0) == 0; i++)
+        spin_for(loop, 10);
+    assert_false(process_lives(pid));
     /* adopted once more, now without a leader: the group can still be ended */
     c = child_adopt(loop, lock, on_exit_status, NULL);
     assert_non_null(c);
@@ -138,9 +150,11 @@ static void an_adopted_child_is_killed_alone(void **state)
     child_free(c);
 }
 
-static int leave_one_without_the_lock(void)
+static const char *left;
+
+static int leave_it_to_be_adopted(void)
 {
-    const char *const argv[] = {"/bin/sh", "-c", "sleep 100 3<&- & echo $!; wait", NULL};
+    const char *const argv[] = {"/bin/sh", "-c", left, NULL};
     const char *const envp[] = {"PATH=/bin:/usr/bin", NULL};
     struct child_spec spec = {.argv = argv,
                               .envp = envp,
@@ -157,17 +171,75 @@ static int leave_one_without_the_lock(void)
 static void what_is_left_in_the_group_ends_with_an_adopted_child(void **state)
 {
     (void)state;
-    in_own_process(leave_one_without_the_lock);
+    static const char *const scripts[] = {"sleep 100 & echo $!; wait", /* an heir of the lock */
+                                          "sleep 100 3<&- & echo $!; wait"};
+    for (size_t i = 0; i < 2; i++) {
+        exits = 0;
+        unlink(output);
+        left = scripts[i];
+        in_own_process(leave_it_to_be_adopted);
+        char *line = wait_line(output);
+        pid_t grandchild = (pid_t)atoi(line);
+        free(line);
+        struct child *c = child_adopt(loop, lock, on_exit_status, NULL);
+        assert_non_null(c);
+        assert_true(process_lives(grandchild));
+        kill(child_pid(c), SIGKILL);
+        wait_exit();
+        assert_true(dies(grandchild));
+        child_free(c);
+    }
+}
+
+/* A process of that very pid; needs root. */
+static pid_t make_stranger(pid_t pid)
+{
+    struct clone_args args = {
+        .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&pid, .set_tid_size = 1};
+    long made = syscall(SYS_clone3, &args, sizeof args);
+    if (made == 0) {
+        setsid();
+        execl("/bin/sleep", "sleep", "100", NULL);
+        _exit(1);
+    }
+    return (pid_t)made;
+}
+
+/* An adopted child is reaped by another process: then its number may be given again, to the
+ * leader of a group as well, while an heir has the lock. */
+static void a_pid_that_is_reused_after_the_end_is_never_killed(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        return;
+    char *script = mem_printf(ESCAPING_HEIR "sleep 100", output);
+    left = script;
+    in_own_process(leave_it_to_be_adopted);
+    free(script);
     char *line = wait_line(output);
-    pid_t grandchild = (pid_t)atoi(line);
+    pid_t heir = (pid_t)atoi(line);
     free(line);
     struct child *c = child_adopt(loop, lock, on_exit_status, NULL);
-    assert_non_null(c);
-    assert_true(process_lives(grandchild));
-    kill(child_pid(c), SIGKILL);
+    pid_t pid = child_pid(c), stranger = -1;
+    kill(pid, SIGKILL);
+    for (int i = 0; i < 500 && stranger < 0;
+         i++) { /* until it is reaped, and its group empty */
+        spin_for(loop, 10);
+        stranger = make_stranger(pid);
+    }
+    assert_int_equal(stranger, pid);
+    while (getpgid(pid) != pid)
+        spin_for(loop, 10);
+    child_kill(c, SIGKILL, true);
+    spin_for(loop, 120);
+    assert_int_equal(exits, 0);
+    assert_true(process_lives(stranger));
+    kill(heir, SIGKILL);
     wait_exit();
-    assert_true(dies(grandchild));
     child_free(c);
+    assert_true(process_lives(stranger));
+    kill(stranger, SIGKILL);
+    waitpid(stranger, NULL, 0);
 }
 
 static void what_is_gone_is_not_adopted(void **state)
@@ -452,6 +524,7 @@ int main(void)
         with_loop(a_second_process_adopts),
         with_loop(an_adopted_child_is_killed_alone),
         with_loop(what_is_left_in_the_group_ends_with_an_adopted_child),
+        with_loop(a_pid_that_is_reused_after_the_end_is_never_killed),
         with_loop(what_is_gone_is_not_adopted),
         with_loop(a_reused_pid_is_never_killed),
         with_loop(a_lock_without_a_pid_counts_as_alive),
