@@ -103,7 +103,9 @@ json_t *docker_address_status(const struct runtime *);
 /* ---- docker_launch.c, docker_stop.c, docker_list.c */
 
 void docker_launch(struct runtime *, const struct launch *, runtime_launched_fn *, void *arg);
-void docker_launch_failed(struct docker_box *, const struct error *); /* docker_clear awaited */
+/* docker_clear is awaited, or docker_stop where a listing has shown it running. */
+void docker_launch_failed(struct docker_box *, const struct error *);
+bool docker_awaits_clear(const struct docker_box *);
 void docker_launch_again(void *box);
 void docker_clear(struct runtime *, const char *key);
 

@@ -328,9 +328,14 @@ void docker_launch_again(void *box)
         create(b);
 }
 
+bool docker_awaits_clear(const struct docker_box *b)
+{
+    return b->phase == DOCKER_CLEARING && b->call == NULL && !timer_armed(&b->retry);
+}
+
 void docker_clear(struct runtime *rt, const char *key)
 {
     struct docker_box *b = docker_box_find(rt, key);
-    if (b != NULL && b->phase == DOCKER_CLEARING && b->call == NULL && !timer_armed(&b->retry))
+    if (b != NULL && docker_awaits_clear(b))
         remove_left(b);
 }

@@ -93,7 +93,8 @@ void docker_stop(struct runtime *rt, const struct container *c, bool keep,
         return;
     }
     struct docker_box *b = docker_box_find(rt, c->id);
-    if (b != NULL && (b->phase == DOCKER_LIVE || b->phase == DOCKER_DEAD)) {
+    if (b != NULL &&
+        (b->phase == DOCKER_LIVE || b->phase == DOCKER_DEAD || docker_awaits_clear(b))) {
         b->phase = DOCKER_STOPPING;
         if (b->call != NULL)
             docker_cancel(b->call);

@@ -1,6 +1,7 @@
 #include "recount.h"
 
 #include <string.h>
+#include "driver/docker_box.h"
 #include "session/queue.h"
 #include "session/session.h"
 #include "world.h"
@@ -90,4 +91,19 @@ void recount(const struct cleat *core)
     check_parts(core);
     check_tenants(core);
     check_spans(core);
+}
+
+static void check_boxes(const struct runtime *rt)
+{
+    struct docker_box *b, *next;
+    HASH_ITER (hh, rt->boxes, b, next)
+        if (docker_awaits_clear(b))
+            world_violate("I5", "%s is remembered for ever", b->container.id);
+}
+
+void recount_at_end(const struct cleat *core)
+{
+    for (size_t i = 0; i < core->group_count; i++)
+        if (core->groups[i].runtime_ops == &runtime_docker)
+            check_boxes(core->groups[i].runtime);
 }

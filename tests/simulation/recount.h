@@ -4,5 +4,7 @@
 
 struct cleat;
 void recount(const struct cleat *);
+void recount_at_end(
+    const struct cleat *); /* when nothing is left: what waits, waits for ever */
 
 #endif

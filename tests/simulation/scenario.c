@@ -5,6 +5,7 @@
 #include "files.h"
 #include "instance.h"
 #include "places.h"
+#include "recount.h"
 #include "service.h"
 #include "static.h"
 #include "sim_aws.h"
@@ -231,6 +232,9 @@ static void run_to_the_end(void)
     }
     if (ecs_left() + alb_left() > 0)
         world_violate("I5", "%u tasks, %u targets are left", ecs_left(), alb_left());
+    for (const struct instance *i = world.instances; i; i = i->next)
+        if (i->cleat)
+            recount_at_end(i->cleat);
     books_check_end();
     stages_check_end();
     lives_check_end();

@@ -107,6 +107,7 @@ void judge_drain(void);
 void set_docker_away(struct settings_of_world *);
 void begin_docker_away(void);
 void judge_docker_away(void);
+void set_docker_listed(struct settings_of_world *);
 void set_haproxy_away(struct settings_of_world *);
 void begin_haproxy_away(void);
 void judge_haproxy_away(void);

@@ -27,6 +27,17 @@ void begin_docker_away(void)
     }
 }
 
+/* The listing of a start takes long, and its answer shows what launches made that have failed.
+ */
+void set_docker_listed(struct settings_of_world *s)
+{
+    s->docker = true;
+    s->lives = 20;
+    s->faults.until_ms = 10000;
+    s->faults.http_answer_lost = 3000;
+    docker_habits.slow = 4000;
+}
+
 /* Who has a container waits with it until it can be registered; who closes is not done. */
 void set_haproxy_away(struct settings_of_world *s)
 {

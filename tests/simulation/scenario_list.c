@@ -650,6 +650,8 @@ const struct scenario scenarios[] = {
      judge_docker, 80},
     {"docker-away", "50 sessions open while the engine is away", set_docker_away,
      begin_docker_away, judge_docker_away, 3},
+    {"docker-listed", "launches fail while the first listing is under way", set_docker_listed,
+     NULL, NULL, 40},
     {"haproxy-away", "30 sessions open and close while HAProxy takes no commands",
      set_haproxy_away, begin_haproxy_away, judge_haproxy_away, 3},
     {"ecs", "eight tasks, each on its own address", set_ecs, NULL, judge_all_ready_quietly, 4},
