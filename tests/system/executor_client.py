@@ -172,6 +172,7 @@ class Executor(Client):
         self.environment.update(environment)
         self.user = user
         self.lock_fd = lock_fd
+        self.command = [os.path.join(build_dir(), "cleat-executor")]
         self.log_path = os.path.join(root, "executor.log")
         self.process = None
 
@@ -199,7 +200,7 @@ class Executor(Client):
     def spawn(self):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [os.path.join(build_dir(), "cleat-executor")], env=self.environment,
+                self.command, env=self.environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._before_exec,
                 pass_fds=() if self.lock_fd is None else (3,))
         return self

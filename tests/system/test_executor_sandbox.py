@@ -327,6 +327,27 @@ def test_chains_of_forks_die_with_their_program(executors, chain):
     assert "execution.processes_left" not in x.log
 
 
+@needs_root
+def test_what_is_left_ends_with_its_whole_user_in_a_container_of_its_own(executors):
+    """Below the first process of a PID namespace nobody is anybody else's; who is outside is not met."""
+    x = executors(CLEAT_SANDBOX="none", CLEAT_SANDBOX_UID=str(own_uid()))
+    x.command[:0] = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    outsider = subprocess.Popen(["sleep", "60"], user=user_of(x), group=user_of(x), extra_groups=[])
+    x.boot()
+    (executor,) = children(x.process.pid)
+    insider = subprocess.Popen(["nsenter", "--target", str(executor), "--pid", "--wd=/", "--setuid", str(user_of(x)),
+                                "--setgid", str(user_of(x)), "sleep", "60"])
+    wait_for(lambda: len(processes_of(user_of(x))) >= 2, "somebody inside")
+    assert x.run(argv=["/bin/sh", "-c", "sleep 60 & exit 0"])["status"] == "completed"
+    wait_for(lambda: len(processes_of(user_of(x))) == 1, "the end of all inside")
+    assert processes_of(user_of(x)) == [outsider.pid]
+    insider.wait(60)
+    outsider.kill()
+    outsider.wait()
+    os.kill(executor, signal.SIGTERM)
+    assert x.wait_exit() == 0
+
+
 def test_user_code_dies_with_the_executor_in_bubblewrap(x):
     need_bwrap(x)
     ident = x.start(DAEMON.format(action="pass", end="time.sleep(600)"))
