@@ -274,8 +274,9 @@ static void find_process(struct child *c)
         welcome(c, searched);
         return;
     }
-    /* The poll tries again: no descriptor was left, or what was found has just ended. */
-    if (searched || (!watched && errno != ESRCH)) {
+    /* The poll tries again: no descriptor was left, or what was found has just ended. EINVAL is
+     * what some kernels say of a number that only a group has. */
+    if (searched || (!watched && errno != ESRCH && errno != EINVAL)) {
         stop_watching(c);
         c->owner.pid = 0;
         return;
