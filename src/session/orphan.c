@@ -155,12 +155,18 @@ static void ask(struct attempt *a)
                                            .max_answer = MAX_ANSWER});
 }
 
+/* Its session's own attempt goes first, unless that waits for this one's target to be gone. */
+static bool waits_for_twin(const struct attempt *a)
+{
+    const struct attempt *own = a->session->attempt;
+    return own && own != a && (own->registered || !a->registered) && route_may_confuse(a, own);
+}
+
 /* The way through the balancer; intent before effect. */
 static bool has_route(struct attempt *a)
 {
     const struct group *g = a->session->group;
-    bool beside = a->session->attempt && a->session->attempt != a;
-    if (!attempt_durable(a) || (is_plain(a) && beside)) /* nothing would tell the two apart */
+    if (!attempt_durable(a) || waits_for_twin(a))
         return false;
     if (needs_target(a)) {
         launch_intends_target(a);

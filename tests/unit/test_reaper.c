@@ -267,6 +267,71 @@ static void a_session_is_remembered_while_an_attempt_of_it_ends(void **state)
     assert_null(core_find(w->core, ID));
 }
 
+static size_t one_node(const struct balancer *b, size_t group,
+                       const struct balancer_node **nodes)
+{
+    static const struct balancer_node node = {.url = "http://127.0.0.1:9"};
+    (void)b;
+    (void)group;
+    *nodes = &node;
+    return 1;
+}
+
+/* A plain orphan beside its session's own attempt, which serves or is about to. */
+static struct attempt *make_plain(struct world *w, bool own_has_target, bool has_target)
+{
+    struct attempt *own =
+        make(w, w->a, SESSION_REROUTING, own_has_target ? ATTEMPT_LIVE : ATTEMPT_REGISTERING);
+    struct attempt *orphan = attempt_new(own->session, 2);
+    own->session->attempt = own;
+    own->registered = own_has_target;
+    orphan->container = own->container;
+    orphan->launched = orphan->orphan = orphan->touched = true;
+    orphan->registered = has_target;
+    orphan->target = has_target ? TARGET_HEALTHY : TARGET_UNKNOWN;
+    return orphan;
+}
+
+static void plain_twins_on_their_own_addresses_do_not_wait(void **state)
+{
+    struct world *w = *state;
+    struct class *real = w->a->class;
+    struct class plain = *real;
+    plain.proof = PROOF_NONE;
+    w->a->class = &plain;
+    struct attempt *orphan = make_plain(w, true, false);
+    assert_false(orphan_has_path(orphan));
+    assert_true(orphan->registered);
+    w->a->class = real;
+}
+
+/* Behind a node one of them is there at a time, and the one that is there goes first. */
+static void one_plain_twin_waits_for_the_other(void **state)
+{
+    static const struct {
+        bool own_has_target, has_target, asks;
+    } cases[] = {
+        {true, false, false}, {true, true, false}, {false, false, false}, {false, true, true}};
+    struct world *w = *state;
+    struct class *real = w->a->class;
+    const struct balancer_ops *direct = w->a->balancer_ops;
+    struct class plain = *real;
+    struct balancer_ops behind = *direct;
+    plain.proof = PROOF_NONE;
+    behind.nodes = one_node;
+    w->a->class = &plain;
+    w->a->balancer_ops = &behind;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct attempt *orphan = make_plain(w, cases[i].own_has_target, cases[i].has_target);
+        assert_false(orphan_has_path(orphan));
+        assert_int_equal(orphan->registered, cases[i].has_target);
+        assert_int_equal(orphan->message.state == OP_RUNNING, cases[i].asks);
+        session_free(orphan->session);
+    }
+    w->a->balancer_ops = direct;
+    w->a->class = real;
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -281,6 +346,8 @@ int main(void)
         TEST(what_ended_since_the_listing_was_asked_for_is_none),
         TEST(a_grace_is_between_two_listings),
         TEST(a_target_without_a_name_is_its_address),
+        TEST(plain_twins_on_their_own_addresses_do_not_wait),
+        TEST(one_plain_twin_waits_for_the_other),
         TEST(a_session_is_remembered_while_an_attempt_of_it_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
