@@ -10,7 +10,8 @@ import pytest
 from executor_client import DEADLINE_S, Executor
 
 NOBODY = 65534
-addresses = ("127.22.%d.%d" % (os.getpid() % 256, n) for n in itertools.count(1))  # of this run alone
+# of this run alone
+addresses = (f"127.{22 + n // 250}.{os.getpid() % 256}.{n % 250 + 1}" for n in itertools.count())
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
