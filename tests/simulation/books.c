@@ -462,9 +462,11 @@ static int64_t closing_for_ms(const struct container *c, const struct session_fa
 }
 
 /* An engine gives the address of a dead container out again at once; the target that is left of
- * it leads to a stranger, which the proof tells. */
+ * it, or was on its way, leads to a stranger, which the proof tells. */
 static bool is_stale(const struct server *s)
 {
+    if (strcmp(s->name, NOBODY) == 0)
+        return true;
     for (const struct container *c = containers; c; c = c->next)
         if (c->remote && !c->alive && strcmp(c->key, s->name) == 0)
             return true;
