@@ -4,6 +4,7 @@
 #include <string.h>
 #include <uthash.h>
 #include "base/id.h"
+#include "sim_aws.h"
 #include "world.h"
 
 struct known_session {
@@ -40,6 +41,13 @@ static struct orphan {
     bool is;
     UT_hash_handle hh;
 } * orphans;
+
+/* Whether the journal ever meant a container to be a balancer's target. */
+static struct intent {
+    const char *key; /* SESSION.NUMBER of the launch */
+    bool registered;
+    UT_hash_handle hh;
+} * intents;
 static struct known_nonce *nonces;
 static struct proven_address *proven_addresses;
 struct books_limits books_limits;
@@ -49,6 +57,7 @@ void books_begin(void)
     HASH_CLEAR(hh, sessions);
     HASH_CLEAR(hh, warm_containers);
     HASH_CLEAR(hh, orphans);
+    HASH_CLEAR(hh, intents);
     HASH_CLEAR(hh, nonces);
     proven_addresses = NULL;
     books_limits = (struct books_limits){0};
@@ -148,6 +157,24 @@ static void note_owner(const char *key, const char *row)
     w->number = atoi(key + ID_SIZE);
 }
 
+/* Of a container that was taken over, or claimed, the row names the launch. */
+static void note_intent(const char *key, const char *row)
+{
+    static const char field[] = "\"identity\":[\"";
+    const char *at = strstr(row, field);
+    struct intent *i = NULL;
+    if (at)
+        key = world_printf("%.*s.%d", ID_SIZE - 1, at + strlen(field),
+                           atoi(at + strlen(field) + ID_SIZE + 1));
+    HASH_FIND_STR(intents, key, i);
+    if (!i) {
+        i = world_alloc(sizeof *i);
+        i->key = world_strdup(key);
+        HASH_ADD_KEYPTR(hh, intents, i->key, strlen(i->key), i);
+    }
+    i->registered = i->registered || strstr(row, "\"registered\":true");
+}
+
 static void note_orphan(const char *key, bool is)
 {
     struct orphan *o = NULL;
@@ -176,6 +203,8 @@ void books_row(enum store_kind kind, const char *key, const char *row)
         note_warm(key, row);
     else if (kind == STORE_ATTEMPT && row)
         note_owner(key, row);
+    if (kind == STORE_ATTEMPT && row)
+        note_intent(key, row);
     if (kind == STORE_ATTEMPT)
         note_orphan(key, row && strstr(row, "\"orphan\":true"));
 }
@@ -462,10 +491,10 @@ static int64_t closing_for_ms(const struct container *c, const struct session_fa
 }
 
 /* An engine gives the address of a dead container out again at once; the target that is left of
- * it, or was on its way, leads to a stranger, which the proof tells. */
+ * it leads to a stranger, which the proof tells. */
 static bool is_stale(const struct server *s)
 {
-    if (strcmp(s->name, NOBODY) == 0)
+    if (ecs_has_left(s->name))
         return true;
     for (const struct container *c = containers; c; c = c->next)
         if (c->remote && !c->alive && strcmp(c->key, s->name) == 0)
@@ -473,9 +502,21 @@ static bool is_stale(const struct server *s)
     return false;
 }
 
+/* Where the engine gives an address again at once, a request to register its last holder may arrive
+ * after that: such a target is not this container's, which was to have none. */
+static bool has_no_target(const struct container *c)
+{
+    struct intent *i = NULL;
+    const char *key = world_printf("%s.%s", c->session, c->attempt);
+    HASH_FIND_STR(intents, key, i);
+    return c->remote && i && !i->registered;
+}
+
 /* No balancer sends requests to a container that is being stopped. */
 static void check_deregistered(const struct container *c, const struct session_facts *facts)
 {
+    if (has_no_target(c))
+        return;
     for (const struct node *node = nodes; node; node = node->next)
         for (const struct server *s = node->servers; s; s = s->next)
             if (!s->deleted && !s->maint && !s->draining && strcmp(s->ip, c->ip) == 0 &&

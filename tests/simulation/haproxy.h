@@ -9,8 +9,6 @@
 
 enum { CHECKS_OFF = 2, CHECKS_ON = 6, CHECKS_PAUSED = 14 }; /* srv_check_state */
 
-#define NOBODY "nobody" /* a target's name when there was no container at its address */
-
 struct server {
     const char *name;
     char ip[46];

@@ -130,7 +130,7 @@ static struct server *find_target(const struct group *g, const char *ip, uint16_
 static void add_target(struct group *g, const char *ip, uint16_t port)
 {
     const struct container *c = container_at(ip, port);
-    const char *name = c ? c->key : NOBODY;
+    const char *name = c ? c->key : world_printf("%s:%u", ip, (unsigned)port);
     struct server *s = find_target(g, ip, port);
     if (s && !s->draining)
         return;

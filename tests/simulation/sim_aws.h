@@ -24,6 +24,7 @@ void ecs_begin(void);
 void ecs_receive(struct sim_request *);
 struct container *ecs_plant_twin(const char *session, bool with_target); /* NULL: not up yet */
 unsigned ecs_left(void); /* tasks that are not STOPPED */
+bool ecs_has_left(const char *key); /* a task of it had an address and gave it back */
 struct ecs_habits {
     int64_t state_ms;     /* at most in each state on the way */
     unsigned late_to_see; /* MISSING for a while after RunTask */

@@ -78,6 +78,19 @@ static bool address_is_free(const char *ip)
     return true;
 }
 
+static const char *key_of(const struct ecs_task *t)
+{
+    return world_printf("%s.%s.%s", t->started_by, t->session, t->attempt);
+}
+
+bool ecs_has_left(const char *key)
+{
+    for (const struct ecs_task *t = tasks; t; t = t->next)
+        if (t->state >= DEPROVISIONING && *t->ip && strcmp(key_of(t), key) == 0)
+            return true;
+    return false;
+}
+
 /* The lowest free one: what a task gave back another gets at once. */
 static void take_address(struct ecs_task *t)
 {
@@ -113,14 +126,13 @@ static void on_end(struct container *c)
 
 static void start(struct ecs_task *t, bool planted)
 {
-    const char *key = world_printf("%s.%s.%s", t->started_by, t->session, t->attempt);
     t->container =
         container_start(&(struct launch_order){.session = t->session,
                                                .attempt = t->attempt,
                                                .secret = t->secret,
                                                .listen = world_printf("%s:8080", t->ip),
                                                .workspace = "/workspace",
-                                               .key = key,
+                                               .key = key_of(t),
                                                .planted = planted,
                                                .remote = true});
     t->container->engine = t;
