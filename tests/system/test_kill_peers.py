@@ -130,7 +130,7 @@ def test_dockerd_is_killed(start, dockerd):  # noqa: F811
     cleatd = daemon(start, classes={"default": docker_class(
         dockerd, backoff_base_ms=200, stop_grace_s=1, start_timeout_s=8)})
     crowd = Crowd(cleatd.api, Boxes(dockerd), None, SEED, clients=4,
-                  forgive={"container_died", "never_healthy"})
+                  forgive={"container_died", "never_healthy", "create_timeout"})
 
     def launch():
         dockerd.process.wait()
