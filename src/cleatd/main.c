@@ -23,11 +23,13 @@ static const char usage[] =
     "usage: cleatd [--config FILE] [--socket PATH] [--state-dir PATH] [--log-level LEVEL]\n"
     "       cleatd --check-config [--config FILE]\n"
     "       cleatd --print-options | --print-routes | --version | --help\n"
+    "FILE is " DEFAULT_FILE ", when there is one.\n"
     "cleatd(8) and cleatd.conf(5) say more.\n";
 
 struct command_line {
     const char *file, *socket, *state_dir, *log_level;
     bool check;
+    bool set_something; /* the file did, when it was read */
 };
 
 static void refuse_usage(void)
@@ -92,14 +94,26 @@ static char * override(struct configuration *c, const char *option, const char *
     return mem_printf("%s: %s", option, why);
 }
 
+/* A file that was read once has to be there, and to say something, ever after: without it all
+ * would be operators and no tenant would have a limit, while somebody saves or moves it. */
+static char *read_file(struct command_line *line, struct configuration *c)
+{
+    if (!line->file && access(DEFAULT_FILE, F_OK) == 0)
+        line->file = DEFAULT_FILE;
+    if (!line->file)
+        return NULL;
+    char *message = config_read(c, line->file);
+    if (!message && line->set_something && c->place_count == 0)
+        message = mem_printf("%s: sets nothing any more", line->file);
+    line->set_something |= c->place_count > 0;
+    return message;
+}
+
 /* The file first, then the command line, then what is still open. NULL, or what is wrong. */
 static char *configure(void *command_line, struct configuration *c)
 {
-    const struct command_line *line = command_line;
-    const char *file = line->file;
-    if (!file && access(DEFAULT_FILE, F_OK) == 0)
-        file = DEFAULT_FILE;
-    char *message = file ? config_read(c, file) : NULL;
+    struct command_line *line = command_line;
+    char *message = read_file(line, c);
     if (!message)
         message = override(c, "--socket", "socket", line->socket);
     if (!message)

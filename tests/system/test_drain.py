@@ -1,16 +1,20 @@
 """Draining, the signals that end cleatd, and another configuration while sessions run."""
 
 import os
+import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import threading
 
 import pytest
 
-from cleat_harness import BUILD, ApiError, in_parallel, poll
+from cleat_harness import BUILD, ApiError, Cleatd, in_parallel, poll
+from peer_help import Peer
 
 PROGRAM = BUILD / "cleat"
+STRANGER = 65530
 
 
 def cli(cleatd, *arguments):
@@ -164,14 +168,18 @@ def test_what_is_drained_is_told(start):
     assert cleatd.api.status()["drain"] == {"all": False, "sessions": 0, "queued": 0, "tenants": {}}
 
 
+def reread(cleatd, event="reload.done"):
+    before = len(log_has(cleatd, f"event={event}"))
+    cleatd.process.send_signal(signal.SIGHUP)
+    poll(lambda: len(log_has(cleatd, f"event={event}")) > before, 30, event)
+
+
 def reload(cleatd, event="reload.done", **changes):
     """Writes the changes into the file; a key with a dot is that of a class."""
-    before = len(log_has(cleatd, f"event={event}"))
     for key, value in changes.items():
         cleatd.options[key] = value
     cleatd.config_path.write_text(cleatd._config())
-    cleatd.process.send_signal(signal.SIGHUP)
-    poll(lambda: len(log_has(cleatd, f"event={event}")) > before, 30, event)
+    reread(cleatd, event)
 
 
 def test_sighup_takes_over_limits_without_a_session_noticing(start):
@@ -228,4 +236,44 @@ def test_a_file_with_a_mistake_changes_nothing(start):
     del cleatd.classes["default"]["input_sources"]
     reload(cleatd)
     assert cleatd.api.wait(waiting["session_id"])["state"] == "READY"
+    cleatd.api.close(session)
+
+
+def with_default_file(root):
+    """A cleatd that reads the file of its build, and where that is: in a mount namespace of its own the
+    directory is one of ours."""
+    usage = subprocess.run([BUILD / "cleatd", "--help"], capture_output=True, text=True, check=True).stdout
+    path = pathlib.Path(re.search(r"FILE is (/.*/cleatd\.conf),", usage).group(1))
+    place = next(p for p in path.parents if p.exists())
+    shutil.copytree(place, root / "etc", symlinks=True, ignore_dangling_symlinks=True)
+    ours = root / "etc" / path.relative_to(place)
+    ours.parent.mkdir(parents=True, exist_ok=True)
+    program = root / "cleatd-of-the-default"
+    program.write_text("#!/bin/sh\n[ $1 = --config ] && shift 2\nexec unshare -m sh -c 'mount --bind \"$0\" "
+                       f"{place} && exec \"$@\"' {root / 'etc'} {BUILD / 'cleatd'} \"$@\"\n")
+    program.chmod(0o755)
+    return program, ours
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
+@pytest.mark.parametrize("named", [True, False], ids=["named", "default"])
+def test_a_file_that_is_gone_or_empty_changes_nothing(start, named):
+    program, path = (None, None) if named else with_default_file(start.root)
+    cleatd = start.add(Cleatd(start.root / "cleatd", program=program, socket_mode="0666",
+                              peers=[f"uid:{STRANGER + 1}=tenant:blue"], max_sessions=1))
+    cleatd.config_path = path or cleatd.config_path
+    cleatd.config_path.write_text(cleatd._config())
+    cleatd.start()
+    stranger = start.add(Peer(cleatd.socket, STRANGER))
+    session = cleatd.api.ready()["session_id"]
+    cleatd.config_path.rename(start.root / "aside")
+    reread(cleatd, "reload.refused")
+    for text in ("", "# nothing\n"):
+        cleatd.config_path.write_text(text)
+        reread(cleatd, "reload.refused")
+        assert stranger.raw("GET", "/v1/sessions")[0] == 403, "peers still holds"
+        assert cleatd.api.create()["state"] == "QUEUED", "max_sessions is still 1"
+    assert not log_has(cleatd, "event=reload.changed")
+    (start.root / "aside").rename(cleatd.config_path)
+    reload(cleatd, max_sessions=3)
     cleatd.api.close(session)
