@@ -203,6 +203,7 @@ int main(int argc, char **argv)
     struct configuration c;
     int status = EXIT_FAILURE;
     signal(SIGPIPE, SIG_IGN);
+    service_hold_reload();
     keep_secrets();
     configuration_init(&c);
     char *message = configure(&line, &c);

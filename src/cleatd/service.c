@@ -177,6 +177,19 @@ static void on_reload(void *arg)
 
 /* ---- run ---- */
 
+static void mask_reload(int how)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(how, &set, NULL);
+}
+
+void service_hold_reload(void)
+{
+    mask_reload(SIG_BLOCK);
+}
+
 static void run(struct service *s)
 {
     const struct configuration *c = s->config;
@@ -184,9 +197,11 @@ static void run(struct service *s)
                                       signal_watch_new(s->loop, SIGINT, on_stop, s),
                                       signal_watch_new(s->loop, SIGHUP, on_reload, s)};
     timer_init(&s->deadline, s->loop, on_drain_deadline, s);
+    mask_reload(SIG_UNBLOCK);
     log_info("cleatd.start", KV("version", cleat_version()), KV("socket", c->own.socket),
              KV("state_dir", c->state_dir));
     loop_run(s->loop);
+    mask_reload(SIG_BLOCK);
     log_info("cleatd.stop", KV("containers", "what is open is left for the next start"));
     timer_stop(&s->deadline);
     for (size_t i = 0; i < sizeof watches / sizeof watches[0]; i++)

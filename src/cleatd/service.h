@@ -12,6 +12,9 @@ struct service_hooks {
     void *arg;
 };
 
+/* From here on SIGHUP, which ends a program by default, waits for service_run to follow it. */
+void service_hold_reload(void);
+
 /* Runs until a signal ends it; an exit status. Problems of the start are on stderr. */
 int service_run(struct configuration *, const struct service_hooks *);
 

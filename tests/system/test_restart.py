@@ -1,11 +1,13 @@
 """cleatd killed and started again: the same containers, the same sessions, nothing doubled."""
 
 import concurrent.futures
+import os
+import signal
 import uuid
 
 import pytest
 
-from cleat_harness import BUILD, HERE, PYTHON, ApiError, haproxy_class, in_parallel, poll
+from cleat_harness import BUILD, HERE, PYTHON, ApiError, Cleatd, haproxy_class, in_parallel, poll
 
 
 def gated_executor(root):
@@ -178,3 +180,46 @@ def test_two_cleatds_on_one_state_directory(start):
                              start.root / "second"], capture_output=True, text=True, timeout=30)
     assert second.returncode != 0 and "AddressSanitizer" not in second.stderr
     assert cleatd.api.execute(cleatd.api.ready()["session_id"], "print(1)")["status"] == "completed"
+
+
+# ---- signals while it starts
+
+
+def held_start(start):
+    """A cleatd that reads its configuration until the pipe is written and closed."""
+    cleatd = start.add(Cleatd(start.root / "cleatd", max_sessions=1))
+    cleatd.config_path.unlink()
+    os.mkfifo(cleatd.config_path)
+    cleatd.spawn()
+    pipe = open(cleatd.config_path, "w")  # when the other end is open, too
+    cleatd.config_path.unlink()
+    return cleatd, pipe
+
+
+def test_a_reload_during_the_start_is_not_lost(start):
+    cleatd, pipe = held_start(start)
+    cleatd.process.send_signal(signal.SIGHUP)
+    with pipe:
+        pipe.write(cleatd._config())
+        cleatd.config_path.write_text(cleatd._config().replace('max_sessions = "1"', 'max_sessions = "2"'))
+
+    def answers():
+        if cleatd.process.poll() is None:
+            cleatd.process.send_signal(signal.SIGHUP)
+        return cleatd._answers()
+
+    poll(answers, 30, "cleatd's /healthz")
+    poll(lambda: [l for l in cleatd.log_lines() if "event=reload.changed" in l and "option=max_sessions" in l], 30,
+         "the reload")
+    for session in [cleatd.api.ready()["session_id"] for _ in range(2)]:
+        cleatd.api.close(session)
+
+
+def test_sigterm_during_the_start_ends_it(start):
+    cleatd, pipe = held_start(start)
+    cleatd.process.terminate()
+    with pipe:
+        assert cleatd.process.wait(timeout=30) == -signal.SIGTERM
+    cleatd.config_path.write_text(cleatd._config())
+    cleatd.start()
+    cleatd.api.close(cleatd.api.ready()["session_id"])
