@@ -374,7 +374,9 @@ static void begin_sizes(void)
     born_at(3 * POOL_IS_READY_MS + 1, false, 0);
 }
 
-/* Nothing is kept at first; what is asked for every five seconds is expected after a while. */
+/* Nothing is kept at first; what is asked for every five seconds is expected after a while.
+ * A task passes three states of at most ten seconds: three are wanted at the mean of fifteen,
+ * two when those of late were quick. */
 static void set_expected(struct settings_of_world *s)
 {
     set_pool(s, 0, 5);
@@ -386,7 +388,7 @@ static void look_at_expectation(void *arg)
 {
     (void)arg;
     int64_t target = warm_figure("target");
-    if (target < 3)
+    if (target < 2)
         world_violate("WARM", "%" PRId64 " are wanted, of twelve in a minute", target);
 }
 
