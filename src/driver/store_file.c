@@ -31,6 +31,7 @@ static bool is_network(const struct statfs *fs)
     case AFS_FS_MAGIC:
     case CODA_SUPER_MAGIC:
     case NCP_SUPER_MAGIC:
+    case V9FS_MAGIC:
         return true;
     default:
         return false;

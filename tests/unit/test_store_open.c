@@ -58,8 +58,8 @@ int __wrap_fstatfs(int fd, struct statfs *out)
 static void network_file_systems_are_refused(void **state)
 {
     (void)state;
-    const long types[] = {NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC,
-                          CEPH_SUPER_MAGIC};
+    const long types[] = {NFS_SUPER_MAGIC,  SMB_SUPER_MAGIC,  CIFS_SUPER_MAGIC,
+                          SMB2_SUPER_MAGIC, CEPH_SUPER_MAGIC, V9FS_MAGIC};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         fs_type = types[i];
         open_fails("is on a network file system");
