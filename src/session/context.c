@@ -2,6 +2,7 @@
 
 #include <string.h>
 #include "cleat.h"
+#include "session/past.h"
 #include "session/request.h"
 #include "session/session.h"
 
@@ -85,7 +86,7 @@ void context_step(struct session *s)
         return;
     if (!s->parent)
         look_for_parent(s);
-    if (!s->parent && s->core->listing > 0) /* what is there is not known yet */
+    if (!s->parent && !past_is_listed(s->core)) /* it may be adopted yet */
         session_at(s, core_now(s->core) + PARENT_RETRY_MS);
     else if (!s->parent || s->parent->state >= SESSION_CLOSING)
         session_close(s, "parent_closed", NULL);

@@ -449,7 +449,10 @@ struct group {
 struct past {
     int64_t created;              /* the database, core time; 0: before everything */
     char newest[ID_SIZE];         /* session that it ever held; "": none */
-    char loaded[ID_SIZE];         /* the same at the start */
+    int64_t gap_from;             /* what was made from then until the start is of lost lives */
+    int64_t unlisted_from;        /* the same, for a start before all is listed; or INT64_MAX */
+    bool gap_stored;              /* the row has it */
+    int64_t trusted_at;           /* core time: an operator said that nothing is missing */
     int64_t doubt_from, doubt_to; /* lives of that time may be missing; to 0: none is */
 };
 

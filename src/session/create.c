@@ -13,6 +13,7 @@
 #include "session/event.h"
 #include "session/input.h"
 #include "session/job_files.h"
+#include "session/past.h"
 #include "session/request.h"
 #include "session/session.h"
 
@@ -34,6 +35,7 @@ static struct session *make_session(struct cleat *core, const struct create_requ
     char id[ID_SIZE];
     loop_random(core->loop, random, sizeof(random));
     id_make(id, core_now(core), random);
+    past_new_session(core);
     if (keep_command(core, id, r, e) != ERR_NONE)
         return NULL;
     struct group *g = core_find_group(core, r->class_name);

@@ -328,7 +328,7 @@ enum found_action found_judge(const struct found_table *table, const struct foun
     }
     if (s)
         return judge_known(table, f, s, cause);
-    const char *silence = past_silence(core, f->session);
+    const char *silence = past_silence(core, f->session, f->first_at);
     bool replaced = f->refusal.code == ERR_CONFLICT;
     if (!silence)
         mem_copy_string(cause, FOUND_CAUSE_SIZE, "no row of the journal knows its session");

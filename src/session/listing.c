@@ -9,6 +9,7 @@
 #include "session/event.h"
 #include "session/gate.h"
 #include "session/launch.h"
+#include "session/past.h"
 #include "session/reaper.h"
 #include "session/session.h"
 
@@ -22,6 +23,7 @@ struct listing {
     bool again;       /* asked for while one was under way */
     unsigned running; /* lists under way */
     unsigned early;   /* of those soon after a start, begun so far */
+    bool whole;       /* one has succeeded that misses nothing of before the start */
     uint64_t done;    /* number of the newest that is over */
     struct listed listed;
     size_t container_capacity, target_capacity;
@@ -108,9 +110,15 @@ static void on_target(void *arg, const struct target *t, enum target_state state
 /* A remote engine may list late what was launched right before a crash; after five minutes ECS
  * has said all (Amazon ECS API Reference, eventual consistency of DescribeTasks). What is
  * listed late counts from the newest listing that failed. */
+static const int64_t early_ms[] = {20000, 60000, 240000};
+
+static bool is_early(const struct listing *l)
+{
+    return l->group->runtime_ops->prepare && l->early < sizeof(early_ms) / sizeof(early_ms[0]);
+}
+
 static int64_t next_wait(struct listing *l)
 {
-    static const int64_t early_ms[] = {20000, 60000, 240000};
     const struct group *g = l->group;
     if (l->again)
         return 0;
@@ -119,12 +127,22 @@ static int64_t next_wait(struct listing *l)
         return RETRY_MS;
     }
     int64_t wait = g->core->settings->reap_interval_s * 1000;
-    if (g->runtime_ops->prepare && l->early < sizeof(early_ms) / sizeof(early_ms[0])) {
+    if (is_early(l)) {
         int64_t early = early_ms[l->early++];
         wait = early < wait ? early : wait;
     }
     int64_t ripe = reaper_wait_ms(g);
     return ripe < wait ? ripe : wait;
+}
+
+static void note_whole(struct listing *l)
+{
+    const struct cleat *core = l->group->core;
+    l->whole |= !l->failed && !is_early(l);
+    for (size_t i = 0; i < core->group_count; i++)
+        if (!core->groups[i].listing->whole)
+            return;
+    past_all_listed(l->group->core);
 }
 
 /* Both lists are one call: whichever fails, nothing can be concluded. */
@@ -152,6 +170,7 @@ static void finish(struct listing *l)
         reaper_compare(g, &l->listed);
     }
     forget(l);
+    note_whole(l);
     timer_arm(&l->timer, next_wait(l));
     if (l->first && --core->listing == 0)
         wake_all(core);

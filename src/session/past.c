@@ -1,5 +1,6 @@
 #include "session/past.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
@@ -8,6 +9,7 @@
 #include "session/session.h"
 
 #define NOTE "journal"
+#define NOTHING INT64_MAX
 
 static bool read_row(struct past *p, const char *row, struct error *e)
 {
@@ -17,6 +19,7 @@ static bool read_row(struct past *p, const char *row, struct error *e)
     js_int(o, "doubt_from", true, 0, INT64_MAX, &p->doubt_from, e);
     js_int(o, "doubt_to", true, 0, INT64_MAX, &p->doubt_to, e);
     js_string(o, "newest", true, ID_SIZE - 1, &newest, e);
+    js_int(o, "unlisted_from", false, 0, INT64_MAX, &p->unlisted_from, e);
     if (e->code == ERR_NONE && *newest && !id_valid(newest))
         error_set(e, ERR_STORE, "\"newest\" is no session id");
     if (e->code == ERR_NONE)
@@ -28,6 +31,7 @@ static bool read_row(struct past *p, const char *row, struct error *e)
 void past_load(struct cleat *core, struct error *e)
 {
     struct past *p = &core->past;
+    p->unlisted_from = NOTHING;
     const char *row = note_get(core, NOTE);
     const struct session *s = TAILQ_LAST(&core->sessions, session_list);
     struct error why = {0};
@@ -39,17 +43,23 @@ void past_load(struct cleat *core, struct error *e)
         p->created = core->started;
     if (s)
         past_note(core, s->id);
+    p->gap_stored = p->unlisted_from != NOTHING;
+    p->gap_from = *p->newest ? id_time_ms(p->newest) : 0;
+    if (p->unlisted_from < p->gap_from)
+        p->gap_from = p->unlisted_from;
+    p->unlisted_from = p->gap_from;
     if (!row)
         past_store(core);
-    mem_copy_string(p->loaded, sizeof(p->loaded), p->newest);
 }
 
 void past_store(struct cleat *core)
 {
-    const struct past *p = &core->past;
-    json_t *o = json_pack("{s:I, s:s, s:I, s:I}", "created", (json_int_t)p->created, "newest",
-                          p->newest, "doubt_from", (json_int_t)p->doubt_from, "doubt_to",
-                          (json_int_t)p->doubt_to);
+    struct past *p = &core->past;
+    p->gap_stored = p->unlisted_from != NOTHING;
+    json_t *o =
+        json_pack("{s:I, s:s, s:I, s:I, s:I}", "created", (json_int_t)p->created, "newest",
+                  p->newest, "doubt_from", (json_int_t)p->doubt_from, "doubt_to",
+                  (json_int_t)p->doubt_to, "unlisted_from", (json_int_t)p->unlisted_from);
     char *text = js_text(o);
     note_put(core, NOTE, text);
     free(text);
@@ -64,16 +74,36 @@ void past_note(struct cleat *core, const char *session)
         mem_copy_string(p->newest, sizeof(p->newest), session);
 }
 
-/* Made after the newest session that the journal held at the start, and before this life.
- * Within a millisecond ids have no order. */
-static bool is_of_a_lost_life(const struct cleat *core, const char *session)
+void past_new_session(struct cleat *core)
 {
-    const char *newest = core->past.loaded;
-    int64_t made = id_time_ms(session);
-    return (!*newest || made >= id_time_ms(newest)) && made < core->started;
+    struct past *p = &core->past;
+    if (p->unlisted_from != NOTHING && !p->gap_stored)
+        past_store(core);
 }
 
-const char *past_silence(const struct cleat *core, const char *session)
+void past_all_listed(struct cleat *core)
+{
+    struct past *p = &core->past;
+    p->unlisted_from = NOTHING;
+    if (p->gap_stored)
+        past_store(core);
+}
+
+bool past_is_listed(const struct cleat *core)
+{
+    return core->past.unlisted_from == NOTHING;
+}
+
+/* Within a millisecond ids have no order. One that comes from after it was seen is of a life
+ * whose clock was ahead. */
+static bool is_of_a_lost_life(const struct cleat *core, const char *session, int64_t seen_at)
+{
+    int64_t made = id_time_ms(session);
+    bool ahead = made > seen_at && seen_at > core->past.trusted_at;
+    return ahead || (made >= core->past.gap_from && made < core->started);
+}
+
+const char *past_silence(const struct cleat *core, const char *session, int64_t seen_at)
 {
     const struct past *p = &core->past;
     int64_t made = id_time_ms(session);
@@ -81,21 +111,21 @@ const char *past_silence(const struct cleat *core, const char *session)
         return "its session is older than the journal";
     if (made >= p->doubt_from && made < p->doubt_to)
         return "its session is of a time that the journal does not hold";
-    return is_of_a_lost_life(core, session)
+    return is_of_a_lost_life(core, session, seen_at)
                ? "its session is newer than the newest that the journal held"
                : NULL;
 }
 
-void past_doubt(struct cleat *core, const char *session)
+void past_doubt(struct cleat *core, const char *session, int64_t seen_at)
 {
     struct past *p = &core->past;
-    if (!is_of_a_lost_life(core, session))
+    if (!is_of_a_lost_life(core, session, seen_at))
         return;
-    int64_t from = *p->loaded ? id_time_ms(p->loaded) : 0;
-    if (p->doubt_to == 0 || from < p->doubt_from)
-        p->doubt_from = from;
-    if (core->started > p->doubt_to)
-        p->doubt_to = core->started;
+    int64_t made = id_time_ms(session), to = made < core->started ? core->started : made + 1;
+    if (p->doubt_to == 0 || p->gap_from < p->doubt_from)
+        p->doubt_from = p->gap_from;
+    if (to > p->doubt_to)
+        p->doubt_to = to;
     past_store(core);
 }
 
@@ -107,7 +137,8 @@ void past_trust(struct cleat *core)
     char until_now[ID_SIZE];
     id_make(until_now, core_now(core), last);
     past_note(core, until_now);
-    mem_copy_string(p->loaded, sizeof(p->loaded), p->newest);
+    p->gap_from = p->unlisted_from = NOTHING;
+    p->trusted_at = core_now(core);
     p->created = p->doubt_from = p->doubt_to = 0;
     past_store(core);
 }

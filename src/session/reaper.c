@@ -56,7 +56,7 @@ static void note_new(struct found *f)
     char cause[FOUND_CAUSE_SIZE];
     enum found_action action = found_judge(&core->reaper->found, f, cause);
     if (action == FOUND_HOLD)
-        past_doubt(core, f->session);
+        past_doubt(core, f->session, f->first_at);
     core->reaper->seen++;
     log_warn("orphan.found", KV("class", f->group->class->name),
              KV("container", f->is_target ? NULL : f->container.id),
@@ -88,7 +88,7 @@ static void adopt(struct reaper *r, struct found *f, uint64_t listing)
         return;
     if (core->drain.closed) /* too late to be told with the others */
         session_close(s, "drained", NULL);
-    past_doubt(core, f->session);
+    past_doubt(core, f->session, f->first_at);
     r->adopted++;
     found_drop_others(&r->found, f);
     found_drop(&r->found, f);

@@ -9,6 +9,7 @@
 #include "http/json.h"
 #include "session/drain.h"
 #include "session/event.h"
+#include "session/past.h"
 #include "session/request.h"
 #include "session/session.h"
 
@@ -119,6 +120,7 @@ struct session *warm_new(struct group *g)
     char id[ID_SIZE];
     loop_random(core->loop, random, sizeof(random));
     id_make(id, core_now(core), random);
+    past_new_session(core);
     int64_t spread = g->class->warm_ttl_s * SPREAD_PERCENT / 100;
     warm->ttl_s = g->class->warm_ttl_s - spread * random[10] / UINT8_MAX;
     warm->lifetime_s = g->class->create_timeout_s + g->class->max_lifetime_s;

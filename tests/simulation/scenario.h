@@ -119,6 +119,7 @@ void warm_want(const char *what, int64_t found, int64_t wanted);
 /* scenario_lost.c */
 void set_lost(struct settings_of_world *);
 void set_restored(struct settings_of_world *);
+void set_restored_unseen(struct settings_of_world *);
 void begin_lost(void);
 void judge_lost(void);
 

@@ -626,7 +626,7 @@ const struct scenario scenarios[] = {
      begin_deaths, judge_deaths, 3},
     {"crashes", "the coordinator crashes at commits and between turns", set_crashes, NULL, NULL,
      10},
-    {"doubles", "every other request arrives twice", set_doubles, NULL, judge_all_ready, 3},
+    {"doubles", "every other request arrives unseen", set_doubles, NULL, judge_all_ready, 3},
     {"blocked", "a restart after the end of sessions", set_direct, begin_blocked, NULL, 1},
     {"each-commit", "a crash at the n-th commit, before or after it is durable",
      set_each_commit, NULL, judge_all_ready_quietly, 80},
@@ -678,5 +678,7 @@ const struct scenario scenarios[] = {
     {"lost", "the journal is lost", set_lost, begin_lost, judge_lost, 40},
     {"restored", "an older state of the journal is restored", set_restored, begin_lost,
      judge_lost, 40},
+    {"restored-unseen", "and the next life ends before it has listed anything",
+     set_restored_unseen, begin_lost, judge_lost, 40},
     {NULL, NULL, NULL, NULL, NULL, 0},
 };

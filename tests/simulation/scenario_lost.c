@@ -12,6 +12,7 @@
 #include "sim_store.h"
 
 #define BACK_MS 200000 /* ready again; a task may be shown late */
+#define MUTE_MS 30000  /* no listing of the balancer succeeds */
 
 struct kept {
     struct life *life;
@@ -21,7 +22,7 @@ struct kept {
 
 static struct kept *kept;
 static int64_t lost_at_ms;
-static bool everything;
+static bool everything, unseen;
 
 /* ---- the loss ---- */
 
@@ -64,6 +65,25 @@ static void look_for_all(void *arg)
         look_for(k);
 }
 
+static void crash(void *arg)
+{
+    (void)arg;
+    world.crash_due = true;
+}
+
+/* The next life has a session of its own, sees nothing of those before it, and dies as well. */
+static void lose_sight(void)
+{
+    struct plan p = {.tenant = "tenant-a", .stays = true, .close_ms = 500000};
+    p.born_ms = MUTE_MS / 3;
+    life_new(&p);
+    for (struct node *node = nodes; node; node = node->next) {
+        node->mute_from_ms = world.now_ms;
+        node->mute_to_ms = world.now_ms + MUTE_MS;
+    }
+    world_at(2 * MUTE_MS / 3, crash, NULL);
+}
+
 static void lose(void *arg)
 {
     (void)arg;
@@ -74,10 +94,14 @@ static void lose(void *arg)
     uint64_t commits = sim_store_durable();
     keep_ready();
     lost_at_ms = world.now_ms;
+    if (world_chance(3000)) /* the clock that went with it was ahead */
+        world.me->wall_shift_ms = -world_pick(0, 7200000);
     if (commits > 0)
         store_habits.roll_back =
             everything ? commits : (uint64_t)world_pick(1, (int64_t)commits);
-    world.crash_due = true;
+    crash(NULL);
+    if (unseen)
+        lose_sight();
     world_at(BACK_MS, look_for_all, NULL);
 }
 
@@ -129,13 +153,23 @@ static void begin_any(void)
 void set_lost(struct settings_of_world *s)
 {
     everything = true;
+    unseen = false;
     set_any(s);
 }
 
 void set_restored(struct settings_of_world *s)
 {
-    everything = false;
+    everything = unseen = false;
     set_any(s);
+}
+
+void set_restored_unseen(struct settings_of_world *s)
+{
+    set_restored(s);
+    unseen = true;
+    s->groups = 0;
+    s->slots = false;
+    s->nodes = (unsigned)world_pick(1, 2);
 }
 
 void begin_lost(void)

@@ -13,6 +13,7 @@
 #include "cleat.h"
 #include "core_help.h"
 #include "session/attempt.h"
+#include "session/context.h"
 #include "session/found.h"
 #include "session/journal.h"
 #include "session/orphan.h"
@@ -43,7 +44,7 @@ static int setup(void **state)
     w->core = core_help_open(w->base, w->dir, options);
     w->core->listing = 0;
     w->core->past.created = 0;
-    strcpy(w->core->past.loaded, "018bcfe5-6900-7000-8000-000000000000");
+    w->core->past.gap_from = MADE + 256;
     w->a = core_find_group(w->core, "default");
     w->b = core_find_group(w->core, "b");
     *state = w;
@@ -143,20 +144,39 @@ static void whom_the_journal_can_speak_for(void **state)
 {
     struct world *w = *state;
     struct past *p = &w->core->past;
-    assert_null(past_silence(w->core, ID));
+    assert_null(past_silence(w->core, ID, MADE));
     p->created = MADE + 1;
-    assert_non_null(strstr(past_silence(w->core, ID), "older"));
+    assert_non_null(strstr(past_silence(w->core, ID, MADE), "older"));
     p->created = MADE;
-    assert_null(past_silence(w->core, ID));
-    strcpy(p->loaded, "018bcfe5-6700-7000-8000-000000000000");
-    assert_non_null(strstr(past_silence(w->core, ID), "newer"));
-    past_doubt(w->core, ID);
-    strcpy(p->loaded, "018bcfe5-6900-7000-8000-000000000000"); /* as after another start */
-    assert_non_null(past_silence(w->core, ID));
+    assert_null(past_silence(w->core, ID, MADE));
+    p->gap_from = MADE - 256;
+    assert_non_null(strstr(past_silence(w->core, ID, MADE), "newer"));
+    past_doubt(w->core, ID, MADE);
+    p->gap_from = MADE + 256; /* as after another start */
+    assert_non_null(past_silence(w->core, ID, MADE));
     past_trust(w->core);
-    assert_null(past_silence(w->core, ID));
+    assert_null(past_silence(w->core, ID, MADE));
+    assert_null(past_silence(w->core, ID, MADE - 1));
+    p->trusted_at = 0;
+    assert_non_null(past_silence(w->core, ID, MADE - 1)); /* it comes from a clock ahead */
     assert_int_equal(p->created, 0);
     assert_true(strcmp(p->newest, ID) > 0);
+}
+
+/* After a lost journal its parent may be listed later, by another class. */
+static void a_child_waits_until_all_is_listed(void **state)
+{
+    struct world *w = *state;
+    struct attempt *a = make(w, w->a, SESSION_READY, ATTEMPT_LIVE);
+    struct session *s = a->session;
+    s->context.parent = mem_strdup("018bcfe5-6801-7000-8000-000000000001");
+    assert_false(past_is_listed(w->core));
+    context_step(s);
+    assert_int_equal(s->state, SESSION_READY);
+    past_all_listed(w->core);
+    context_step(s);
+    assert_int_equal(s->state, SESSION_CLOSING);
+    assert_string_equal(s->stop_reason, "parent_closed");
 }
 
 static void one_class_deals_with_it(void **state)
@@ -339,6 +359,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(keys_are_read),
         TEST(whom_the_journal_can_speak_for),
+        TEST(a_child_waits_until_all_is_listed),
         TEST(one_class_deals_with_it),
         TEST(the_class_of_its_session_does),
         TEST(a_target_waits_for_every_class),
