@@ -321,18 +321,27 @@ static void lacked_room(struct attempt *a, const struct error *e)
     session_lacks_room(a->session, e);
 }
 
-/* Not live yet: the session tries again with another container, or gives up. */
-void attempt_fail(struct attempt *a, const struct error *e)
+static void tell_failure(const struct attempt *a, const struct error *e)
 {
     struct session *s = a->session;
-    struct group *g = s->group;
-    metrics_attempt_failed(a, e->code);
     log_warn("attempt.failed", KV("session", s->id), KI("attempt", a->number),
              KV("state", attempt_state_names[a->state]), KV("code", error_name(e->code)),
              KV("error", e->message));
     event_emit(s, "attempt.failed", KI("attempt", a->number),
                KV("state", attempt_state_names[a->state]),
                KV("error_code", error_name(e->code)), KV("error", e->message));
+    json_decref(s->attempt_error);
+    s->attempt_error = json_pack("{s:i, s:s, s:s}", "attempt", (int)a->number, "code",
+                                 error_name(e->code), "message", e->message);
+}
+
+/* Not live yet: the session tries again with another container, or gives up. */
+void attempt_fail(struct attempt *a, const struct error *e)
+{
+    struct session *s = a->session;
+    struct group *g = s->group;
+    metrics_attempt_failed(a, e->code);
+    tell_failure(a, e);
     attempt_go(a, ATTEMPT_ENDING);
     if (s->attempt != a)
         return;

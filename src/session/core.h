@@ -389,6 +389,7 @@ struct session {
     unsigned replacements; /* that were live */
     char waiting_for[192]; /* for people; "": nothing out of the ordinary */
     int64_t launch_at;
+    json_t *attempt_error; /* of the newest attempt that failed, as documents have it, or NULL */
 
     struct execution_list executions;
     struct execution *running;

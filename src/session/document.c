@@ -114,6 +114,19 @@ static json_t *artifacts(const struct session *s, const struct attempt *a)
                         : json_null();
 }
 
+/* How its balancer sees it. */
+static void add_target(json_t *o, const struct attempt *a)
+{
+    static const char *const states[] = {[TARGET_UNKNOWN] = "unknown",
+                                         [TARGET_CHECKING] = "checking",
+                                         [TARGET_HEALTHY] = "healthy",
+                                         [TARGET_UNHEALTHY] = "unhealthy",
+                                         [TARGET_GONE] = "gone"};
+    bool known = a && a->registered;
+    json_object_set_new(o, "target", known ? json_string(states[a->target]) : json_null());
+    json_object_set_new(o, "target_reason", document_optional(known ? a->target_reason : NULL));
+}
+
 static void add_attempt(json_t *o, const struct session *s)
 {
     const struct attempt *a = shown(s);
@@ -123,10 +136,13 @@ static void add_attempt(json_t *o, const struct session *s)
     json_object_set_new(o, "container",
                         a && a->launched ? json_string(a->container.id) : json_null());
     json_object_set_new(o, "address", document_address(a));
+    add_target(o, a);
     json_object_set_new(o, "direct_path", json_boolean(a && a->direct));
     json_object_set_new(o, "progress", document_optional(a ? a->progress : NULL));
     json_object_set_new(o, "artifacts", artifacts(s, a));
     json_object_set_new(o, "claimed", json_boolean(a && attempt_is_claimed(a)));
+    json_object_set_new(o, "attempt_error",
+                        s->attempt_error ? json_incref(s->attempt_error) : json_null());
 }
 
 static json_t *waiting_for(const struct session *s)

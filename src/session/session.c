@@ -141,6 +141,7 @@ void session_free(struct session *s)
     free(s->input.url);
     free(s->spans);
     json_decref(s->env);
+    json_decref(s->attempt_error);
     job_free(s);
     free(s);
 }

@@ -123,6 +123,7 @@ def test_never_healthy(start, balancer):
     (s,) = cleatd.api.sessions()
     over = cleatd.api.wait(s["session_id"], "closed")
     assert over["error"]["code"] == failed.value.code and over["executions"] == 0
+    assert over["attempt_error"] == {"attempt": 1, **over["error"]}
     poll(lambda: not cleatd.containers_alive(), 20, "the unhealthy container's end")
     requests = (start.root / "seen" / "requests")
     assert not requests.exists() or b"/execute" not in requests.read_bytes()

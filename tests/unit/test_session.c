@@ -531,6 +531,64 @@ static void launch_keys_lead_to_their_attempt(void **state)
     assert_true(strlen(a->key) < KEY_SIZE);
 }
 
+static json_t *document_of(struct world *w)
+{
+    char *text = cleat_session(w->core, NULL, AN_ID);
+    json_t *o = js_parse_object(text, strlen(text), NULL);
+    assert_non_null(o);
+    free(text);
+    return o;
+}
+
+static void assert_target(struct world *w, const char *target, const char *reason)
+{
+    json_t *o = document_of(w),
+           *wanted = json_pack("{s:s?, s:s?}", "target", target, "target_reason", reason);
+    const char *key;
+    json_t *value;
+    json_object_foreach (wanted, key, value)
+        assert_true(json_equal(json_object_get(o, key), value));
+    json_decref(wanted);
+    json_decref(o);
+}
+
+static void a_document_says_how_its_container_is_seen(void **state)
+{
+    struct world *w = *state;
+    struct session *s = make(w, AN_ID, "{}");
+    assert_target(w, NULL, NULL);
+    struct attempt *a = s->attempt = attempt_new(s, 1);
+    assert_target(w, NULL, NULL);
+    a->registered = true;
+    assert_target(w, "unknown", NULL);
+    a->target = TARGET_CHECKING;
+    mem_copy_string(a->target_reason, sizeof(a->target_reason), "L7STS");
+    assert_target(w, "checking", "L7STS");
+}
+
+static void a_document_says_why_the_newest_attempt_failed(void **state)
+{
+    static const char *const reasons[] = {"exit status 1", "exit status 2"};
+    struct world *w = *state;
+    struct session *s = make(w, AN_ID, "{}");
+    session_set_state(s, SESSION_OPENING);
+    json_t *o = document_of(w);
+    assert_true(json_is_null(json_object_get(o, "attempt_error")));
+    json_decref(o);
+    for (unsigned n = 1; n <= 2; n++) {
+        struct error e;
+        error_set(&e, ERR_DIED, "%s", reasons[n - 1]);
+        s->attempt = attempt_new(s, n);
+        attempt_fail(s->attempt, &e);
+        o = document_of(w);
+        json_t *wanted = json_pack("{s:i, s:s, s:s}", "attempt", (int)n, "code",
+                                   "container_died", "message", reasons[n - 1]);
+        assert_true(json_equal(json_object_get(o, "attempt_error"), wanted));
+        json_decref(wanted);
+        json_decref(o);
+    }
+}
+
 #define GROUP(n) "arn:aws:elasticloadbalancing:eu-west-1:1:targetgroup/g" n "/0"
 
 /* Each wrong value is refused, each right one is kept for the next line. */
@@ -665,6 +723,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(damaged_rows_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(launch_keys_lead_to_their_attempt, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_document_says_how_its_container_is_seen, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_document_says_why_the_newest_attempt_failed, setup,
+                                        teardown),
         cmocka_unit_test(configurations_are_checked_as_a_whole),
     };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
