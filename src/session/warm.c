@@ -40,27 +40,30 @@ static bool is_program(const char *key)
     return is_among(names, key);
 }
 
+/* What a request is judged by, and how much is kept of its output. */
+static bool is_for_requests(const char *key)
+{
+    static const char *const names[] = {
+        "gpu",        "labels",          "input_sources",    "max_parallel",
+        "max_queued", "output_limit_kb", "job_log_limit_kb", NULL};
+    return is_among(names, key);
+}
+
 /* … all else must not, but for what only we go by: a session's limits, our patience. */
 static bool is_ours_alone(const char *key)
 {
-    static const char *const names[] = {"warm_min",         "warm_max",
-                                        "warm_ttl_s",       "max_parallel",
-                                        "max_queued",       "input_sources",
-                                        "haproxy_sockets",  "haproxy_urls",
-                                        "cookies",          "dynamic_cookie_key",
-                                        "alb_urls",         "check_interval_ms",
-                                        "check_fall",       "check_rise",
-                                        "create_timeout_s", "start_timeout_s",
-                                        "idle_timeout_s",   "max_lifetime_s",
-                                        "exec_timeout_s",   "output_limit_kb",
-                                        "max_connections",  "launch_attempts",
-                                        "backoff_base_ms",  "dead_after_s",
-                                        "on_death",         "gather_ms",
-                                        "gather_max_ms",    "probes_in_flight",
-                                        "probe_budget",     "upload_timeout_s",
-                                        "step_timeout_s",   "salvage_limit_s",
-                                        "stop_grace_s",     NULL};
-    return is_among(names, key);
+    static const char *const names[] = {
+        "warm_min",           "warm_max",         "warm_ttl_s",
+        "haproxy_sockets",    "haproxy_urls",     "cookies",
+        "dynamic_cookie_key", "alb_urls",         "check_interval_ms",
+        "check_fall",         "check_rise",       "create_timeout_s",
+        "start_timeout_s",    "idle_timeout_s",   "max_lifetime_s",
+        "exec_timeout_s",     "max_connections",  "launch_attempts",
+        "backoff_base_ms",    "dead_after_s",     "on_death",
+        "gather_ms",          "gather_max_ms",    "probes_in_flight",
+        "probe_budget",       "upload_timeout_s", "step_timeout_s",
+        "salvage_limit_s",    "stop_grace_s",     NULL};
+    return is_for_requests(key) || is_among(names, key);
 }
 
 struct recipe warm_recipe(const struct class *class)

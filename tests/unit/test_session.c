@@ -17,6 +17,7 @@
 #include "session/record.h"
 #include "session/request.h"
 #include "session/session.h"
+#include "session/warm.h"
 
 struct world {
     struct event_base *base;
@@ -589,6 +590,41 @@ static void a_document_says_why_the_newest_attempt_failed(void **state)
     }
 }
 
+/* Of a class whose option key is value. */
+static struct recipe recipe_with(const char *key, const char *value)
+{
+    char why[256];
+    struct cleat_config *c = cleat_config_new();
+    if (key && !cleat_config_set(c, "default", key, value, why, sizeof(why)))
+        fail_msg("%s", why);
+    struct recipe r = warm_recipe(config_class(c, "default"));
+    cleat_config_free(c);
+    return r;
+}
+
+static void warm_containers_differ_by_what_they_are_made_from(void **state)
+{
+    static const struct {
+        const char *key, *value;
+        bool program, place;
+    } changes[] = {
+        {"command", "/bin/true", true, false},   {"image", "other", true, false},
+        {"memory_mb", "64", false, true},        {"network", "host", false, true},
+        {"artifacts", "file:///x", false, true}, {"gpu", "1", false, false},
+        {"labels", "zone=a", false, false},      {"input_sources", "*=file:///x", false, false},
+        {"max_parallel", "3", false, false},     {"max_queued", "3", false, false},
+        {"output_limit_kb", "1", false, false},  {"job_log_limit_kb", "1", false, false},
+        {"exec_timeout_s", "1", false, false},   {"stop_grace_s", "1", false, false}};
+    (void)state;
+    struct recipe plain = recipe_with(NULL, NULL);
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        struct recipe r = recipe_with(changes[i].key, changes[i].value);
+        if ((r.program != plain.program) != changes[i].program ||
+            (r.place != plain.place) != changes[i].place)
+            fail_msg("%s", changes[i].key);
+    }
+}
+
 #define GROUP(n) "arn:aws:elasticloadbalancing:eu-west-1:1:targetgroup/g" n "/0"
 
 /* Each wrong value is refused, each right one is kept for the next line. */
@@ -727,6 +763,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_document_says_why_the_newest_attempt_failed, setup,
                                         teardown),
+        cmocka_unit_test(warm_containers_differ_by_what_they_are_made_from),
         cmocka_unit_test(configurations_are_checked_as_a_whole),
     };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
