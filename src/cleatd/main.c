@@ -109,17 +109,48 @@ static char *read_file(struct command_line *line, struct configuration *c)
     return message;
 }
 
+static char *refuse_relative(const char *option, const char *path)
+{
+    bool fine = !path || !*path || *path == '/';
+    return fine ? NULL : mem_printf("%s: \"%s\" is not an absolute path", option, path);
+}
+
+/* NULL, or what is wrong. */
+static char *apply(const struct command_line *line, struct configuration *c)
+{
+    char *message = override(c, "--socket", "socket", line->socket);
+    if (!message)
+        message = refuse_relative("--socket", line->socket);
+    if (!message)
+        message = override(c, "--state-dir", "state_dir", line->state_dir);
+    if (!message)
+        message = refuse_relative("--state-dir", line->state_dir);
+    if (!message)
+        message = override(c, "--log-level", "log_level", line->log_level);
+    return message;
+}
+
+/* What is wrong with its values is wrong with any file. */
+static void check_values(const struct command_line *line)
+{
+    struct configuration c;
+    configuration_init(&c);
+    char *message = apply(line, &c);
+    configuration_release(&c);
+    if (!message)
+        return;
+    fprintf(stderr, "cleatd: %s\n", message);
+    free(message);
+    exit(EXIT_USAGE);
+}
+
 /* The file first, then the command line, then what is still open. NULL, or what is wrong. */
 static char *configure(void *command_line, struct configuration *c)
 {
     struct command_line *line = command_line;
     char *message = read_file(line, c);
     if (!message)
-        message = override(c, "--socket", "socket", line->socket);
-    if (!message)
-        message = override(c, "--state-dir", "state_dir", line->state_dir);
-    if (!message)
-        message = override(c, "--log-level", "log_level", line->log_level);
+        message = apply(line, c);
     return message ? message : configuration_finish(c);
 }
 
@@ -205,6 +236,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     service_hold_reload();
     keep_secrets();
+    check_values(&line);
     configuration_init(&c);
     char *message = configure(&line, &c);
     if (message) {

@@ -122,7 +122,7 @@ def test_the_command_line_wins_and_is_checked(tmp_path):
     for option, value, word in (("--log-level", "loud", "warning"), ("--socket", "x", "absolute"),
                                 ("--state-dir", "x", "absolute"), ("--state-dir", "/" + "x" * 300, "bytes")):
         result = cleatd(*base, option, value)
-        assert result.returncode == 1 and word in result.stderr, option
+        assert result.returncode == 2 and word in result.stderr, option
         assert "c.conf:" not in result.stderr, "the file is not to blame"
 
 
