@@ -50,6 +50,11 @@ def session_policy(resources):
     return resolved(policy["PolicyDocument"])
 
 
+def slot_group(resources):
+    [group] = resources["Fn::ForEach::SlotGroups"][2].values()
+    return group
+
+
 def actions(document):
     return {a for s in document["Statement"] for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
 
@@ -61,6 +66,8 @@ def aws(start, resources):
                    taskRoleArn=ARNS["TaskRole"], executionRoleArn=ARNS["ExecutionRole"])
     aws.role_policies.append({"Version": "2012-10-17", "Statement": []})  # the task role may nothing
     assert aws.sts.role("SessionRole", json.dumps(session_policy(resources))) == ARNS["SessionRole"]
+    for group in aws.groups:
+        group.tags.update({t["Key"]: resolved(t["Value"]) for t in slot_group(resources)["Properties"]["Tags"]})
     return aws
 
 
@@ -103,3 +110,14 @@ def test_a_group_of_another_owner_is_out_of_reach(start, aws):
     assert not aws.alb.targets()
     with pytest.raises(Exception, match="AccessDenied"):
         aws.client("elbv2").register_targets(TargetGroupArn=aws.groups[0].arn, Targets=[{"Id": "127.0.0.1"}])
+
+
+def test_a_group_without_an_owner_is_out_of_reach(aws):
+    group = aws.groups[0]
+    group.tags.clear()
+    client, targets = aws.client("elbv2"), [{"Id": "127.0.0.1"}]
+    for change in (lambda: client.register_targets(TargetGroupArn=group.arn, Targets=targets),
+                   lambda: client.deregister_targets(TargetGroupArn=group.arn, Targets=targets),
+                   lambda: client.add_tags(ResourceArns=[group.arn], Tags=[{"Key": "cleat:owner", "Value": "cleat"}])):
+        with pytest.raises(Exception, match="AccessDenied"):
+            change()

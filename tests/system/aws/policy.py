@@ -7,7 +7,7 @@ from aws.errors import AwsError
 
 DENIED = {"ecs": "AccessDeniedException", "elbv2": "AccessDenied", "s3": "AccessDenied",
           "sts": "AccessDenied", "ec2": "UnauthorizedOperation"}
-OPERATORS = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "StringEqualsIfExists")
+OPERATORS = ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
 PREFIX = {"ecs": "ecs", "elbv2": "elasticloadbalancing", "sts": "sts", "ec2": "ec2", "s3": "s3"}
 
 # S3's permissions are named by what is touched, not by the call.
@@ -50,9 +50,7 @@ def _applies(statement, action, resource, context):
     for operator, conditions in statement.get("Condition", {}).items():
         for key, wanted in conditions.items():
             value = context.get(key)
-            match = str.__eq__ if operator.startswith("StringEquals") else _like
-            if value is None and operator.endswith("IfExists"):
-                continue
+            match = str.__eq__ if operator == "StringEquals" else _like
             if value is None or not any(match(w, value) for w in _list(wanted)):
                 return False
     return True
