@@ -20,7 +20,8 @@ struct http_client;
 struct aws;
 
 struct container {
-    char id[128]; /* the engine's name for it: the key (process, docker), the task's id (ecs) */
+    char id[128]; /* the engine's name for it: the key (process, docker), the task's id (ecs),
+                     KEY@IP:PORT (static) */
     char ip[46];  /* numeric; "" while unknown */
     uint16_t port;
     char key[KEY_SIZE]; /* of its launch, for adopt; "": the caller does not say */
@@ -71,7 +72,7 @@ struct runtime_env {
     const char *owner;
     const char *state_dir; /* workspaces live under state_dir/workspaces */
     const char *executor;  /* path of cleat-executor */
-    struct aws *aws;       /* of the ecs runtime */
+    struct aws *aws;       /* for ECS, the region and S3; NULL: no class needs it */
     runtime_exit_fn *on_exit;
     runtime_progress_fn *on_progress;
     runtime_lease_fn *on_lease; /* of the static runtime; from the loop; NULL: nobody asks */

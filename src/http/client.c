@@ -278,7 +278,7 @@ static int close_socket(void *arg, curl_socket_t fd)
     return close(fd);
 }
 
-/* I1: is this our own connection? One to a Unix socket has no address to look up; it carries
+/* Is this our own connection? One to a Unix socket has no address to look up; it carries
  * one request only. */
 static bool check_owner(struct http_exchange *x, const char *remote, int *fd)
 {

@@ -23,7 +23,7 @@ void http_client_free(struct http_client *); /* after all shares */
 
 struct http_client_stats {
     uint64_t exchanges, connections_opened;
-    uint64_t shared_connections; /* requests refused because of I1; must stay 0 */
+    uint64_t shared_connections; /* requests refused on another share's; must stay 0 */
     size_t connections_open, shares;
 };
 void http_client_get_stats(const struct http_client *, struct http_client_stats *out);
@@ -125,7 +125,7 @@ typedef void http_done_fn(void *arg, const struct http_answer *);
  * first byte runs from sending to the end of the first line of any head, interim ones included.
  * ERR_INVALID: a method, URL or header that cannot be sent as it stands, Content-Length,
  * Transfer-Encoding and Expect among the headers (they are ours), a HEAD with a body.
- * ERR_INTERNAL: invariant I1 would have been broken; not sent. Trailers are dropped. */
+ * ERR_INTERNAL: its connection was another share's; not sent. Trailers are dropped. */
 struct http_exchange *http_start(struct http_share *, const struct http_request *,
                                  http_done_fn *done, void *arg);
 void http_cancel(struct http_exchange *); /* never calls back; closes the connection it used */

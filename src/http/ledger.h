@@ -1,7 +1,7 @@
 /* Whose connection is it? Every socket that libcurl opens is entered here with the share on
  * whose behalf it was opened; before a request is sent, the connection it is about to use is
- * looked up by its two addresses. This checks invariant I1 without trusting libcurl's own
- * books. */
+ * looked up by its two addresses. So no connection carries requests of two sessions, without
+ * trust in libcurl's own books. */
 #ifndef CLEAT_HTTP_LEDGER_H
 #define CLEAT_HTTP_LEDGER_H
 

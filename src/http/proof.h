@@ -1,10 +1,11 @@
 /* Proof of identity between cleat and the executor. The secret never travels over HTTP.
  *
- *   request  X-Cleat-Session, X-Cleat-Attempt, X-Cleat-Nonce (32 hex digits),
- *            X-Cleat-Proof = hex HMAC-SHA256(secret, "request\n" method "\n" path "\n" session
- * "\n" attempt "\n" nonce "\n" hex SHA-256(body)) answer   X-Cleat-Session, X-Cleat-Attempt,
- * X-Cleat-Address (ip:port as the executor sees itself), X-Cleat-Proof = hex
- * HMAC-SHA256(secret, "answer\n" nonce "\n" session "\n" attempt "\n" address "\n" status)
+ * - request: X-Cleat-Session, X-Cleat-Attempt, X-Cleat-Nonce (32 hex digits) and X-Cleat-Proof,
+ *   hex HMAC-SHA256(secret, "request\n" method "\n" path "\n" session "\n" attempt "\n" nonce
+ *   "\n" hex SHA-256(body)).
+ * - answer: X-Cleat-Session, X-Cleat-Attempt, X-Cleat-Address (ip:port as the executor sees
+ *   itself) and X-Cleat-Proof, hex HMAC-SHA256(secret, "answer\n" nonce "\n" session "\n"
+ *   attempt "\n" address "\n" status).
  *
  * path is the request target as sent, query included. attempt and status are decimal. The first
  * word keeps a request's proof from ever passing as an answer's. HMAC: RFC 2104, here by

@@ -26,7 +26,7 @@ void loop_random(struct loop *, void *out, size_t len);
 void loop_run(struct loop *);  /* until loop_stop; only for who owns the thread */
 void loop_stop(struct loop *); /* also from a signal watcher */
 
-/* Turns longer than 50 ms are counted and logged (I10). */
+/* Turns longer than 50 ms are counted and logged: nothing on the loop should block. */
 struct loop_stats {
     uint64_t long_turns;
     int64_t longest_turn_us;

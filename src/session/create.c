@@ -79,7 +79,7 @@ static bool has_plain_class(const struct cleat *core)
     return false;
 }
 
-/* Containers that cannot prove who they are share a target group only within one tenant (I9),
+/* Containers that cannot prove who they are share a target group only within one tenant,
  * also with containers that can: a request that was led astray would reach them. */
 static enum error_code check_tenant(const struct cleat *core, const struct create_request *r,
                                     struct error *e)

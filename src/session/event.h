@@ -1,6 +1,5 @@
 /* Events: what happened to a session, or to the coordinator, for people and programs that
- * watch. Writing one costs microseconds; it goes into a bounded ring in memory, and nowhere
- * else.
+ * watch. Writing one does no I/O: it goes into a bounded ring in memory, and nowhere else.
  *
  *     event_emit(s, "session.replacing", KI("attempt", a->number), KV("cause", a->cause));
  *

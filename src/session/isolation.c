@@ -1,4 +1,4 @@
-/* Which connection belongs to which session, and whether two hold one address (I1, I3). */
+/* Which connection belongs to which session, and whether two hold one address. */
 #include <stdio.h>
 #include <string.h>
 #include "cleat.h"
@@ -28,7 +28,7 @@ static json_t *isolation_of(const struct session *s, const struct attempt *a)
     return o;
 }
 
-/* Counts every address that a second attempt holds (I3). */
+/* Counts every address that a second attempt holds. */
 static json_t *isolation_walk(const struct cleat *core, const char *tenant, json_t *list)
 {
     const struct session *s;

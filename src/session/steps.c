@@ -370,7 +370,7 @@ static bool attempt_awaits(const struct attempt *a)
     return a->sweep || grants_running(a) || !attempt_durable(a);
 }
 
-/* I8: who is not over waits for a moment, an op, a commit or a listing. */
+/* Every wait has an end: who is not over waits for a moment, an op, a commit or a listing. */
 static bool session_awaits(const struct session *s)
 {
     const struct attempt *a;

@@ -1,5 +1,20 @@
 /* The world's own books, and the invariants that are checked against them: never against what
- * the core believes. Servers and transport report here what really happened. */
+ * the core believes. Servers and transport report here what really happened. The invariants:
+ *
+ * - I1: a connection carries requests of one session at most, or probes and nothing else.
+ * - I2: nothing is sent to a container, or believed of it, before it has proven whose it is.
+ * - I3: no two live containers, and no two targets of a node, have one address.
+ * - I4: a container is stopped when its upload is confirmed or its salvage limit has passed;
+ *   what is lost is said.
+ * - I5: what cleat made is always somebody's and goes away in the end: containers, targets,
+ *   leases, copies.
+ * - I6: a request has one session, an attempt one container, an execution id one run, also over
+ *   crashes and lost answers.
+ * - I7: a request id whose session was closed gets no other one, and nothing runs in it.
+ * - I8: every wait has a deadline, every answer a cap, every number of things at once a limit.
+ * - I9: no tenant sees or reaches another's sessions; containers without proof are alone with
+ *   their tenant behind a balancer.
+ * - I10: nothing blocks the loop, and nothing spins on it. */
 #ifndef SIMULATION_BOOKS_H
 #define SIMULATION_BOOKS_H
 
