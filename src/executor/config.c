@@ -127,7 +127,8 @@ enum error_code config_check_session(const struct config *c, struct error *e)
 {
     return session_valid(c->session)
                ? ERR_NONE
-               : error_set(e, ERR_CONFIG, "SESSION_ID must be 1 to 64 of A-Za-z0-9._-");
+               : error_set(e, ERR_CONFIG,
+                           "SESSION_ID must be 1 to 64 of A-Za-z0-9._-, without a leading '.'");
 }
 
 enum error_code config_settle_artifacts(struct config *c, struct error *e)

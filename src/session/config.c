@@ -10,7 +10,10 @@
 
 const struct option settings_options[] = {
     {"state_dir", OPTION_STRING, 0, 200, NULL, "",
-     "Directory of the journal, the master key and the workspaces. Local disk only.",
+     "Directory of the journal, the master key and the workspaces, an absolute path. Local "
+     "disk "
+     "only. Empty: /var/lib/cleat for root, else $XDG_STATE_HOME/cleat, else "
+     "~/.local/state/cleat.",
      FIELD(state_dir), false},
     {"owner", OPTION_STRING, 1, 20, NULL, "cleat",
      "Label of everything that this coordinator creates; letters, digits, '-' and '_'. Two "
@@ -25,7 +28,8 @@ const struct option settings_options[] = {
      "Sessions that may hold a container at the same time; the rest queues.",
      FIELD(max_sessions), true},
     {"max_queued", OPTION_INT, 0, 100000, NULL, "1000",
-     "Sessions that may wait for a place; beyond that a create is refused (429).",
+     "Sessions that may wait for a place; beyond that a create is refused (429). "
+     "0: nobody waits.",
      FIELD(max_queued), true},
     {"tenant_max_sessions", OPTION_INT, 0, 100000, NULL, "0",
      "The same limit for each tenant alone. 0: none.", FIELD(tenant_max_sessions), true},

@@ -152,8 +152,9 @@ static void add_orphans(struct exposition *x, const struct cleat *core)
     expose_counter(x, "cleat_orphans_found_total", n.found,
                    "Containers and targets of ours that no attempt owns.");
     expose_counter(x, "cleat_orphans_adopted_total", n.adopted,
-                   "Of them, those given back to a session.");
-    expose_counter(x, "cleat_orphans_closed_total", n.closed, "Of them, those closed.");
+                   "Sessions that were found again by the label of their container.");
+    expose_counter(x, "cleat_orphans_closed_total", n.closed,
+                   "Of the orphans found, those closed.");
     expose_family(x, "cleat_orphans", "gauge",
                   "Orphans there are: waiting out their grace, closing, held for an operator, "
                   "reported only.");
