@@ -35,12 +35,13 @@ struct docker_box *docker_box_new(struct runtime *rt, const char *key, enum dock
     return b;
 }
 
-static void drop_body(struct docker_box *b)
+static void drop_recipe(struct docker_box *b)
 {
     if (b->body != NULL)
         mem_wipe(b->body, strlen(b->body)); /* the secret is in it */
     free(b->body);
-    b->body = NULL;
+    free(b->image);
+    b->body = b->image = NULL;
 }
 
 void docker_box_forget(struct docker_box *b)
@@ -53,7 +54,7 @@ void docker_box_forget(struct docker_box *b)
     if (b->call != NULL)
         docker_cancel(b->call);
     timer_stop(&b->retry);
-    drop_body(b);
+    drop_recipe(b);
     HASH_DEL(b->rt->boxes, b);
     free(b);
 }
@@ -75,7 +76,7 @@ void docker_box_answer(struct docker_box *b, const struct error *e)
     if (e != NULL)
         copy = *e;
     STAILQ_CONCAT(&waiters, &b->waiters);
-    drop_body(b);
+    drop_recipe(b);
     while ((w = STAILQ_FIRST(&waiters)) != NULL) {
         STAILQ_REMOVE_HEAD(&waiters, entry);
         w->done(w->arg, e != NULL ? &copy : NULL, e != NULL ? NULL : &c);

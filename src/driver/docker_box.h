@@ -38,9 +38,11 @@ struct docker_box {
     struct docker_call *call;      /* of launching, clearing, or asking what has become of it */
     struct timer retry;
     unsigned tries, missing;
-    char *body; /* of the create; NULL: nobody launches it */
+    char *body;  /* of the create; NULL: nobody launches it */
+    char *image; /* that the body names: the class's may be another one by now */
     unsigned rounds;
-    bool pulled, waits_for_image;
+    struct docker_pull *pull; /* that it waits for */
+    bool pulled;
     bool unanswered; /* a create: it may have its effect later */
     bool unstarted;  /* made by a life before, which may have asked the engine to start it */
     bool died, out_of_memory;
@@ -56,7 +58,7 @@ struct runtime {
     struct runtime_env env;
     struct docker_engine *engine;
     struct docker_events *events;
-    struct docker_pull *pull;
+    struct docker_pulls pulls;
     struct docker_box *boxes;
     struct timer refresh;
     LIST_HEAD(, docker_stop) stops;

@@ -57,31 +57,30 @@ static void go_round(struct docker_box *b)
 
 /* ---- the image */
 
-static void tell_progress(void *arg, const char *text)
+static void tell_progress(void *arg, const struct docker_pull *pull, const char *text)
 {
     struct runtime *rt = arg;
     struct docker_box *b, *next;
     HASH_ITER (hh, rt->boxes, b, next)
-        if (b->waits_for_image && rt->env.on_progress != NULL)
+        if (b->pull == pull && rt->env.on_progress != NULL)
             rt->env.on_progress(rt->env.arg, b->container.id, text);
 }
 
-static struct docker_box *next_waiting(struct runtime *rt)
+static struct docker_box *next_waiting(struct runtime *rt, const struct docker_pull *pull)
 {
     struct docker_box *b, *next;
     HASH_ITER (hh, rt->boxes, b, next)
-        if (b->waits_for_image)
+        if (b->pull == pull)
             return b;
     return NULL;
 }
 
-static void pulled(void *arg, const struct error *e)
+static void pulled(void *arg, const struct docker_pull *pull, const struct error *e)
 {
     struct runtime *rt = arg;
     struct docker_box *b;
-    rt->pull = NULL;
-    while ((b = next_waiting(rt)) != NULL) {
-        b->waits_for_image = false;
+    while ((b = next_waiting(rt, pull)) != NULL) {
+        b->pull = NULL;
         b->pulled = true;
         if (e != NULL)
             refuse(b, e);
@@ -90,22 +89,21 @@ static void pulled(void *arg, const struct error *e)
     }
 }
 
-/* One pull for all that wait. */
-static void pull(struct docker_box *b)
+/* One pull for all that wait for the same image. */
+static void pull_image(struct docker_box *b)
 {
     struct runtime *rt = b->rt;
-    b->waits_for_image = true;
-    if (rt->pull == NULL)
-        rt->pull = docker_pull_start(
-            &(struct docker_pull_env){.loop = rt->env.loop,
-                                      .engine = rt->engine,
-                                      .image = rt->env.class->image,
-                                      .timeout_ms = rt->env.class->create_timeout_s * 1000,
-                                      .on_progress = tell_progress,
-                                      .done = pulled,
-                                      .arg = rt});
+    b->pull = docker_pull_join(
+        &rt->pulls,
+        &(struct docker_pull_env){.loop = rt->env.loop,
+                                  .engine = rt->engine,
+                                  .image = b->image,
+                                  .timeout_ms = rt->env.class->create_timeout_s * 1000,
+                                  .on_progress = tell_progress,
+                                  .done = pulled,
+                                  .arg = rt});
     if (rt->env.on_progress != NULL)
-        rt->env.on_progress(rt->env.arg, b->container.id, docker_pull_text(rt->pull));
+        rt->env.on_progress(rt->env.arg, b->container.id, docker_pull_text(b->pull));
 }
 
 /* ---- create, start, look */
@@ -121,7 +119,7 @@ static void created(void *arg, const struct http_answer *answer)
         b->unstarted = true;
         look(b);
     } else if (answer->status == 404 && !b->pulled) {
-        pull(b);
+        pull_image(b);
     } else {
         docker_explain(answer, "create", &e);
         b->unanswered = answer->status < 400 && answer->sent;
@@ -283,6 +281,7 @@ void docker_launch(struct runtime *rt, const struct launch *l, runtime_launched_
         b = docker_box_new(rt, l->key, DOCKER_LAUNCHING);
         docker_box_wait(b, done, arg);
         b->body = make_body(rt, l);
+        b->image = mem_strdup(rt->env.class->image);
         create(b);
     }
 }

@@ -22,6 +22,7 @@ struct layer {
 };
 
 struct docker_pull {
+    LIST_ENTRY(docker_pull) entry;
     struct docker_pull_env env;
     char *image;
     struct docker_auth auth;
@@ -36,6 +37,7 @@ struct docker_pull {
 static void free_pull(struct docker_pull *p)
 {
     struct layer *l, *next;
+    LIST_REMOVE(p, entry);
     HASH_ITER (hh, p->layers, l, next) {
         HASH_DEL(p->layers, l);
         free(l);
@@ -112,7 +114,7 @@ static void tell(void *arg)
     if (strcmp(before, p->text) == 0)
         return;
     log_info("image.pulling", KV("image", p->image), KV("progress", p->text));
-    p->env.on_progress(p->env.arg, p->text);
+    p->env.on_progress(p->env.arg, p, p->text);
 }
 
 static bool progress_line(void *arg, const char *text, size_t len)
@@ -154,8 +156,7 @@ static void explain(const struct docker_pull *p, struct error *e)
 static void pull_ended(void *arg, const struct http_answer *answer)
 {
     struct docker_pull *p = arg;
-    runtime_done_fn *done = p->env.done;
-    void *owner = p->env.arg;
+    struct docker_pull_env env = p->env;
     struct error e = {0};
     if (answer->error.code != ERR_NONE)
         error_set(&e, ERR_LAUNCH, "pull: %.180s", answer->error.message);
@@ -169,15 +170,16 @@ static void pull_ended(void *arg, const struct http_answer *answer)
         log_warn("image.pull_failed", KV("image", p->image), KV("error", e.message));
     }
     free_pull(p);
-    done(owner, e.code != ERR_NONE ? &e : NULL);
+    env.done(env.arg, p, e.code != ERR_NONE ? &e : NULL);
 }
 
-struct docker_pull *docker_pull_start(const struct docker_pull_env *env)
+static struct docker_pull *start(struct docker_pulls *pulls, const struct docker_pull_env *env)
 {
     struct docker_pull *p = mem_alloc(sizeof(*p));
     char *path = docker_pull_path(env->image);
     p->env = *env;
     p->image = mem_strdup(env->image);
+    LIST_INSERT_HEAD(pulls, p, entry);
     timer_init(&p->tell, env->loop, tell, p);
     docker_auth_find(env->image, &p->auth);
     say(p);
@@ -193,10 +195,23 @@ struct docker_pull *docker_pull_start(const struct docker_pull_env *env)
     return p;
 }
 
-void docker_pull_cancel(struct docker_pull *p)
+struct docker_pull *docker_pull_join(struct docker_pulls *pulls,
+                                     const struct docker_pull_env *env)
 {
-    docker_cancel(p->call);
-    free_pull(p);
+    struct docker_pull *p;
+    LIST_FOREACH(p, pulls, entry)
+    if (strcmp(p->image, env->image) == 0)
+        return p;
+    return start(pulls, env);
+}
+
+void docker_pull_drop(struct docker_pulls *pulls)
+{
+    struct docker_pull *p;
+    while ((p = LIST_FIRST(pulls)) != NULL) {
+        docker_cancel(p->call);
+        free_pull(p);
+    }
 }
 
 const char *docker_pull_text(const struct docker_pull *p)

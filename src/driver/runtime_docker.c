@@ -46,6 +46,7 @@ static struct runtime *docker_open(const struct runtime_env *env, struct error *
     rt->env = *env;
     rt->engine = docker_engine_new(env->client, env->class->docker_socket);
     timer_init(&rt->refresh, env->loop, docker_list_refresh, rt);
+    LIST_INIT(&rt->pulls);
     LIST_INIT(&rt->stops);
     LIST_INIT(&rt->listings);
     later_init(&rt->later, env->loop);
@@ -62,8 +63,7 @@ static void docker_close(struct runtime *rt)
 {
     struct docker_box *b, *next;
     docker_events_close(rt->events);
-    if (rt->pull != NULL)
-        docker_pull_cancel(rt->pull);
+    docker_pull_drop(&rt->pulls);
     docker_stop_drop(rt);
     docker_list_drop(rt);
     HASH_ITER (hh, rt->boxes, b, next)
@@ -85,7 +85,7 @@ static json_t *docker_status(struct runtime *rt)
                      (int)docker_events_connected(rt->events), "reconnects",
                      (int)docker_events_reconnects(rt->events), "containers", alive,
                      "endpoint_cache", docker_address_status(rt), "pulling",
-                     (int)(rt->pull != NULL));
+                     (int)!LIST_EMPTY(&rt->pulls));
 }
 
 const struct runtime_ops runtime_docker = {

@@ -107,12 +107,12 @@ def answer(status, body):
 
 class Registry:
     """Docker Registry HTTP API V2, as far as a pull needs it: manifests and blobs by digest. login:
-    USER:PASSWORD that it demands. While it is held, of large blobs
-    only a half comes."""
+    USER:PASSWORD that it demands. While an image is held, or all are,
+    only a half of large blobs comes, and no word of what is not there."""
 
     def __init__(self, login=None):
         self.blobs, self.manifests, self.login = {}, {}, login
-        self.flow = threading.Event()
+        self.flow, self.held = threading.Event(), ""
         self.flow.set()
         outer = self
 
@@ -132,7 +132,8 @@ class Registry:
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def hold(self):
+    def hold(self, image=""):
+        self.held = image
         self.flow.clear()
 
     def release(self):
@@ -180,6 +181,9 @@ class Registry:
             status = 404
             body = json.dumps({"errors": [{"code": "MANIFEST_UNKNOWN",
                                            "message": "manifest unknown"}]}).encode()
+        held = self.held in request.path
+        if status == 404 and held:
+            self.flow.wait()
         request.send_response(status)
         request.send_header("Content-Type", kind)
         request.send_header("Content-Length", str(len(body)))
@@ -192,7 +196,7 @@ class Registry:
         if request.command == "GET":
             half = len(body) // 2
             request.wfile.write(body[:half])
-            if half > 1 << 20:
+            if half > 1 << 20 and held:
                 self.flow.wait()
             request.wfile.write(body[half:])
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import pytest
 
@@ -61,6 +62,37 @@ def test_progress(start, dockerd, registry):
     registry.release()
     for s in sessions:
         assert api.wait(s, "ready")["progress"] is None
+    api.close_all()
+    gone(dockerd)
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["there", "missing"])
+def test_another_image_meanwhile(start, dockerd, registry, missing):
+    """What is configured while another image is pulled waits for its own pull, and neither's end is the
+    other's."""
+    if not missing:
+        registry.offer("old", image_tar({"large": os.urandom(8 << 20)}))
+    registry.offer("new", image_tar({"name": missing * b"other"}))
+    registry.hold("old")
+    cleatd = start.cleatd(classes={"default": docker_class(
+        dockerd, image=f"{registry.address}/old", command="/bin/cleat-executor")})
+    api = cleatd.api
+    first = api.create()["session_id"]
+    poll(lambda: "/old" in (api.session(first)["progress"] or ""), 20, "the pull of the old image")
+    cleatd.classes["default"]["image"] = f"{registry.address}/new"
+    cleatd.config_path.write_text(cleatd._config())
+    cleatd.process.send_signal(signal.SIGHUP)
+    poll(lambda: any("event=reload.done" in line for line in cleatd.log_lines()), 30, "the new configuration")
+    second = api.create()["session_id"]
+    assert api.wait(second)["state"] == "READY"
+    assert "/old" in api.session(first)["progress"], "it still waits"
+    registry.release()
+    if missing:
+        assert api.wait(first, "closed")["stop_reason"] == "permanent"
+    else:
+        assert api.wait(first)["state"] == "READY"
+    assert [dockerd.inspect(c["Id"])["Config"]["Image"] for s in (first, second)
+            for c in dockerd.of_session(s)] == [f"{registry.address}/{n}" for n in ("old", "new")[missing:]]
     api.close_all()
     gone(dockerd)
 
