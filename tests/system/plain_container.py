@@ -45,13 +45,16 @@ def claimed_id():
 
 
 def record(handler, body):
-    entry = {
+    write({
         "address": address,
         "method": handler.command,
         "path": handler.path,
         "headers": {k.lower(): v for k, v in handler.headers.items()},
         "body": body.decode("utf-8", "replace"),
-    }
+    })
+
+
+def write(entry):
     with lock, open(os.path.join(args.dir, "requests"), "a") as f:
         f.write(json.dumps(entry) + "\n")
 
@@ -133,6 +136,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if args.lose_complete:
                 for _ in range(5):
                     found_over.acquire(timeout=20)
+                write({"address": address, "path": "the answer is lost", "time": time.time()})
                 self.close_connection = True
                 return None
             return self.answer(args.complete_status,

@@ -3,10 +3,12 @@
 import hashlib
 import hmac
 import http.client
+import http.server
 import json
 import os
 import secrets
 import socket
+import threading
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -113,3 +115,36 @@ class StaticHost(Executor):
             except (ConnectionError, socket.timeout, http.client.HTTPException):
                 return False
         wait_for(ask, "a free host")
+
+
+class Liar:
+    """Something else where a host should be: it keeps all that it is sent, and answers lie(body)."""
+
+    def __init__(self, address, lie, port=8080):
+        self.address, self.port, self.heard = address, port, []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.heard.append((self.path, str(self.headers), body))
+                answer = lie(body)
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def do_GET(self):
+                outer.heard.append((self.path, str(self.headers), b""))
+                self.send_error(404)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer((address, port), Handler)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()

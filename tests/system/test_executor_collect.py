@@ -158,6 +158,7 @@ def test_everything_it_started_is_gone_at_its_deadline(each):
     wait_for(lambda: len(sleepers(each)) == 3, "three daemons")
     chunks, _, record = collect(each, "stubborn")
     assert record["timed_out"] is True and record["exit_code"] is None and record["signal"] == 9
+    assert 3000 <= record["execution_time_ms"] < 3000 + 3000 + 5000, "killed 3 s later; and this machine is busy"
     assert text_of(chunks, "stdout") == b"started\n"
     assert sleepers(each) == []
     assert each.run("print('free')")["stdout"] == "free\n"

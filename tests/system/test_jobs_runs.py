@@ -187,7 +187,8 @@ def test_the_deadline_ends_all_that_it_started(c, walls):
     ident = python(c.api, STUBBORN.replace("{mark}", mark), timeout_s=3, **{"class": walls})
     poll(lambda: len(processes(mark)) == 2, 60, "two daemons")
     end = ended(c.api, ident)
-    assert end["state"] == "timed_out" and end["run_ms"] >= 3000, end
+    assert end["state"] == "timed_out", end
+    assert 3000 <= end["run_ms"] < 3000 + 3000 + 5000, f"killed 3 s later; and this machine is busy: {end}"
     assert processes(mark) == []
     assert output(c.api, ident) == b"started\n"
 

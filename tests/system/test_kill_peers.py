@@ -1,16 +1,20 @@
-"""Executors, HAProxy, dockerd and the AWS endpoint go away at moments that a seed draws, while about
+"""Executors, HAProxy, dockerd and the AWS endpoint are killed at moments that a seed draws, while about
 ten clients keep sessions in every state: a session survives or fails typed, and nothing is left."""
 
+import contextlib
+import http.client
+import json
 import os
 import random
 import signal
 import threading
+import urllib.parse
 
 from aws_harness import account
-from cleat_harness import haproxy_class, poll
+from cleat_harness import Launch, UnixConnection, haproxy_class, poll
 from crowd import Crowd
 from docker_harness import docker_class, dockerd, without_docker  # noqa: F401
-from strikes import WORDS, Watched, draw_moments, state, strike_again_and_again
+from strikes import STEPS, WORDS, Watched, draw_moments, state, strike_again_and_again
 from test_kill import Processes, artifact_of, assert_no_complaints, assert_nothing_happened_twice, source
 from test_kill_aws import CALLS, Tasks, artifact_of as object_of, assert_one_task_per_attempt
 
@@ -111,10 +115,36 @@ def test_haproxy_is_killed(start):
 
 
 class Boxes:
-    """Containers as the engine knows them."""
+    """Containers as the engine knows them, with those that are gone: what it told of the making of any."""
 
     def __init__(self, engine):
-        self.engine = engine
+        self.engine, self.made, self.over = engine, {}, threading.Event()
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self):
+        """Of each life of the engine from its beginning: it keeps its last 256 events."""
+        wanted = urllib.parse.quote(json.dumps({"type": ["container"], "event": ["create"]}))
+        while not self.over.wait(0.02):
+            silence_s = 1
+            with (contextlib.suppress(OSError, ValueError, http.client.HTTPException),
+                  contextlib.closing(UnixConnection(self.engine.socket, silence_s)) as connection):
+                connection.request("GET", f"/events?since=1&filters={wanted}")
+                for line in connection.getresponse():
+                    actor = json.loads(line)["Actor"]
+                    self._note(actor["ID"], actor["Attributes"])
+
+    def _note(self, container, labels):
+        self.made[container] = Launch(labels["cleat.session"], int(labels["cleat.attempt"]), 0, container)
+
+    def launches(self):
+        for c in self.engine.containers():
+            self._note(c["Id"], c["Labels"])
+        return list(self.made.values())
+
+    def stop(self):
+        self.over.set()
+        self.reader.join()
 
     def containers(self, session):
         return [c["Id"] for c in reversed(self.engine.of_session(session))]  # it lists the newest first
@@ -128,47 +158,46 @@ def test_dockerd_is_killed(start, dockerd):  # noqa: F811
     """Its containers end with it: their sessions say so, and those that were not ready yet try again.
     (What a killed one left of its network may keep a next container from being reached.)"""
     cleatd = daemon(start, classes={"default": docker_class(
-        dockerd, backoff_base_ms=200, stop_grace_s=1, start_timeout_s=8)})
-    crowd = Crowd(cleatd.api, Boxes(dockerd), None, SEED, clients=4,
+        dockerd, backoff_base_ms=200, stop_grace_s=1, start_timeout_s=8, create_timeout_s=30)})
+    boxes = start.add(Boxes(dockerd))
+    crowd = Crowd(cleatd.api, boxes, None, SEED, clients=4,
                   forgive={"container_died", "never_healthy", "create_timeout"})
 
     def launch():
         dockerd.process.wait()
         dockerd.kill_process()
         dockerd.launch()
-    first = [state("attempt", "REGISTERING"), state("attempt", "STARTING")]
-    hits = strike_again_and_again(cleatd, crowd, moments(max(1, STRIKES // 10), first),
+    first = [STEPS[0], state("session", "READY"), state("attempt", "STARTING")]
+    hits = strike_again_and_again(cleatd, crowd, moments(max(3, STRIKES // 4), first),
                                   lambda _: dockerd.process.kill(), launch)
     poll(lambda: not dockerd.running(), 30, "the end of all containers")
+    assert {l.container for l in crowd.lives if l.container} <= {l.address for l in boxes.launches()}
     victims = {l.session for l in crowd.lives if l.error}
     for kept in dockerd.containers():  # its upload was never confirmed
         victims.add(kept["Labels"]["cleat.session"])
         dockerd.remove(kept["Id"])
     crowd.verify(artifact_of(cleatd), victims)
+    assert_nothing_happened_twice(boxes)
+    assert_no_complaints(cleatd, victims)
     report(cleatd, crowd, "dockerd killed", hits)
 
 
-def test_the_aws_endpoint_is_away(start):
-    """For a moment, connections break and none is accepted: no session ends for that, and no call is
-    made twice."""
+def test_the_aws_endpoint_is_killed(start):
+    """As one whose connections end in the middle of an answer, and which is started again: no session ends
+    for that, and no call is made twice. (A process of its own would show no more: AWS keeps its state
+    whatever becomes of the machine that answers, and so does the stand-in, in the tests' own process.)"""
     aws = account(start, groups=2)
     cleatd = daemon(start, environment=aws.environment(), classes={
         "default": aws.class_options(backoff_base_ms=50)})
     aws.books.watch = cleatd.see
     crowd = Crowd(cleatd.api, Tasks(aws), start.shared, SEED, clients=8)
-    broken = threading.Event()
-
-    def leave(_):
-        """Not by the thread that serves the call: it would wait for itself."""
-        threading.Thread(target=lambda: (aws.endpoint.away(), broken.set())).start()
-
-    def come_back():
-        assert broken.wait(30)
-        broken.clear()
-        aws.endpoint.back()
-    hits = strike_again_and_again(cleatd, crowd, moments(max(4, STRIKES // 2), CALLS), leave, come_back)
+    at = moments(max(4, STRIKES // 2), CALLS)
+    hits = strike_again_and_again(cleatd, crowd, at, lambda _: aws.endpoint.away(), aws.endpoint.back)
+    assert aws.endpoint.resets >= len(at), "connections were there to break"
+    assert aws.endpoint.cut >= sum(m.words in CALLS for m in at) // 2, "and ended in the middle of an answer"
     aws.assert_clean()
     crowd.verify(object_of(aws))
     assert_one_task_per_attempt(aws)
     assert_no_complaints(cleatd)
-    report(cleatd, crowd, "the AWS endpoint away", hits)
+    report(cleatd, crowd, f"the AWS endpoint killed, {aws.endpoint.resets} connections reset, "
+           f"{aws.endpoint.cut} in the middle of an answer", hits)

@@ -1,5 +1,6 @@
 """Containers of the plain contract: no proof, and still one session each."""
 
+import datetime
 import json
 
 import pytest
@@ -63,8 +64,15 @@ def test_plain_upload_whose_answer_is_lost(start):
     api = cleatd.api
     sessions = in_parallel(lambda n: api.ready(user=f"u{n}")["session_id"], range(3))
     in_parallel(lambda s: api.execute(s, "print(1)"), sessions)
+    ends = {}
     for over in in_parallel(api.close, sessions):
         assert {c["result"] for c in over["cleanup"]} == {"ok"}, over["cleanup"]
+        [upload] = [c["end_ms"] for c in over["cleanup"] if c["name"] == "upload"]
+        created = datetime.datetime.fromisoformat(over["created_at"].replace("Z", "+00:00"))
+        ends[over["address"]] = created.timestamp() + upload / 1000
+    lost = {r["address"]: r["time"] for r in requests_of(start.root) if r["path"] == "the answer is lost"}
+    for address, end in ends.items():
+        assert end < lost[address] + 1 + 4, "told within a second; and this machine is busy"
     completes = [r for r in requests_of(start.root) if r["path"] == "/session/complete"]
     assert len(completes) == 3, "not repeated blindly"
 

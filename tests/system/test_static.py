@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import secrets
 import signal
@@ -12,7 +13,7 @@ import pytest
 from cleat_harness import haproxy_class, poll, shared_connections
 from event_reader import read_all
 from executor_help import addresses, needs_root
-from static_help import StaticHost
+from static_help import Liar, StaticHost, seal, unseal
 
 pytestmark = needs_root
 
@@ -281,6 +282,36 @@ def test_hosts_that_are_no_use(farm, start, root):
     over = poll(lambda: cleatd.api.session(session)["state"] == "FAILED" and cleatd.api.session(session), 20, "it fails")
     assert over["error"]["code"] == "launch_failed" and "bubblewrap" in over["error"]["message"], over
     poll(lambda: is_free(farm.hosts[0]), 20, "the host that was asked is free")
+
+
+def test_something_else_listens_there(farm, start):
+    """It says that it is free: in the clear, with what it was sent, or as a host once did. It is not believed,
+    and all that it gets is sealed."""
+    farm.grow(1)
+    free = {"answers": "0" * 32, "state": "free", "challenge": "0" * 32}
+    liars = [start.add(Liar(next(addresses), lie)) for lie in (
+        lambda _: json.dumps(free).encode(),
+        lambda body: body,
+        lambda _: json.dumps({"sealed": seal(farm.key, free)}).encode(),
+        lambda body: json.dumps({"sealed": seal(bytes(32), {
+            **free, "answers": unseal(farm.key, json.loads(body)["sealed"])["nonce"]})}).encode())]
+    cleatd = farm.coordinator(hosts=[*liars, farm.hosts[0]])
+    told = {"WORD": secrets.token_hex(16)}
+    first = cleatd.api.ready(env=told)
+    assert first["address"].split(":")[0] == farm.hosts[0].address
+    waits = cleatd.api.create(env=told)["session_id"]
+    poll(lambda: all(view(cleatd)[l.address][0] == "refusing" and len(l.heard) > 1 for l in liars), 20, "lies")
+    assert cleatd.api.session(waits)["state"] in ("QUEUED", "OPENING"), "for the only host"
+    for liar in liars:
+        assert "gave no answer of a static host" in view(cleatd)[liar.address][2]
+        for path, headers, body in liar.heard:
+            assert path == "/lease/state" and set(json.loads(body)) == {"sealed"}
+            said = unseal(farm.key, json.loads(body)["sealed"])
+            assert set(said) == {"path", "nonce"}, "not even that holds a session's"
+            for secret in farm.key.hex(), told["WORD"], first["session_id"], waits:
+                assert secret not in headers + body.decode()
+    cleatd.api.close(first["session_id"])
+    assert cleatd.api.wait(waits)["address"] == first["address"]
 
 
 def test_a_host_that_is_taken_away(farm):

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 from cleat_harness import BUILD, alive, in_parallel, poll
@@ -49,7 +50,9 @@ def test_the_command_line_gives_up_when_nobody_comes_back(start):
     running = cli(cleatd, "exec", session, SLOW)
     poll(lambda: busy(cleatd, session), 30, "the execution")
     cleatd.kill()
+    killed_at = time.monotonic()
     out, err = running.communicate(timeout=60)
+    assert 14 < time.monotonic() - killed_at < 15 + 15, "it asks again for 15 s; and this machine is busy"
     assert running.returncode == 4 and "did not come back (connection_lost)" in err, (running.returncode, err)
     assert cli(cleatd, "ps").wait(timeout=10) == 5, "who never reached it is told at once"
     cleatd.start()

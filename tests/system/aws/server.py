@@ -1,7 +1,9 @@
 """The HTTP side: one server for all services, told apart by the scope of the signature."""
 
 import contextlib
+import ctypes
 import http.server
+import io
 import socket
 import ssl
 import struct
@@ -32,6 +34,11 @@ class Hung(Exception):
 
 class Gone(Exception):
     """Part of an answer, and the connection is closed."""
+
+
+def reset(connection):
+    """Whoever reads or writes it, here or there, learns it at once: connect(2), AF_UNSPEC."""
+    return ctypes.CDLL(None).connect(connection.fileno(), bytes(16), 16) == 0
 
 
 class Endpoint:
@@ -78,6 +85,7 @@ class Endpoint:
                 super().shutdown_request(request)
 
         self.make, self.context, self.connections = lambda port: Server((host, port), Handler), context, set()
+        self.dying, self.leaving, self.cut, self.resets = threading.Event(), None, 0, 0
         self._listen(0)
         self.address = f"{host}:{self.server.server_address[1]}"
         self.url = f"http{'s' if isinstance(context, ssl.SSLContext) else ''}://{self.address}"
@@ -90,14 +98,21 @@ class Endpoint:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def away(self):
-        """Nobody listens any more and every connection breaks; what was asked may still have its effect."""
+        """As when it is killed: nobody listens any more, every connection is reset, and an answer ends in the
+        middle. What was asked has its effect, since AWS keeps its state whichever front end of it dies.
+        May be called by who serves a call, whose answer is one of those."""
+        self.dying.set()
+        self.leaving = threading.Thread(target=self._leave)
+        self.leaving.start()
+
+    def _leave(self):
         self.server.shutdown()
         self.server.server_close()
-        for connection in list(self.connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self.resets += sum(map(reset, list(self.connections)))
 
     def back(self):
+        self.leaving.join()
+        self.dying.clear()
         self._listen(self.server.server_address[1])
 
     def close(self):
@@ -138,6 +153,7 @@ class Endpoint:
         return handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
 
     def _send(self, handler, request, status, headers, body):
+        wire, handler.wfile = handler.wfile, io.BytesIO()
         handler.send_response(status)
         handler.send_header("x-amzn-RequestId" if request.service != "s3" else "x-amz-request-id", request.id)
         for name, value in headers.items():
@@ -147,7 +163,14 @@ class Endpoint:
         handler.end_headers()
         if handler.command != "HEAD":
             handler.wfile.write(body)
-        handler.wfile.flush()
+        whole, handler.wfile = handler.wfile.getvalue(), wire
+        dying = self.dying.is_set()
+        wire.write(whole[:len(whole) // 2] if dying else whole)
+        wire.flush()
+        if dying:
+            self.cut += 1
+            self.resets += reset(handler.connection)
+            handler.close_connection = True
 
     def _answer(self, request):
         if not request.headers.get("Authorization", "").startswith("AWS4-"):
