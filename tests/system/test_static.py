@@ -288,7 +288,7 @@ def test_something_else_listens_there(farm, start):
     """It says that it is free: in the clear, with what it was sent, or as a host once did. It is not believed,
     and all that it gets is sealed."""
     farm.grow(1)
-    free = {"answers": "0" * 32, "state": "free", "challenge": "0" * 32}
+    free = farm.hosts[0].state()
     liars = [start.add(Liar(next(addresses), lie)) for lie in (
         lambda _: json.dumps(free).encode(),
         lambda body: body,
