@@ -3,12 +3,14 @@
 #include <string.h>
 #include "container.h"
 #include "haproxy.h"
+#include "http/lease.h"
 #include "world.h"
 
 #define BALANCER_RESTART_MS 500
 
-const char *const moment_names[MOMENTS] = {"end",        "complete", "progress", "upload",
-                                           "deregister", "drain",    "stop",     "release"};
+const char *const moment_names[MOMENTS] = {"end",    "complete",   "progress",
+                                           "upload", "deregister", "drain",
+                                           "stop",   "remove",     "release"};
 const char *const mishap_names[MISHAPS] = {
     "none", "error", "refused", "answer-lost", "late", "death", "balancer", "crash", "away"};
 
@@ -115,8 +117,11 @@ static enum mishap at_service(const struct sim_request *r)
     traps.drains |= deregisters;
     if (deregisters)
         return trap_strike(MOMENT_DEREGISTER);
-    if (says(r, ".StopTask"))
+    if (says(r, ".StopTask") || strstr(r->path, "/stop?") ||
+        strcmp(r->path, LEASE_RELEASE_PATH) == 0)
         return trap_strike(MOMENT_STOP);
+    if (strcmp(r->method, "DELETE") == 0)
+        return trap_strike(MOMENT_REMOVE);
     if (traps.drains && says(r, "Action=DescribeTargetHealth"))
         return trap_strike(MOMENT_DRAIN);
     return MISHAP_NONE;

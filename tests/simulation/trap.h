@@ -15,7 +15,8 @@ enum moment {
     MOMENT_UPLOAD,   /* would be done now */
     MOMENT_DEREGISTER,
     MOMENT_DRAIN,   /* HAProxy is told to delete it, a target group is asked for it */
-    MOMENT_STOP,    /* the engine's call, or the signal */
+    MOMENT_STOP,    /* the engine's call, a host's release, or the signal */
+    MOMENT_REMOVE,  /* the engine is to forget it */
     MOMENT_RELEASE, /* the attempt has ended */
     MOMENTS
 };
