@@ -80,6 +80,9 @@ extern const struct option class_options[];
 bool class_uses_aws(const struct class *); /* runtime, balancer or artifacts */
 /* What the one holds of its engine's room the other lacks. */
 bool class_shares_engine(const struct class *, const struct class *);
+/* Which engine holds its containers: under another text nothing is known of them. region: of
+ * AWS. free(). */
+char *class_engine(const struct class *, const char *region);
 
 /* Something that an engine's or account's settings would break. */
 enum finding_level { FINDING_ERROR, FINDING_WARNING };

@@ -341,3 +341,25 @@ bool class_shares_engine(const struct class *a, const struct class *b)
         return share_host(a, b);
     }
 }
+
+/* A cluster has a name as well as an ARN, which ends with it. */
+static const char *cluster_name(const struct class *c)
+{
+    const char *slash = strrchr(c->ecs_cluster, '/');
+    return slash ? slash + 1 : c->ecs_cluster;
+}
+
+char *class_engine(const struct class *c, const char *region)
+{
+    switch (c->runtime) {
+    case RUNTIME_PROCESS:
+        return *c->workspace_dir ? mem_printf("process in %s", c->workspace_dir)
+                                 : mem_strdup("process");
+    case RUNTIME_DOCKER:
+        return mem_printf("docker at %s", c->docker_socket);
+    case RUNTIME_ECS:
+        return mem_printf("ecs in %s, cluster %s", region, cluster_name(c));
+    default:
+        return mem_strdup("static"); /* each of its hosts tells what it holds */
+    }
+}

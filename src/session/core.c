@@ -236,6 +236,7 @@ static bool open_group(struct cleat *core, struct group *g, struct class *class,
     g->class = class;
     g->metrics = metrics_new();
     warm_open(g);
+    g->engine = class_engine(class, aws_region(core->aws));
     g->runtime_ops = runtime_of(class);
     g->balancer_ops = balancer_of(class);
     g->runtime = g->runtime_ops->open(&(struct runtime_env){.loop = core->loop,
@@ -355,6 +356,7 @@ static void close_group(struct group *g)
         sweep_free(g->sweeps[i]);
     free(g->sweeps);
     free(g->metrics);
+    free(g->engine);
 }
 
 void cleat_free(struct cleat *core)

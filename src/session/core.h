@@ -423,6 +423,7 @@ struct group {
     struct class *class;
     const struct runtime_ops *runtime_ops;
     struct runtime *runtime;
+    char *engine; /* class_engine() */
     const struct balancer_ops *balancer_ops;
     struct balancer *balancer;
     struct sweep **sweeps;

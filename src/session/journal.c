@@ -263,6 +263,7 @@ void journal_turn_end(void *arg)
 
 struct loading {
     struct cleat *core;
+    bool gaps;          /* sessions are missing, and attempts may be theirs */
     struct error first; /* the first row that cannot be understood */
 };
 
@@ -270,7 +271,11 @@ struct loading {
 static void note_bad(struct loading *l, const char *key, const struct error *e)
 {
     log_error("journal.row", KV("key", key), KV("error", e->message));
-    if (l->first.code == ERR_NONE)
+    if (l->first.code != ERR_NONE)
+        return;
+    if (e->code == ERR_CONFIG) /* the row is fine */
+        l->first = *e;
+    else
         error_set(&l->first, ERR_STORE, "journal, row %s: %s (cleatd(8), Lost journal)", key,
                   e->message);
 }
@@ -279,16 +284,18 @@ static void load_session(void *arg, const char *key, const char *row)
 {
     struct loading *l = arg;
     struct error e = {0};
-    if (!session_from_row(l->core, row, &e))
-        note_bad(l, key, &e);
+    if (session_from_row(l->core, row, &e))
+        return;
+    l->gaps = true;
+    note_bad(l, key, &e);
 }
 
 static void load_attempt(void *arg, const char *key, const char *row)
 {
     struct loading *l = arg;
     struct error e = {0};
-    if (l->first.code != ERR_NONE)
-        return; /* its session may be the one that is missing */
+    if (l->gaps)
+        return;
     if (!attempt_from_row(l->core, row, &e))
         note_bad(l, key, &e);
 }

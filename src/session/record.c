@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "session/attempt.h"
 #include "session/config.h"
+#include "session/engine.h"
 #include "session/event.h"
 #include "session/job.h"
 #include "session/once.h"
@@ -141,6 +142,7 @@ char *attempt_row(const struct attempt *a)
         json_object_set_new(o, "identity",
                             json_pack("[s, i, I]", a->identity.session, (int)a->identity.number,
                                       (json_int_t)a->identity.idle_timeout_s));
+    json_object_set_new(o, "engine", engine_row(a->session->group));
     if (a->launched)
         json_object_set_new(o, "container",
                             json_pack("{s:s, s:s, s:i}", "id", a->container.id, "ip",
@@ -413,7 +415,7 @@ struct attempt *attempt_from_row(struct cleat *core, const char *row, struct err
                   "class %s is not configured, and a container of it is still being closed: "
                   "configure it until that has ended",
                   s->class_name);
-    else
+    else if (state == ATTEMPT_ENDED || engine_is_same(s, json_object_get(o, "engine"), e))
         a = fill_attempt(s, (unsigned)number, (enum attempt_state)state, o);
     json_decref(o);
     return a;

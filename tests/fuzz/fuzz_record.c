@@ -36,8 +36,10 @@ static void set_up(void)
     core.groups = groups;
     core.group_count = 2;
     for (size_t i = 0; i < 2; i++)
-        groups[i] = (struct group){
-            .core = &core, .class = &core.config->classes[i], .balancer_ops = &no_balancer};
+        groups[i] = (struct group){.core = &core,
+                                   .class = &core.config->classes[i],
+                                   .balancer_ops = &no_balancer,
+                                   .engine = "process"};
 }
 
 static struct session *read_session(const char *row)

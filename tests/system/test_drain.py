@@ -10,8 +10,9 @@ import threading
 
 import pytest
 
-from cleat_harness import BUILD, ApiError, Cleatd, in_parallel, poll
+from cleat_harness import BUILD, ApiError, Cleatd, alive, in_parallel, poll
 from peer_help import Peer
+from test_store import refuses_to_start
 
 PROGRAM = BUILD / "cleat"
 STRANGER = 65530
@@ -220,6 +221,41 @@ def test_sighup_says_what_needs_a_restart(start):
     assert cleatd.api.execute(session, "print(1)")["stdout"] == "1\n"
     cleatd.options["owner"] = "cleat"
     reload(cleatd, owner="cleat")
+
+
+def test_another_engine_or_owner_waits_for_the_last_container(start):
+    """Nothing is known there of one that runs: taken for dead, it would live on for ever."""
+    cleatd = start.cleatd()
+    api, process = cleatd.api, cleatd.classes["default"]
+    sessions = [api.ready()["session_id"] for _ in range(2)]
+    pids = [cleatd.pid_of(s) for s in sessions]
+    docker = {**process, "runtime": "docker", "docker_socket": "/nonexistent/docker.sock", "image": "i"}
+    elsewhere = {**process, "workspace_dir": start.root / "elsewhere"}
+    for owner, options, words in (("another", process, ["owner cleat, and owner is another now"]),
+                                  ("cleat", docker, ['"process"', '"docker at /nonexistent/docker.sock" now']),
+                                  ("cleat", elsewhere, ['"process"', 'default is of "process in /'])):
+        cleatd.classes["default"] = options
+        reload(cleatd, owner=owner)
+        cleatd.terminate()
+        before = len(log_has(cleatd, "event=journal.row"))
+        refuses_to_start(cleatd, sessions[0], *words, "put it back", "cleat drain")
+        told = log_has(cleatd, "event=journal.row")[before:]
+        assert len(told) == 2 and all(s in line for s, line in zip(sessions, told)), told
+        cleatd.classes["default"], cleatd.options["owner"] = process, "cleat"
+        cleatd.config_path.write_text(cleatd._config())
+        cleatd.start()
+        for session, pid in zip(sessions, pids):
+            assert api.wait(session)["state"] == "READY"
+            assert api.execute(session, "print(1)")["stdout"] == "1\n"
+            assert cleatd.pid_of(session) == pid and alive(pid)
+    assert cli(cleatd, "drain", "--now").returncode == 0
+    assert cli(cleatd, "drain", "--end").returncode == 0
+    cleatd.terminate()
+    cleatd.classes["default"], cleatd.options["owner"] = elsewhere, "another"
+    cleatd.config_path.write_text(cleatd._config())
+    cleatd.start()
+    assert [api.session(s)["state"] for s in sessions] == ["CLOSED", "CLOSED"]
+    assert api.execute(api.ready()["session_id"], "print(2)")["stdout"] == "2\n"
 
 
 def test_a_file_with_a_mistake_changes_nothing(start):

@@ -467,6 +467,84 @@ static void a_class_that_is_needed_is_missed(void **state)
     assert_non_null(strstr(e.message, "class gone is not configured"));
 }
 
+static bool is_refused(struct world *w, const char *row, const char *was, const char *is)
+{
+    struct error e = {0};
+    struct attempt *a = attempt_from_row(w->core, row, &e);
+    if (a) {
+        attempt_free(a);
+        return false;
+    }
+    assert_int_equal(e.code, ERR_CONFIG);
+    const char *const words[] = {AN_ID, was, is, "put it back", "(cleat drain)"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (!strstr(e.message, words[i]))
+            fail_msg("\"%s\" is not said: %s", words[i], e.message);
+    return true;
+}
+
+/* Another engine, or one that is asked under another label, knows nothing of it and would call
+ * it dead. */
+static void a_container_needs_its_engine_and_owner(void **state)
+{
+    struct world *w = *state;
+    struct session *s = make(w, AN_ID, "{}");
+    struct attempt *a = attempt_new(s, 1);
+    char *live = attempt_row(a), *engine = s->group->engine, *owner = w->core->settings->owner;
+    attempt_set_state(a, ATTEMPT_ENDED);
+    char *ended = attempt_row(a);
+    attempt_free(a);
+    assert_false(is_refused(w, live, "", ""));
+    s->group->engine = (char *)"docker at /run/docker.sock";
+    assert_true(is_refused(w, live, "\"process\"", "\"docker at /run/docker.sock\""));
+    assert_false(is_refused(w, ended, "", ""));
+    s->group->engine = engine;
+    w->core->settings->owner = (char *)"other";
+    assert_true(is_refused(w, live, "owner cleat", "owner is other"));
+    assert_false(is_refused(w, ended, "", ""));
+    assert_false(
+        is_refused(w, "{\"session\":\"" AN_ID "\",\"number\":1,\"state\":\"LIVE\"}", "", ""));
+    w->core->settings->owner = owner;
+    free(live);
+    free(ended);
+}
+
+static void same_engine(bool same, const struct class *a, const char *region_of_a,
+                        const struct class *b, const char *region_of_b)
+{
+    char *x = class_engine(a, region_of_a), *y = class_engine(b, region_of_b);
+    if ((strcmp(x, y) == 0) != same)
+        fail_msg("%s, %s", x, y);
+    free(x);
+    free(y);
+}
+
+static void an_engine_is_where_containers_are_found(void **state)
+{
+    char *one[] = {(char *)"10.0.0.1:8080", NULL}, *two[] = {(char *)"10.0.0.2:8080", NULL};
+    struct class process = {.runtime = RUNTIME_PROCESS, .workspace_dir = (char *)""};
+    struct class elsewhere = {.runtime = RUNTIME_PROCESS, .workspace_dir = (char *)"/dev/shm"};
+    struct class docker = {.runtime = RUNTIME_DOCKER, .docker_socket = (char *)"/a"};
+    struct class podman = {.runtime = RUNTIME_DOCKER, .docker_socket = (char *)"/b"};
+    struct class ecs = {.runtime = RUNTIME_ECS, .ecs_cluster = (char *)"blue"};
+    struct class arn = {.runtime = RUNTIME_ECS,
+                        .ecs_cluster =
+                            (char *)"arn:aws:ecs:eu-west-1:123456789012:cluster/blue"};
+    struct class green = {.runtime = RUNTIME_ECS, .ecs_cluster = (char *)"green"};
+    struct class hosts = {.runtime = RUNTIME_STATIC, .static_hosts = one};
+    struct class others = {.runtime = RUNTIME_STATIC, .static_hosts = two};
+    (void)state;
+    same_engine(true, &process, "", &process, "eu-west-1");
+    same_engine(false, &process, "", &elsewhere, "");
+    same_engine(false, &process, "", &docker, "");
+    same_engine(false, &docker, "", &podman, "");
+    same_engine(true, &ecs, "eu-west-1", &arn, "eu-west-1");
+    same_engine(false, &ecs, "eu-west-1", &ecs, "eu-west-2");
+    same_engine(false, &ecs, "eu-west-1", &green, "eu-west-1");
+    same_engine(true, &hosts, "", &others, ""); /* hosts come and go */
+    same_engine(false, &hosts, "", &process, "");
+}
+
 #define WARM_ROW(state)                                                                        \
     "{\"id\":\"" AN_ID "\",\"request_id\":\"" AN_ID "\",\"state\":\"" state                    \
     "\",\"parameters\":"                                                                       \
@@ -755,6 +833,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_unreadable_master_key_is_not_replaced, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_class_that_is_needed_is_missed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_container_needs_its_engine_and_owner, setup,
+                                        teardown),
+        cmocka_unit_test(an_engine_is_where_containers_are_found),
         cmocka_unit_test_setup_teardown(a_class_with_warm_containers_is_missed, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(damaged_rows_are_refused, setup, teardown),
