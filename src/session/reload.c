@@ -4,6 +4,7 @@
 #include "cleat.h"
 #include "session/admission.h"
 #include "session/config.h"
+#include "session/listing.h"
 #include "session/session.h"
 #include "session/warm.h"
 
@@ -83,6 +84,13 @@ static void end_pools(struct cleat *core, const struct cleat_config *given)
     }
 }
 
+/* The next listing was set by the old ones. */
+static bool reaps_otherwise(const struct settings *a, const struct settings *b)
+{
+    return a->reap_interval_s != b->reap_interval_s || a->reap_grace_s != b->reap_grace_s ||
+           a->reap_dry_run != b->reap_dry_run;
+}
+
 bool cleat_reload(struct cleat *core, struct cleat_config *config, cleat_change_fn *fn,
                   void *arg, char *why, size_t size)
 {
@@ -98,6 +106,8 @@ bool cleat_reload(struct cleat *core, struct cleat_config *config, cleat_change_
         TAILQ_FOREACH (s, &core->open, part_entry) /* every deadline may have moved */
             session_wake(s);
         warm_reload(core);
+        if (reaps_otherwise(core->settings, &config->settings))
+            listings_ask(core);
     }
     cleat_config_free(config);
     return fine;

@@ -3,7 +3,10 @@ another owner's."""
 
 import json
 import os
+import signal
 import subprocess
+
+import pytest
 
 from cleat_harness import BUILD, alive, haproxy_class, poll
 
@@ -138,3 +141,28 @@ def test_what_the_command_line_shows(start):
     assert "1 is being closed" in run().stdout
     assert cleatd.closed_orphan(lost)["state"] == "CLOSED"
     cleatd.api.close(kept)
+
+
+@pytest.mark.parametrize("option, before, after", [
+    ("reap_interval_s", 3600, 1), ("reap_grace_s", 3600, 0), ("reap_dry_run", "true", "false")])
+def test_what_is_told_anew_holds_at_once(start, option, before, after):
+    """None of them waits for a listing that is an hour away."""
+    cleatd = start.cleatd(**{"reap_interval_s": 3600, "reap_grace_s": 0, option: before})
+    lost, kept = cleatd.api.ready()["session_id"], cleatd.api.ready()["session_id"]
+    cleatd.kill()
+    cleatd.forget(lost)
+    place, aside = cleatd.options["state_dir"] / "workspaces" / f"cleat.{lost}.1", start.root / "aside"
+    if option == "reap_interval_s":
+        place.rename(aside)
+    cleatd.start()
+    if option == "reap_interval_s":
+        assert reap(cleatd, "--dry-run") == []
+        aside.rename(place)
+    else:
+        poll(lambda: log_has(cleatd, "orphan.found", lost), 30, "that it is found")
+    assert alive(cleatd.pid_of(lost))
+    cleatd.options[option] = after
+    cleatd.config_path.write_text(cleatd._config())
+    cleatd.process.send_signal(signal.SIGHUP)
+    assert cleatd.closed_orphan(lost)["state"] == "CLOSED"
+    assert cleatd.api.close(kept)["state"] == "CLOSED"
