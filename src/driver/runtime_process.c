@@ -5,6 +5,7 @@
  *                           /address      "ip:port\n", written before the container is started
  *                           /label        of its launch, likewise; user code reads neither
  *                           /executor.log its stdout and stderr
+ *                           /ended        its exit status, written by itself, last
  *
  * So the disk knows what the journal may have missed: a locked workspace is a live container,
  * and an unlocked one whose lock names a pid is a container that has ended. */
@@ -137,6 +138,19 @@ static bool was_started(const char *workspace)
     return started;
 }
 
+/* As of waitpid(2), of one that ended itself while nobody could wait for it. */
+static int read_end(const char *workspace)
+{
+    char *path = workspace_file(workspace, "ended");
+    char *text = file_read(path, SMALL_FILE);
+    int status = -1, end = 0;
+    bool good = text != NULL && sscanf(text, "%3d%n", &status, &end) == 1 &&
+                strcmp(text + end, "\n") == 0 && status >= 0 && status <= UINT8_MAX;
+    free(text);
+    free(path);
+    return good ? W_EXITCODE(status, 0) : CHILD_STATUS_UNKNOWN;
+}
+
 static bool key_valid(const char *key)
 {
     size_t len =
@@ -209,6 +223,8 @@ static void give_death(void *payload)
 static void report_death(struct process *p, int status)
 {
     struct death *d = later_call(&p->rt->later, give_death, sizeof(*d));
+    if (status == CHILD_STATUS_UNKNOWN)
+        status = read_end(p->workspace);
     d->rt = p->rt;
     mem_copy_string(d->id, sizeof(d->id), p->container.id);
     d->in_order = status == 0;

@@ -50,6 +50,8 @@ static int serve(void)
     }
     if (!code && config_is_static(&x.config))
         code = lease_finish(&x.config, &x.lease, x.terminated, &e);
+    if (!code)
+        workspace_note_end(&x.config, x.exit_code);
     lease_release(&x.lease);
     config_release(&x.config);
     if (code)

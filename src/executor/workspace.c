@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/log.h"
 #include "base/mem.h"
 #include "executor/tree.h"
 #include "loop/child.h"
@@ -58,6 +59,16 @@ enum error_code workspace_prepare(struct config *c, struct error *e)
         if (give(c, homes[i], i == 0 ? 0700 : 0755, e))
             return e->code;
     return ERR_NONE;
+}
+
+void workspace_note_end(const struct config *c, int status)
+{
+    char *path = mem_printf("%s/ended", c->workspace), *text = mem_printf("%d\n", status);
+    struct error e;
+    if (c->lock_fd >= 0 && file_replace(path, text, &e))
+        log_error("end.not_noted", KV("error", e.message));
+    free(text);
+    free(path);
 }
 
 static enum error_code let_through(const char *path, struct error *e)

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <uthash.h>
 #include "base/mem.h"
 #include "books.h"
@@ -92,12 +93,25 @@ static void tell_watcher(void *arg)
     exited(watch->arg, watch->adopted ? CHILD_STATUS_UNKNOWN : watch->container->exit_status);
 }
 
+/* As the executor does, last. */
+static void note_end(const struct container *c)
+{
+    if (!c->plain && WIFEXITED(c->exit_status))
+        files_put(world_printf("%s/ended", c->workspace),
+                  world_printf("%d\n", WEXITSTATUS(c->exit_status)));
+}
+
 void files_unlock(struct container *holder)
 {
     struct file *file, *next;
+    bool held = false;
     HASH_ITER (hh, files, file, next)
-        if (file->holder == holder)
+        if (file->holder == holder) {
+            held = true;
             file->holder = NULL;
+        }
+    if (held)
+        note_end(holder);
     if (holder->watch)
         world_at(1, tell_watcher, holder->watch);
     holder->watch = NULL;

@@ -155,18 +155,29 @@ def test_nothing_executed_nothing_uploaded(start):
     assert list(cleatd.artifacts.iterdir()) == []
 
 
-def test_a_container_that_ended_itself_in_order_has_uploaded(start):
-    """SIGTERM from somebody else (a Spot interruption is one): it uploads, then it is gone."""
+@pytest.mark.parametrize("cleatd_was", ["there", "restarted", "away"])
+def test_a_container_that_ended_itself_in_order_has_uploaded(start, cleatd_was):
+    """SIGTERM from somebody else (a Spot interruption is one, a reboot another): it uploads, then it is
+    gone. Nothing is left, though its exit status is told to its parent only."""
     cleatd = start.cleatd()
     s = cleatd.api.ready()["session_id"]
     cleatd.api.execute(s, "open('artifacts/x', 'w').write('kept')")
+    if cleatd_was != "there":
+        cleatd.terminate()
+    if cleatd_was == "restarted":
+        cleatd.start()
+        assert cleatd.api.wait(s)["state"] == "READY"
     os.kill(cleatd.pid_of(s), signal.SIGTERM)
+    if cleatd_was == "away":
+        poll(lambda: not cleatd.containers_alive(), 60, "its end")
+        cleatd.start()
     over = cleatd.api.wait(s, "closed")
     assert over["stop_reason"] == "container_died"
     assert {c["name"]: c["result"] for c in over["cleanup"]}["upload"] == "ok"
     assert cleatd.file_of(s, "artifacts/x") == b"kept"
     assert [l for l in cleatd.log_lines() if "event=container.ended" in l]
     assert not [l for l in cleatd.log_lines() if "event=artifacts.lost" in l]
+    poll(lambda: not list((cleatd.root / "state" / "workspaces").iterdir()), 30, "the workspace's end")
 
 
 def test_an_upload_that_fails_is_tried_again(start):

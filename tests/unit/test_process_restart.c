@@ -194,6 +194,34 @@ static void test_adopt_gone(void **state)
     assert_string_not_equal(b.container.ip, a.container.ip);
 }
 
+static void check_end(struct bench *t, const struct container *c, const char *note,
+                      const char *cause, bool in_order)
+{
+    char *path = path_of(t, c->id, "ended");
+    assert_int_equal(file_write(path, note, NULL), ERR_NONE);
+    close_runtime(t);
+    open_runtime(t);
+    t->exits = 0;
+    runtime_process.adopt(t->rt, c);
+    until_exit(t, c->id);
+    assert_string_equal(t->cause, cause);
+    assert_int_equal(t->in_order, in_order);
+    free(path);
+}
+
+/* Nobody could wait for it: it has noted its own exit status, or was killed. */
+static void test_noted_end(void **state)
+{
+    static const char *const senseless[] = {"", "0", "\n", "256\n", "-1\n", "0\n0\n", "ok\n"};
+    struct bench *t = *state;
+    struct launched a = launch(t, "o.a.1", "dies");
+    until_exit(t, "o.a.1");
+    check_end(t, &a.container, "0\n", "exited with status 0", true);
+    check_end(t, &a.container, "1\n", "exited with status 1", false);
+    for (size_t i = 0; i < sizeof(senseless) / sizeof(senseless[0]); i++)
+        check_end(t, &a.container, senseless[i], "it is not running any more", false);
+}
+
 /* The answer to a launch was lost: the same key gives the same container. */
 static void test_lost_answer(void **state)
 {
@@ -321,6 +349,7 @@ int main(void)
         REAL(test_stopped_outlives_us),
         REAL(test_executor_writes_its_pid),
         REAL(test_adopt_gone),
+        REAL(test_noted_end),
         REAL(test_lost_answer),
         REAL(test_leftover),
         REAL(test_damaged_address),
