@@ -31,7 +31,7 @@ struct alb_holder {
     bool wanted;               /* its registration was accepted: it is to be listed */
     bool leaving, let_go;      /* let_go: its deregistration was accepted */
     bool orphan;
-    enum target_state state;
+    struct told told;
     int64_t changed_ms;
     STAILQ_HEAD(, alb_waiter) waiters;
     UT_hash_handle hh;

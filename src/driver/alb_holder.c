@@ -70,10 +70,8 @@ void alb_holder_finish(struct balancer *b, struct alb_holder *h, const struct er
 void alb_holder_tell(struct balancer *b, struct alb_holder *h, enum target_state state,
                      const char *reason)
 {
-    if (h->state == state)
-        return;
-    h->state = state;
-    later_tell(&b->later, &b->env, h->id, state, reason);
+    if (later_is_news(&h->told, state, reason))
+        later_tell(&b->later, &b->env, h->id, state, reason);
 }
 
 void alb_holder_end(struct balancer *b, struct alb_holder *h, const char *reason)
@@ -129,7 +127,7 @@ static void registered(struct balancer *b, struct alb_holder *h, const struct er
     if (e == NULL) {
         h->wanted = true;
         alb_holder_finish(b, h, NULL);
-        if (h->state == TARGET_UNKNOWN)
+        if (h->told.state == TARGET_UNKNOWN)
             alb_holder_tell(b, h, TARGET_CHECKING, "registered");
         return;
     }
@@ -202,7 +200,7 @@ static void judge_lost(struct balancer *b, struct alb_holder *h)
     struct alb_target *t = h->target;
     if (!t->listed && t->missing < 2)
         return;
-    if (h->state != TARGET_CHECKING)
+    if (h->told.state != TARGET_CHECKING)
         alb_holder_tell(b, h, TARGET_UNHEALTHY, t->listed ? "deregistered" : "not listed");
     if (now(b) < h->changed_ms + RETURNS_MS && h->adopted)
         return;
@@ -223,7 +221,7 @@ static void judge(struct balancer *b, struct alb_target *t)
     else if (h->wanted && (!t->listed || t->health == ALB_DRAINING))
         judge_lost(b, h);
     else if (h->wanted)
-        alb_holder_tell(b, h, alb_state(t->health, h->state), t->reason);
+        alb_holder_tell(b, h, alb_state(t->health, h->told.state), t->reason);
 }
 
 void alb_holders_judge(struct balancer *b, struct alb_group *g)
@@ -242,12 +240,12 @@ void alb_holders_judge(struct balancer *b, struct alb_group *g)
 static int64_t patience(const struct alb_holder *h)
 {
     if (h->leaving)
-        return h->state == TARGET_GONE || !h->let_go ? CALM_MS : AWAITED_MS;
+        return h->told.state == TARGET_GONE || !h->let_go ? CALM_MS : AWAITED_MS;
     if (!h->wanted)
         return CALM_MS; /* its registration is awaited first */
-    return h->state == TARGET_HEALTHY     ? CALM_MS
-           : h->state == TARGET_UNHEALTHY ? WORRIED_MS
-                                          : AWAITED_MS;
+    return h->told.state == TARGET_HEALTHY     ? CALM_MS
+           : h->told.state == TARGET_UNHEALTHY ? WORRIED_MS
+                                               : AWAITED_MS;
 }
 
 void alb_holders_schedule(struct balancer *b, struct alb_group *g)

@@ -44,7 +44,7 @@ static void give_group(const struct alb_list_call *l, const struct alb_group *g)
                 give_orphan(l, t);
         } else if (!h->let_go) {
             struct target target = {.id = h->id, .ip = t->ip, .port = t->port};
-            l->each(l->arg, &target, h->state);
+            l->each(l->arg, &target, h->told.state);
         }
     }
 }

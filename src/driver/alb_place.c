@@ -176,7 +176,7 @@ void alb_unreserve(struct balancer *b, const char *id)
 /* Nobody may be told that it worked; who adopted it looks again after each listing. */
 static void refuse(struct balancer *b, struct alb_holder *h, const struct error *e)
 {
-    if (h->adopted && h->state != TARGET_UNHEALTHY) {
+    if (h->adopted && h->told.state != TARGET_UNHEALTHY) {
         log_warn("alb.not_put_back", KV("target", h->id), KV("error", e->message));
         alb_holder_tell(b, h, TARGET_UNHEALTHY, "no place in a target group");
     }
@@ -223,7 +223,7 @@ static void put(struct balancer *b, struct alb_holder *h, struct alb_target *t)
     alb_holder_take(b, h, t);
     h->wanted = h->adopted;
     if (h->adopted && there && alb_target_judgeable(t)) {
-        alb_holder_tell(b, h, alb_state(t->health, h->state), t->reason);
+        alb_holder_tell(b, h, alb_state(t->health, h->told.state), t->reason);
         return;
     }
     if (h->adopted)
@@ -249,7 +249,8 @@ void alb_place(struct balancer *b, struct alb_holder *h)
         h->bound ? alb_target_find(h->group, h->ip, h->port) : find_address(b, h->ip, h->port);
     if (t != NULL && t->holder != NULL && !t->holder->leaving) {
         log_warn("alb.address_held", KV("target", h->id), KV("by", t->holder->id));
-        error_set(&e, ERR_REGISTER, "%s port %u is still held by another target", h->ip, h->port);
+        error_set(&e, ERR_REGISTER, "%s port %u is still held by another target", h->ip,
+                  h->port);
         refuse(b, h, &e);
         return;
     }

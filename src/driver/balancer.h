@@ -39,7 +39,8 @@ struct target {
 };
 
 typedef void balancer_done_fn(void *arg, const struct error *);
-/* Every change of a target's state, also GONE. reason is the balancer's own word ("L7TOUT"). */
+/* Every change of a target's state, also GONE, and of the reason while it is CHECKING. reason is
+ * the balancer's own word ("L7TOUT"). */
 typedef void balancer_target_fn(void *arg, const char *id, enum target_state,
                                 const char *reason);
 typedef void balancer_each_fn(void *arg, const struct target *, enum target_state);

@@ -19,7 +19,7 @@ struct direct_target {
     char id[KEY_SIZE];
     char ip[46];
     uint16_t port;
-    enum target_state state;
+    struct told told;
     int64_t passed, failed; /* in a row */
     int64_t wait_ms;        /* before the next probe, while its health was never known */
     struct timer timer;
@@ -37,18 +37,16 @@ struct balancer {
 
 static void set_state(struct direct_target *t, enum target_state state, const char *reason)
 {
-    if (t->state == state)
-        return;
     t->b->healthy += (state == TARGET_HEALTHY);
-    t->b->healthy -= (t->state == TARGET_HEALTHY);
-    t->state = state;
-    later_tell(&t->b->later, &t->b->env, t->id, state, reason);
+    t->b->healthy -= (t->told.state == TARGET_HEALTHY);
+    if (later_is_news(&t->told, state, reason))
+        later_tell(&t->b->later, &t->b->env, t->id, state, reason);
 }
 
 static int64_t next_wait(struct direct_target *t)
 {
     int64_t least = (int64_t)HASH_COUNT(t->b->targets) * TARGET_COST_MS;
-    if (t->state == TARGET_HEALTHY || t->state == TARGET_UNHEALTHY) {
+    if (t->told.state == TARGET_HEALTHY || t->told.state == TARGET_UNHEALTHY) {
         int64_t every = t->b->env.class->check_interval_ms;
         return every > least ? every : least;
     }
@@ -62,12 +60,14 @@ static void judge(struct direct_target *t, bool passed, const char *reason)
     const struct class *class = t->b->env.class;
     t->passed = passed ? t->passed + 1 : 0;
     t->failed = passed ? 0 : t->failed + 1;
-    if (t->state == TARGET_UNHEALTHY) {
+    if (t->told.state == TARGET_UNHEALTHY) {
         if (t->passed >= class->check_rise)
             set_state(t, TARGET_HEALTHY, reason);
     } else if (passed) {
         set_state(t, TARGET_HEALTHY, reason);
-    } else if (t->state != TARGET_CHECKING && t->failed >= class->check_fall) {
+    } else if (t->told.state == TARGET_CHECKING) {
+        set_state(t, TARGET_CHECKING, reason);
+    } else if (t->failed >= class->check_fall) {
         set_state(t, TARGET_UNHEALTHY, reason);
     }
 }
@@ -129,7 +129,7 @@ static void forget(struct direct_target *t)
     if (t->probe != NULL)
         http_cancel(t->probe);
     timer_stop(&t->timer);
-    t->b->healthy -= (t->state == TARGET_HEALTHY);
+    t->b->healthy -= (t->told.state == TARGET_HEALTHY);
     HASH_DEL(t->b->targets, t);
     free(t);
 }
@@ -146,7 +146,7 @@ static void direct_add(struct balancer *b, const struct target *target, balancer
     else if (t->port != target->port || strcmp(t->ip, target->ip) != 0)
         error_set(&e, ERR_CONFLICT, "target %s is registered with another address", t->id);
     later_finish(&b->later, done, arg, &e);
-    if (e.code == ERR_NONE && t->state == TARGET_UNKNOWN)
+    if (e.code == ERR_NONE && t->told.state == TARGET_UNKNOWN)
         set_state(t, TARGET_CHECKING, "registered");
 }
 
@@ -179,7 +179,7 @@ static void give_listing(void *payload)
     struct direct_target *t, *next;
     HASH_ITER (hh, l->b->targets, t, next) {
         struct target target = {.id = t->id, .ip = t->ip, .port = t->port};
-        l->each(l->arg, &target, t->state);
+        l->each(l->arg, &target, t->told.state);
     }
     l->done(l->arg, NULL);
 }

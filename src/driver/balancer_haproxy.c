@@ -40,7 +40,7 @@ struct haproxy_target {
     uint16_t port;
     bool leaving, quiet; /* quiet: its add failed; what is left of it goes without a word */
     int64_t leaving_ms;
-    enum target_state state;
+    struct told told;
     STAILQ_HEAD(, waiter) waiters;
     UT_hash_handle hh;
     struct mark at[]; /* by node */
@@ -72,10 +72,8 @@ struct balancer {
 static void set_state(struct balancer *b, struct haproxy_target *t, enum target_state state,
                       const char *reason)
 {
-    if (t->state == state)
-        return;
-    t->state = state;
-    later_tell(&b->later, &b->env, t->id, state, reason);
+    if (later_is_news(&t->told, state, reason))
+        later_tell(&b->later, &b->env, t->id, state, reason);
 }
 
 static void finish_waiters(struct balancer *b, struct haproxy_target *t, const struct error *e)
@@ -247,7 +245,7 @@ static enum target_state state_of(const struct haproxy_target *t, const struct v
     if (v->looked > 0 && v->rotating == v->looked)
         return TARGET_HEALTHY;
     bool put_in = v->looked > 0 && v->rotating + v->waiting == v->looked;
-    if (t->state == TARGET_CHECKING || put_in)
+    if (t->told.state == TARGET_CHECKING || put_in)
         return TARGET_CHECKING;
     return TARGET_UNHEALTHY;
 }
@@ -300,7 +298,7 @@ static void look_wanted(struct balancer *b, struct haproxy_target *t)
     }
     if (!STAILQ_EMPTY(&t->waiters)) {
         finish_waiters(b, t, NULL);
-        if (t->state == TARGET_UNKNOWN)
+        if (t->told.state == TARGET_UNKNOWN)
             set_state(b, t, TARGET_CHECKING, "registered");
     }
     if (!v.unknown)
@@ -367,7 +365,8 @@ static void give_listing(void *payload)
             const struct haproxy_target *t = find(b, s->name);
             struct target target = {.id = s->name, .ip = s->ip, .port = s->port};
             l->each(l->arg, &target,
-                    t != NULL && t->state != TARGET_UNKNOWN ? t->state : stranger_state(s));
+                    t != NULL && t->told.state != TARGET_UNKNOWN ? t->told.state
+                                                                 : stranger_state(s));
         }
     }
     l->done(l->arg, NULL);
@@ -467,8 +466,8 @@ static int64_t next_wait(struct balancer *b, const struct haproxy_node *n)
         bool anew = t->leaving && !t->at[n->index].fresh;
         if (n->known && (anew || (step != STEP_NONE && step != t->at[n->index].step)))
             return HURRY_MS;
-        changing |= t->leaving || step != STEP_NONE || t->state == TARGET_CHECKING ||
-                    t->state == TARGET_UNKNOWN;
+        changing |= t->leaving || step != STEP_NONE || t->told.state == TARGET_CHECKING ||
+                    t->told.state == TARGET_UNKNOWN;
     }
     return changing ? busy : calm;
 }

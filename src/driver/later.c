@@ -1,5 +1,7 @@
 #include "driver/later.h"
+
 #include <stdlib.h>
+#include <string.h>
 #include "base/mem.h"
 #include "driver/runtime.h"
 
@@ -87,16 +89,25 @@ void later_launched(struct later *l, runtime_launched_fn *done, void *arg,
         x->container = *container;
 }
 
+bool later_is_news(struct told *told, enum target_state state, const char *reason)
+{
+    if (told->state == state && (state != TARGET_CHECKING || strcmp(told->reason, reason) == 0))
+        return false;
+    told->state = state;
+    mem_copy_string(told->reason, sizeof(told->reason), reason);
+    return true;
+}
+
 struct news {
     const struct balancer_env *env;
-    char id[KEY_SIZE], reason[64];
-    enum target_state state;
+    char id[KEY_SIZE];
+    struct told told;
 };
 
 static void tell(void *payload)
 {
     struct news *n = payload;
-    n->env->on_target(n->env->arg, n->id, n->state, n->reason);
+    n->env->on_target(n->env->arg, n->id, n->told.state, n->told.reason);
 }
 
 void later_tell(struct later *l, const struct balancer_env *env, const char *id,
@@ -104,9 +115,9 @@ void later_tell(struct later *l, const struct balancer_env *env, const char *id,
 {
     struct news *n = later_call(l, tell, sizeof(*n));
     n->env = env;
-    n->state = state;
+    n->told.state = state;
     mem_copy_string(n->id, sizeof(n->id), id);
-    mem_copy_string(n->reason, sizeof(n->reason), reason);
+    mem_copy_string(n->told.reason, sizeof(n->told.reason), reason);
 }
 
 void later_drop(struct later *l)

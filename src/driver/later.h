@@ -26,6 +26,13 @@ void later_finish(struct later *, void (*done)(void *arg, const struct error *),
 /* The end of a launch: with *e when that is an error, else with *container; both are copied. */
 void later_launched(struct later *, runtime_launched_fn *done, void *arg, const struct error *e,
                     const struct container *);
+/* What a balancer told of a target last. */
+struct told {
+    enum target_state state;
+    char reason[64];
+};
+/* False: on_target need not hear it. Else it is kept as told. */
+bool later_is_news(struct told *, enum target_state, const char *reason);
 /* A balancer's news of a target: env->on_target, which must outlive the call. */
 void later_tell(struct later *, const struct balancer_env *env, const char *id,
                 enum target_state, const char *reason);

@@ -130,6 +130,20 @@ def test_never_healthy(start, balancer):
     assert node is None or node.servers() == {}
 
 
+@pytest.mark.parametrize("balancer", ["direct", "haproxy"])
+def test_why_a_container_is_not_healthy(start, balancer):
+    node = start.haproxy() if balancer == "haproxy" else None
+    (start.root / "seen").mkdir()
+    command = [PYTHON, HERE / "plain_container.py", "--dir", start.root / "seen", "--health", 503]
+    api = start.cleatd(classes={"default": {
+        **(haproxy_class(node) if node else {}), "command": command, "proof": "none"}}).api
+    session = api.create()["session_id"]
+    reason = {"direct": "HTTP 503", "haproxy": "L7STS"}[balancer]
+    seen = poll(lambda: (s := api.session(session))["target_reason"] == reason and s, 60, "a failed health check")
+    assert seen["target"] == "checking" and seen["attempt_state"] == "CHECKING" and seen["attempt_error"] is None
+    api.close(session)
+
+
 def test_haproxy_restarted(start):
     """A HAProxy that restarts has forgotten servers and cookies: both come back."""
     haproxy = start.haproxy()

@@ -355,7 +355,8 @@ static void note_target(void *arg, const char *id, enum target_state s, const ch
     struct seen *seen = seen_of(arg, id);
     size_t len = strlen(seen->states);
     assert_true(len < sizeof(seen->states) - 1);
-    seen->states[len] = "?CHUG"[s];
+    if (s != TARGET_CHECKING || len == 0 || seen->states[len - 1] != 'C')
+        seen->states[len] = "?CHUG"[s];
     mem_copy_string(seen->reason, sizeof(seen->reason), reason);
 }
 

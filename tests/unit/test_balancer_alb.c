@@ -64,6 +64,10 @@ static void comes_and_goes(void **state)
     expect(add(t, "me.s.1", IP1), ERR_NONE, NULL);
     assert_string_equal(elb_state(t, 0, IP1), "initial");
     run_for(t->loop, 700);
+    elb_put(t, 0, IP1, "unhealthy");
+    expect(list_now(t), ERR_NONE, NULL); /* looks now */
+    assert_string_equal(states(t, "me.s.1"), "C");
+    assert_string_equal(seen_of(t, "me.s.1")->reason, "unhealthy");
     elb_put(t, 0, IP1, "healthy");
     reach(t, "me.s.1", 'H');
     assert_string_equal(states(t, "me.s.1"), "CH");

@@ -400,8 +400,8 @@ static void note_target(void *arg, const char *id, enum target_state s, const ch
 {
     struct bench *t = arg;
     assert_string_equal(id, "o.one");
+    t->changes += s != TARGET_CHECKING || t->last != s;
     t->last = s;
-    t->changes++;
     mem_copy_string(t->reason, sizeof(t->reason), reason);
 }
 
@@ -458,11 +458,17 @@ static bool is_gone(void *arg)
     return ((struct bench *)arg)->last == TARGET_GONE;
 }
 
+static bool is_refused(void *arg)
+{
+    return strcmp(((struct bench *)arg)->reason, "connect_failed") == 0;
+}
+
 static void test_direct_life(void **state)
 {
     struct bench *t = *state;
     assert_int_equal(add_direct(t, 21300), ERR_NONE);
-    run_for(t->loop, 150); /* nobody listens yet: it stays in checking */
+    assert_true(run_until(t->loop, is_refused, t, 5000)); /* nobody listens yet */
+    run_for(t->loop, 150);                                /* it stays in checking */
     assert_int_equal(t->last, TARGET_CHECKING);
     assert_int_equal(balancer_direct.healthy(t->b, 0), 0);
     struct web w = web_start(IP, 21300, "one");

@@ -13,6 +13,11 @@
 #include "base/mem.h"
 #include "haproxy_help.h"
 
+static bool is_refused(void *seen)
+{
+    return strcmp(((struct seen *)seen)->reason, "L4CON") == 0;
+}
+
 static void test_life(void **state)
 {
     struct bench *t = *state;
@@ -20,6 +25,7 @@ static void test_life(void **state)
     haproxy_start(t, 0, "admin", CHECKED);
     open_balancer(t, 1);
     assert_int_equal(add(t, "o.one", WEB), ERR_NONE);
+    assert_true(run_until(t->loop, is_refused, seen_of(t, "o.one"), 15000));
     run_for(t->loop, 300); /* nobody listens: checks fail, and no request may reach it */
     assert_string_equal(seen_of(t, "o.one")->states, "C");
     assert_int_equal(fetch(0, NULL, answer, sizeof(answer)), 503);
