@@ -14,13 +14,22 @@
 #include "session/past.h"
 #include "session/session.h"
 
-#define CLOSING_MAX 10 /* at a time */
+#define CLOSING_MAX 10 /* containers, and as many targets, at a time */
+#define PLACE_MS                                                                               \
+    45000 /* who takes longer, because nothing leads to it perhaps, holds up nobody */
 #define REMOVE_RETRY_MS 30000
+
+struct place {
+    const struct attempt *attempt; /* NULL: free */
+    int64_t until;
+};
 
 struct reaper {
     struct found_table found;
     struct task task;
-    unsigned closing;
+    struct timer timer; /* to the next place that is free again, while none is */
+    struct place places[CLOSING_MAX];
+    unsigned closing, removing;
     uint64_t seen, closed, adopted;
 };
 
@@ -35,6 +44,7 @@ void reaper_start(struct cleat *core)
 {
     struct reaper *r = core->reaper = mem_alloc(sizeof(*r));
     task_init(&r->task, core->loop, consider, core);
+    timer_init(&r->timer, core->loop, consider, core);
 }
 
 void reaper_free(struct cleat *core)
@@ -43,6 +53,7 @@ void reaper_free(struct cleat *core)
     if (!r)
         return;
     task_stop(&r->task);
+    timer_stop(&r->timer);
     found_clear(&r->found);
     free(r);
     core->reaper = NULL;
@@ -136,15 +147,47 @@ static void log_closed(struct cleat *core, const char *container, const char *ta
                     KV("target", target), KV("upload", upload));
 }
 
-static void ended(struct cleat *core)
+/* NULL: all are taken. */
+static struct place *free_place(struct reaper *r, int64_t now)
 {
-    core->reaper->closing--;
-    task_wake(&core->reaper->task); /* the next one has its turn */
+    for (size_t i = 0; i < CLOSING_MAX; i++)
+        if (!r->places[i].attempt || now >= r->places[i].until)
+            return &r->places[i];
+    return NULL;
+}
+
+static void take_place(struct attempt *a)
+{
+    struct cleat *core = a->session->core;
+    int64_t now = core_now(core);
+    struct place *p = free_place(core->reaper, now);
+    core->reaper->closing++;
+    if (p)
+        *p = (struct place){.attempt = a, .until = now + PLACE_MS};
+}
+
+static void leave_place(const struct attempt *a)
+{
+    struct reaper *r = a->session->core->reaper;
+    for (size_t i = 0; i < CLOSING_MAX; i++)
+        if (r->places[i].attempt == a)
+            r->places[i].attempt = NULL;
+    r->closing--;
+    task_wake(&r->task); /* the next one has its turn */
+}
+
+static void await_place(struct reaper *r, int64_t now)
+{
+    int64_t until = INT64_MAX;
+    for (size_t i = 0; i < CLOSING_MAX; i++)
+        if (r->places[i].until < until)
+            until = r->places[i].until;
+    timer_arm(&r->timer, until - now);
 }
 
 void reaper_recovered(struct attempt *a)
 {
-    a->session->core->reaper->closing++;
+    take_place(a);
 }
 
 void reaper_ended(struct attempt *a)
@@ -155,14 +198,13 @@ void reaper_ended(struct attempt *a)
                a->cleanup.upload == STEP_OK     ? "ok"
                : a->cleanup.upload == STEP_LOST ? "lost"
                                                 : "skipped");
-    ended(core);
+    leave_place(a);
 }
 
 void reaper_forgot(struct attempt *a)
 {
-    struct cleat *core = a->session->core;
-    if (core->reaper)
-        ended(core);
+    if (a->session->core->reaper)
+        leave_place(a);
 }
 
 static void target_removed(void *arg, const struct error *e)
@@ -170,7 +212,9 @@ static void target_removed(void *arg, const struct error *e)
     struct found *f = arg;
     struct cleat *core = f->group->core;
     f->removing = false;
-    ended(core);
+    core->reaper->closing--;
+    core->reaper->removing--;
+    task_wake(&core->reaper->task);
     if (e && e->code != ERR_NONE) { /* the next listing shows it again */
         log_warn("orphan.retry", KV("target", f->key), KV("error", e->message));
         event_emit_core(core, "retry", KV("step", "orphan"), KV("target", f->key),
@@ -199,15 +243,17 @@ static void close_one(struct found *f, const char *cause)
 {
     struct group *g = f->group;
     struct reaper *r = g->core->reaper;
-    r->closing++;
     log_closing(f, cause);
     found_drop_others(&r->found, f);
     if (f->is_target) {
         struct target t = {.id = f->key, .ip = f->container.ip, .port = f->container.port};
         f->removing = true;
+        r->closing++;
+        r->removing++;
         g->balancer_ops->remove(g->balancer, &t, target_removed, f);
     } else {
-        orphan_begin(g, f->session, f->tenant, f->number, &f->container, f->has_target);
+        take_place(
+            orphan_begin(g, f->session, f->tenant, f->number, &f->container, f->has_target));
         found_drop(&r->found, f);
     }
 }
@@ -218,10 +264,10 @@ static bool is_due(const struct found *f)
     return !f->removing && (f->ordered || (f->ripe && !f->group->core->settings->reap_dry_run));
 }
 
-static struct found *next_due(const struct reaper *r, char *cause)
+static struct found *next_due(const struct reaper *r, bool is_target, char *cause)
 {
     struct found *f = found_first(&r->found);
-    while (f && !(is_due(f) && found_is_chosen(&r->found, f) &&
+    while (f && !(f->is_target == is_target && is_due(f) && found_is_chosen(&r->found, f) &&
                   found_judge(&r->found, f, cause) == FOUND_CLOSE))
         f = found_next(f);
     return f;
@@ -232,8 +278,14 @@ void reaper_consider(struct cleat *core)
     struct reaper *r = core->reaper;
     char cause[FOUND_CAUSE_SIZE];
     struct found *f;
-    while (!core->store_failing && r->closing < CLOSING_MAX && (f = next_due(r, cause)))
+    if (core->store_failing)
+        return;
+    while (r->removing < CLOSING_MAX && (f = next_due(r, true, cause)))
         close_one(f, cause);
+    while (free_place(r, core_now(core)) && (f = next_due(r, false, cause)))
+        close_one(f, cause);
+    if (!free_place(r, core_now(core)))
+        await_place(r, core_now(core));
 }
 
 /* ---- what people are told ---- */

@@ -300,6 +300,52 @@ static void begin_orphans_many(void)
     world_at(LOST_AT_MS + 1, count_closing, NULL);
 }
 
+/* ---- most are out of reach ---- */
+
+#define REACHED 10 /* beside this one all hang, ten before it and ten behind it */
+#define GRACE_MS 60000
+
+static void hang_all_but_one(void *hung)
+{
+    for (struct container *c = containers; c; c = c->next)
+        if (is_lost(c) && strcmp(life_number(REACHED)->session, c->session) != 0)
+            container_hang(c, hung != NULL);
+}
+
+static void look_for_the_reached(void *arg)
+{
+    (void)arg;
+    for (const struct container *c = containers; c; c = c->next)
+        if (is_lost(c) && c->alive == (strcmp(life_number(REACHED)->session, c->session) == 0))
+            world_violate("ORPHANS", "container %u %s", c->index,
+                          c->alive ? "waits for those out of reach" : "was out of reach");
+    hang_all_but_one(NULL);
+}
+
+static void await_the_start(void *arg)
+{
+    if (coordinator)
+        world_at(GRACE_MS + 60000, look_for_the_reached, arg);
+    else
+        world_at(LOOK_MS, await_the_start, arg);
+}
+
+static void set_orphans_unreached(struct settings_of_world *s)
+{
+    memset(&orphans, 0, sizeof orphans);
+    s->nodes = (unsigned)world_pick(0, 1);
+}
+
+static void begin_orphans_unreached(void)
+{
+    static char hung[] = "hung";
+    orphans.lost = 2 * REACHED + 1;
+    add_lives(orphans.lost + 1, 0, 700000);
+    world_at(LOST_AT_MS - 1, hang_all_but_one, hung);
+    world_at(LOST_AT_MS, lose_rows, NULL);
+    world_at(LOST_AT_MS + 1, await_the_start, NULL);
+}
+
 /* ---- planted ones ---- */
 
 static const char *near(const char *session)
@@ -445,10 +491,15 @@ static void judge_orphans(void)
             if (life->close_asked && life->plan.close_ms > 250000 &&
                 life->execution[i].outcome != OUTCOME_RECORD)
                 world_violate("ORPHANS", "%s was disturbed", life->name);
-    if (orphans.lost > 2 * CLOSING_MAX && orphans.most_closing < 2)
-        world_violate("ORPHANS", "they were closed one by one");
     if (docker_left() > 0)
         world_violate("I5", "%u containers are left in the engine", docker_left());
+}
+
+static void judge_orphans_many(void)
+{
+    judge_orphans();
+    if (orphans.most_closing < 2)
+        world_violate("ORPHANS", "they were closed one by one");
 }
 
 const struct scenario orphan_scenarios[] = {
@@ -463,7 +514,9 @@ const struct scenario orphan_scenarios[] = {
     {"orphans-dry-run", "reported only, until an operator closes them", set_orphans_dry_run,
      begin_orphans_dry_run, judge_orphans, 4},
     {"orphans-many", "twenty-five at once, ten at a time", set_orphans_many, begin_orphans_many,
-     judge_orphans, 2},
+     judge_orphans_many, 2},
+    {"orphans-unreached", "one that answers among twenty that do not", set_orphans_unreached,
+     begin_orphans_unreached, judge_orphans, 4},
     {"orphans-planted", "late containers of sessions that are over, and others' containers",
      set_orphans_planted, begin_orphans_planted, judge_orphans, 4},
     {"orphans-busy", "one that has no target and does not answer for a while", set_orphans_busy,
