@@ -109,7 +109,7 @@ bool cleat_sees(const struct cleat *, const char *tenant, const char *session);
 /* request: {"request_id","tenant","user","thread","run","parent","class",
  *           "resources":{"cpu_milli","memory_mb","gpu","labels":{…}},"env":{…},
  *           "create_timeout_s","idle_timeout_s","max_lifetime_s","exec_timeout_s","input",
- *           "no_wait"}. no_wait: refused when it would have to wait for a place.
+ *           "no_queue"}. no_queue: refused when it would have to wait for a place.
  * Done when the session is committed, not when it is ready. The document is the session.
  * created in it tells a new session from one that this request id already had. tenant, user,
  * thread, run and parent never change; a child, whose parent is a session's id, has the first

@@ -67,7 +67,7 @@ int request_take(json_t *request, int option, const char *value)
         return add_pair(member_object(member_object(request, "resources"), "labels"), "--label",
                         value);
     case REQUEST_NO_QUEUE:
-        json_object_set_new(request, "no_wait", json_true());
+        json_object_set_new(request, "no_queue", json_true());
         return EXIT_FINE;
     case REQUEST_OPTIONS_END:
         break;

@@ -311,7 +311,7 @@ static unsigned about_to_claim(const struct group *g)
 }
 
 enum error_code admission_check(struct cleat *core, const char *tenant, const char *user,
-                                const struct group *g, int64_t life_s, bool no_wait,
+                                const struct group *g, int64_t life_s, bool no_queue,
                                 struct error *e)
 {
     struct asker a = {.core = core, .group = g, .own = limits_of(core->settings, tenant)};
@@ -325,7 +325,7 @@ enum error_code admission_check(struct cleat *core, const char *tenant, const ch
     if (is_reached(core->closed, core->settings->max_closed))
         return refuse(&a, LIMIT_CLOSED, e);
     enum limit limit = obstacle(&a);
-    if (limit != LIMIT_NONE && !no_wait)
+    if (limit != LIMIT_NONE && !no_queue)
         limit = queue_overflow(&a);
     return limit == LIMIT_NONE ? ERR_NONE : refuse(&a, limit, e);
 }

@@ -11,10 +11,10 @@ void admission_init(struct cleat *);
 void admission_stop(struct cleat *);
 
 /* Whether another session of this tenant, user (NULL: none named) and class, that may live for
- * so long, can be taken: it fits, or may wait and has room to. Else ERR_FULL with its reason and
- * when to come again. */
+ * so long, can be taken: it fits, or may wait and has room to. Else ERR_FULL with its reason
+ * and when to come again. */
 enum error_code admission_check(struct cleat *, const char *tenant, const char *user,
-                                const struct group *, int64_t life_s, bool no_wait,
+                                const struct group *, int64_t life_s, bool no_queue,
                                 struct error *e);
 
 /* Something may fit now: looked at before the turn ends. */

@@ -119,7 +119,7 @@ static enum error_code check_room(struct cleat *core, const struct create_reques
         return error_set(e, ERR_STORE, "the journal cannot be written: %s",
                          core->outage.error.message);
     return admission_check(core, r->tenant, r->user, core_find_group(core, r->class_name),
-                           r->create_timeout_s + r->max_lifetime_s, r->no_wait, e);
+                           r->create_timeout_s + r->max_lifetime_s, r->no_queue, e);
 }
 
 /* The environment of an adopted session is not known. */

@@ -113,7 +113,7 @@ static char *canonical(const struct create_request *r)
 {
     json_t *copy = json_copy(r->json);
     json_object_del(copy, "request_id");
-    json_object_del(copy, "no_wait");
+    json_object_del(copy, "no_queue");
     if (!r->env || json_object_size(r->env) == 0)
         json_object_del(copy, "env");
     if (json_object_size(json_object_get(copy, "resources")) == 0)
@@ -209,7 +209,7 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
                                        "input",
                                        "resources",
                                        "job",
-                                       "no_wait",
+                                       "no_queue",
                                        NULL};
     *r = (struct create_request){.tenant = tenant ? tenant : "default"};
     *e = (struct error){0};
@@ -226,7 +226,7 @@ bool create_request_parse(const struct cleat_config *config, const char *tenant,
     js_object(o, "job", false, &r->job, e);
     job_spec_check(r->job, e);
     js_string(o, "input", false, MAX_INPUT, &r->input, e);
-    js_bool(o, "no_wait", false, &r->no_wait, e);
+    js_bool(o, "no_queue", false, &r->no_queue, e);
     if (r->input && e->code == ERR_NONE)
         input_check(r->input, e);
     resources_read(o, &r->resources, e);

@@ -17,7 +17,7 @@ struct create_request {
     json_t *job;         /* borrowed; NULL: it is to be none … */
     json_t *command;     /* … else what it runs (job_request.h), owned; NULL: known already */
     const char *input;
-    bool no_wait; /* of this create alone, as its request id */
+    bool no_queue; /* of this create alone, as its request id */
     int64_t create_timeout_s, idle_timeout_s, max_lifetime_s, exec_timeout_s;
     char *parameters; /* canonical, without the request id */
 };

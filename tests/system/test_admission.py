@@ -93,10 +93,10 @@ def test_who_is_refused_learns_why_and_when_to_come_again(start):
     cleatd = start.cleatd(classes={"default": {}, "short": {"max_queued": 1}}, max_sessions=1, max_queued=4,
                           tenant_max_queued=2, user_max_queued=1)
     api = cleatd.api
-    assert not api.ready(no_wait=True, request_id="first")["queue"]
-    again = api.create(request_id="first", no_wait=False)
-    assert not again["created"], "no_wait is no part of what was asked for"
-    assert refused(cleatd, no_wait=True) == ("max_sessions", 2), "nothing is known yet"
+    assert not api.ready(no_queue=True, request_id="first")["queue"]
+    again = api.create(request_id="first", no_queue=False)
+    assert not again["created"], "no_queue is no part of what was asked for"
+    assert refused(cleatd, no_queue=True) == ("max_sessions", 2), "nothing is known yet"
     waiting = [api.create(tenant="a", user="u")["session_id"]]
     assert refused(cleatd, tenant="a", user="u")[0] == "user_max_queued"
     waiting.append(api.create(tenant="a", user="v")["session_id"])
@@ -127,7 +127,7 @@ def test_an_estimate_follows_the_pace(start):
     times = [d["queue"]["estimated_start_at"] for d in documents]
     assert [d["queue"]["position"] for d in documents] == [1, 2]
     assert documents[0]["created_at"] < times[0] <= times[1]
-    reason, after = refused(cleatd, no_wait=True)
+    reason, after = refused(cleatd, no_queue=True)
     assert reason == "max_sessions" and 1 <= after <= 300
     for s in waiting[4:]:
         api.call("DELETE", f"/v1/sessions/{s}")

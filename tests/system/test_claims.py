@@ -113,7 +113,7 @@ def test_a_claim_needs_no_room(start):
     stays = api.ready(tenant="a", max_lifetime_s=601)["session_id"]
     waits = api.create(tenant="a", max_lifetime_s=601)["session_id"]
     poll(lambda: (api.session(waits)["queue"] or {}).get("reason") == "capacity", 30, "no room")
-    claims = api.ready(tenant="a", no_wait=True)
+    claims = api.ready(tenant="a", no_queue=True)
     assert claims["claimed"] and api.session(waits)["state"] == "QUEUED"
     assert (pool(api)["hits"], api.session(stays)["state"]) == (1, "READY")
     api.close(claims["session_id"])

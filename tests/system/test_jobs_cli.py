@@ -88,7 +88,7 @@ def test_submit_sends_what_was_asked(fake, tmp_path):
         "tenant": "t", "user": "u", "thread": "th", "run": "r7", "name": "train", "class": "gpu",
         "request_id": "r-1", "env": {"A": "1", "B": "x=y"}, "stdin": "text\nof two lines\n", "timeout_s": 300,
         "resources": {"cpu_milli": 500, "memory_mb": 256, "gpu": 1, "labels": {"zone": "a", "disk": "fast"}},
-        "no_wait": True, "argv": ["train", "--json", "-f"]}
+        "no_queue": True, "argv": ["train", "--json", "-f"]}
 
 
 @pytest.mark.parametrize("data", [b"\xff\x00\xfe", b"a\x00b", b"\xc3"])
