@@ -120,9 +120,9 @@ struct cleat_call *cleat_create(struct cleat *, const char *tenant, const char *
 /* Done when the session is ready (or can never be: error), or closed with closed = true. */
 struct cleat_call *cleat_wait(struct cleat *, const char *tenant, const char *session,
                               bool closed, int64_t timeout_ms, cleat_done_fn *, void *arg);
-/* request: {"code"} or {"argv":[…]}, and "execution_id","timeout_s","output_limit". The
- * document is the container's record of the execution. One execution runs at a time, others
- * wait in order. */
+/* request: {"code"} or {"argv":[…]}, and "execution_id","timeout_s","output_limit"
+ * (bytes kept of each stream). The document is the container's record of the execution. One
+ * execution runs at a time, others wait in order. */
 struct cleat_call *cleat_execute(struct cleat *, const char *tenant, const char *session,
                                  const char *request, size_t len, cleat_done_fn *, void *arg);
 /* Starts cleanup and is done when CLOSING is committed; cleat_wait(closed) tells when it ended.
@@ -218,8 +218,9 @@ char *cleat_job(struct cleat *, const char *tenant, const char *job);
 /* {"jobs":[…],"truncated"}: as cleat_sessions. state: only those in it; NULL: all. */
 char *cleat_jobs(struct cleat *, const char *tenant, const char *state);
 /* {"base_url","headers":{…},"expires_at"}: how a request of this session reaches its container.
- */
-char *cleat_route(struct cleat *, const char *tenant, const char *session);
+ * NULL: why (may be NULL) says; "not_ready": it has no confirmed route now. */
+char *cleat_route(struct cleat *, const char *tenant, const char *session,
+                  struct cleat_error *why);
 char *cleat_status(struct cleat *);
 char *cleat_isolation(struct cleat *, const char *tenant);
 /* Metrics in Prometheus' text format 0.0.4, for the operator. free() it. */

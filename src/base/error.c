@@ -17,6 +17,7 @@ static const struct {
     [ERR_NOT_FOUND] = {"not_found", 404, false},
     [ERR_CONFLICT] = {"conflict", 409, false},
     [ERR_CLOSED] = {"session_closed", 409, false},
+    [ERR_NOT_READY] = {"not_ready", 409, true},
     [ERR_BLOCKED] = {"request_id_closed", 410, false},
     [ERR_TOO_LARGE] = {"too_large", 413, false},
     [ERR_FULL] = {"full", 429, true},

@@ -14,6 +14,7 @@ enum error_code {
     ERR_NOT_FOUND, /* not_found 404 */
     ERR_CONFLICT,  /* conflict 409: same request id, other parameters */
     ERR_CLOSED,    /* session_closed 409: closing or closed */
+    ERR_NOT_READY, /* not_ready 409, retryable: not now */
     ERR_BLOCKED,   /* request_id_closed 410: this request id was cleaned up */
     ERR_TOO_LARGE, /* too_large 413 */
     ERR_FULL,      /* full 429, retryable */

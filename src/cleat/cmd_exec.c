@@ -8,7 +8,7 @@
 #include "cleat/input.h"
 #include "cleat/term.h"
 
-#define MAX_CODE (64u * 1024 * 1024)
+#define MAX_CODE (4u * 1024 * 1024) /* cleatd takes no more */
 #define MAX_TIMEOUT_S 86400
 /* Executions before it may run first: cleatd knows the deadlines, we only must not be hasty. */
 #define EXEC_TIMEOUT_MS (7 * 86400 * (int64_t)1000)

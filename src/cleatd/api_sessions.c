@@ -148,7 +148,10 @@ void api_post_keepalive(struct exchange *x)
 
 void api_get_route(struct exchange *x)
 {
-    exchange_answer_owned(x, cleat_route(x->cleat, x->tenant, x->session));
+    struct cleat_error why;
+    char *document = cleat_route(x->cleat, x->tenant, x->session, &why);
+    exchange_done(x, document ? NULL : &why, document);
+    free(document);
 }
 
 void api_get_isolation(struct exchange *x)

@@ -297,7 +297,7 @@ struct execution *executions_start(struct executions *all, const struct executio
     if (x)
         error_set(e, ERR_CONFLICT, "execution %.64s was asked with another body", r->id);
     else if (all->current)
-        error_set(e, ERR_CONFLICT, "busy: execution %.64s runs", all->current->id);
+        error_set(e, ERR_NOT_READY, "execution %.64s runs", all->current->id);
     else if (all->started >= EXECUTIONS_MAX)
         error_set(e, ERR_FULL, "this container ran %d executions", EXECUTIONS_MAX);
     if (e->code)

@@ -63,8 +63,8 @@ void executions_init(struct executions *, struct loop *, const struct config *,
 void executions_release(struct executions *); /* kills what runs */
 
 /* Starts it, or finds the one with that id. NULL and *e: ERR_CONFLICT (another request had that
- * id, or another one runs), ERR_FULL. When it could not be started it has already ended,
- * without a call of changed. */
+ * id), ERR_NOT_READY (another one runs), ERR_FULL. When it could not be started it has already
+ * ended, without a call of changed. */
 struct execution *executions_start(struct executions *, const struct execution_request *,
                                    struct error *e);
 struct execution *executions_find(struct executions *, const char *id);

@@ -344,6 +344,7 @@ struct cleat_call *cleat_execute(struct cleat *core, const char *tenant, const c
         const char *its = json_string_value(json_object_get(body, "execution_id"));
         bool repeat = named && execution_may_be_repeat(s, its);
         error_set(&e, ERR_FULL, "too many executions wait in this session");
+        e.reason = "max_executions";
         call_finish(call, &e, repeat ? "unknown" : "no", NULL);
     }
     json_decref(body);

@@ -203,15 +203,31 @@ char *cleat_session(struct cleat *core, const char *tenant, const char *id)
     return s ? document_take(session_document(s)) : NULL;
 }
 
-char *cleat_route(struct cleat *core, const char *tenant, const char *id)
+/* What speaks against telling it; ERR_NONE: nothing. */
+static enum error_code check_route(const struct session *s, const char **message)
 {
-    struct session *s = context_find(core, tenant, id);
-    const struct attempt *a = s && !s->warm ? s->attempt : NULL;
+    if (!s) {
+        *message = "there is no such session";
+        return ERR_NOT_FOUND;
+    }
+    if (s->state >= SESSION_CLOSING) {
+        *message = "the session is closing or closed";
+        return ERR_CLOSED;
+    }
+    if (s->warm) {
+        *message = "the container is warm: it waits for the session it is for";
+        return ERR_CONFLICT;
+    }
+    const struct attempt *a = s->attempt;
     bool known = a && a->state == ATTEMPT_LIVE && a->route.confirmed;
-    if (s)
-        metrics_route(s->group, known);
-    if (!known)
-        return NULL;
+    metrics_route(s->group, known);
+    *message = "the session has no confirmed route now";
+    return known ? ERR_NONE : ERR_NOT_READY;
+}
+
+static json_t *route_document(const struct session *s)
+{
+    const struct attempt *a = s->attempt;
     const struct group *g = s->group;
     json_t *headers = json_object();
     json_t *o = json_object();
@@ -230,5 +246,22 @@ char *cleat_route(struct cleat *core, const char *tenant, const char *id)
     json_object_set_new(o, "headers", headers);
     int64_t expires = a->route.cookies.expires_ms;
     json_object_set_new(o, "expires_at", expires ? document_time(expires) : json_null());
-    return document_take(o);
+    return o;
+}
+
+char *cleat_route(struct cleat *core, const char *tenant, const char *id,
+                  struct cleat_error *why)
+{
+    const struct session *s = context_find(core, tenant, id);
+    const char *message;
+    enum error_code code = check_route(s, &message);
+    if (code == ERR_NONE)
+        return document_take(route_document(s));
+    if (why)
+        *why = (struct cleat_error){.code = error_name(code),
+                                    .message = message,
+                                    .http_status = error_http_status(code),
+                                    .retryable = error_retryable(code),
+                                    .admitted = s != NULL};
+    return NULL;
 }

@@ -281,6 +281,12 @@ static int64_t grace_ms(const struct execution *e)
     return e->of_job && plain ? 0 : EXECUTION_GRACE_MS;
 }
 
+void execution_begins(struct execution *e)
+{
+    e->begun = core_now(e->session->core);
+    e->deadline = e->begun + e->timeout_s * 1000 + grace_ms(e);
+}
+
 static void begin(struct session *s)
 {
     struct attempt *a = s->attempt;
@@ -310,8 +316,7 @@ static void begin(struct session *s)
             refuse_untouched(e);
         return;
     }
-    e->begun = core_now(s->core);
-    e->deadline = e->begun + e->timeout_s * 1000 + grace_ms(e);
+    execution_begins(e);
     s->running = e;
     metrics_route(s->group, !e->sought_route);
     if (e->of_job && s->group->class->proof == PROOF_NONE)

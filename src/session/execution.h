@@ -16,6 +16,7 @@ void execution_free(struct execution *); /* no answer to its call */
 /* With its record, or else with an error; its call is answered, and it is freed. */
 void execution_ended(struct execution *, const struct error *, json_t *record);
 void execution_may_have_run(struct execution *); /* nobody knows whether */
+void execution_begins(struct execution *);       /* its time counts from now on */
 void executions_step(struct session *);
 void executions_misroute(struct session *); /* the first in the queue fails: it did not run */
 /* Their container is dead and will be replaced: the one that may have run fails, the others go

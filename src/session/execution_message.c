@@ -107,6 +107,16 @@ static void take_settling(struct execution *e)
     retry(e);
 }
 
+/* One from before a restart of ours runs there: it waits as for one of this life. */
+static void wait_for_other(struct execution *e)
+{
+    if (e->tries == 0)
+        log_info("execution.waits", KV("session", e->session->id), KV("execution", e->id));
+    execution_begins(e);
+    message_reset(&e->message);
+    retry(e);
+}
+
 static void take_refusal(struct execution *e)
 {
     const json_t *error = json_object_get(e->message.body, "error");
@@ -116,10 +126,8 @@ static void take_refusal(struct execution *e)
     if (!text)
         text = json_string_value(error);
     struct error why;
-    if (status == 409 && code &&
-        strcmp(code, "busy") == 0) { /* one from before a restart of ours */
-        message_reset(&e->message);
-        retry(e);
+    if (error_find(code) == ERR_NOT_READY) {
+        wait_for_other(e);
         return;
     }
     error_set(&why,

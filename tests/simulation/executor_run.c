@@ -265,8 +265,8 @@ static void execute(struct container *c, struct sim_request *r, const json_t *bo
     }
     if (running(c) && c->plain && running(c)->coordinator_life == r->coordinator_life)
         world_violate("I6", "two executions at once in the plain container of %s", c->session);
-    if (running(c)) {
-        executor_answer_error(c, r, 409, "conflict", "busy: another execution runs");
+    if (running(c) && !c->plain) {
+        executor_answer_error(c, r, 409, "not_ready", "another execution runs");
         return;
     }
     int64_t timeout_ms =

@@ -134,7 +134,7 @@ static void try_the_wall(struct life *life)
     const char *stranger =
         world.sabotage == SABOTAGE_OPEN_WALL ? life->plan.tenant : "stranger";
     char *session = cleat_session(coordinator, stranger, life->session);
-    char *route = cleat_route(coordinator, stranger, life->session);
+    char *route = cleat_route(coordinator, stranger, life->session, NULL);
     char *all = cleat_sessions(coordinator, stranger);
     if (session || route || strstr(all, life->session))
         world_violate("I9", "a stranger sees %s", life->name);
@@ -315,13 +315,14 @@ static void check_ready_document(const struct life *life, const char *document)
 static void check_route(const struct life *life)
 {
     static const char name[] = "AWSALB=";
-    char *route = cleat_route(coordinator, life->plan.tenant, life->session);
+    char *route = cleat_route(coordinator, life->plan.tenant, life->session, NULL);
     char *cookie = route ? strstr(route, name) : NULL;
     if (cookie) {
         cookie += strlen(name);
         cookie[strcspn(cookie, ";\"")] = '\0';
         const struct cookie_fact *fact = cookie_find(cookie);
-        if (!fact || !fact->proven_for || strcmp(books_owner(fact->proven_for), life->session) != 0)
+        if (!fact || !fact->proven_for ||
+            strcmp(books_owner(fact->proven_for), life->session) != 0)
             world_violate("I2", "the route of %s has a cookie that was not proven", life->name);
     } else if (route && nodes && !nodes->header_value) {
         world_violate("API", "the route of %s has no cookie: %s", life->name, route);
@@ -483,6 +484,8 @@ static const char *execute_request(const struct life *life, unsigned index,
     const char *program = world_printf("%s ms=%" PRId64 "%s%s", life->name, p->takes_ms,
                                        p->fails ? " fail" : "", p->artifact ? " artifact" : "");
     const char *id = mine->id ? world_printf(",\"execution_id\":\"%s\"", mine->id) : "";
+    if (p->timeout_s)
+        id = world_printf("%s,\"timeout_s\":%" PRId64, id, p->timeout_s);
     if (p->argv)
         return world_printf("{\"argv\":[\"%s\",\"ms=%" PRId64 "\",\"%s\",\"%s\"]%s}",
                             life->name, p->takes_ms, p->fails ? "fail" : "-",

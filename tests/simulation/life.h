@@ -34,7 +34,7 @@ struct plan {
     unsigned inputs; /* files of its input; 0: it has none */
     unsigned executions;
     struct planned_execution {
-        int64_t after_ready_ms, takes_ms;
+        int64_t after_ready_ms, takes_ms, timeout_s; /* 0: the class's */
         bool fails, artifact, named, argv, retries;
     } execution[LIFE_EXECUTIONS];
 };

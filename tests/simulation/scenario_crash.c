@@ -14,6 +14,8 @@ static struct script {
     bool env;
     int64_t close_ms; /* in whatever state; 0: when its executions are done */
     int64_t death_ms; /* of the first one's container; 0: it lives */
+    int64_t
+        first_ms; /* of the first execution, which nobody asks for again; 0: as the others */
 } script;
 
 static void set_script(struct settings_of_world *s, unsigned count)
@@ -103,6 +105,15 @@ static void set_crash_env(struct settings_of_world *s)
     script.env = true;
 }
 
+/* An execution goes on that its coordinator does not know any more, for longer than the second
+ * one may take: that waits for it. */
+static void set_crash_behind(struct settings_of_world *s)
+{
+    set_script(s, 1);
+    s->nodes = (unsigned)world_pick(0, 1);
+    script.first_ms = 280000;
+}
+
 /* One has a place, the others wait in the queue. */
 static void set_crash_queue(struct settings_of_world *s)
 {
@@ -158,6 +169,11 @@ static void begin_script(void)
                                                         .artifact = true,
                                                         .named = true,
                                                         .retries = true};
+        if (script.first_ms) {
+            p.execution[0].takes_ms = script.first_ms;
+            p.execution[0].timeout_s = script.first_ms / 1000 + 20;
+            p.execution[0].retries = false;
+        }
         life_new(&p);
     }
 }
@@ -169,7 +185,7 @@ static void judge_life(const struct life *life)
     if (books_containers(life->session) != 1)
         world_violate("ONCE", "%s had %u containers", life->name,
                       books_containers(life->session));
-    for (unsigned i = 0; i < life->plan.executions; i++)
+    for (unsigned i = script.first_ms > 0; i < life->plan.executions; i++)
         if (life->execution[i].outcome != OUTCOME_RECORD && !settings.plain)
             world_violate("RECORD", "execution %u of %s has no record: %s", i, life->name,
                           life->execution[i].error ? life->execution[i].error : "not executed");
@@ -215,6 +231,7 @@ const struct scenario crash_scenarios[] = {
     SCRIPT("crash-plain", "a container that proves nothing", set_crash_plain),
     SCRIPT("crash-input", "an input that is copied and fetched", set_crash_input),
     SCRIPT("crash-env", "an environment that is handed over", set_crash_env),
+    SCRIPT("crash-behind", "an execution that is not known any more", set_crash_behind),
     SCRIPT("crash-queue", "one place for three", set_crash_queue),
     SCRIPT("crash-salvage", "the artifact store is away", set_crash_salvage),
     SCRIPT_CUT_SHORT("crash-cancelled", "closed in any state", set_crash_cancelled),

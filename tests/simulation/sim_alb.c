@@ -203,7 +203,7 @@ static void check_holder(const struct group *g, const struct server *s)
     /* The route is the newest attempt's. */
     const char *session = c ? books_owner(c->session) : NULL;
     bool newest = c && container_of_session(session) == c;
-    char *route = newest && coordinator ? cleat_route(coordinator, NULL, session) : NULL;
+    char *route = newest && coordinator ? cleat_route(coordinator, NULL, session, NULL) : NULL;
     if (route && !c->stop_asked && leads_through(g, route))
         world_violate("I3", "the target of %s is deregistered while its route leads there",
                       c->session);

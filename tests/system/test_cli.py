@@ -230,6 +230,11 @@ def test_exec_refuses_bytes_that_are_no_text(fake):
     assert result.returncode == 2 and b"UTF-8" in result.stderr
 
 
+def test_exec_refuses_what_cleatd_would_not_take(fake):
+    result = run(fake, "exec", session_id(1), "-", stdin="#" * (4 * 1024 * 1024 + 1), status=2)
+    assert "more than 4 MiB" in result.stderr and fake.requests == []
+
+
 # ---- what is shown
 
 

@@ -147,6 +147,7 @@ def test_a_repeat_that_waits_or_finds_no_room_may_have_run(start, policy):
         name = {"execution_id": id} if id else {}
         with pytest.raises(ApiError) as failed:
             api.execute(session, "BASH:echo >artifacts/begun; sleep 600", **name)
+        assert failed.value.error.get("reason") == ("max_executions" if failed.value.code == "full" else None)
         return failed.value.code, failed.value.error["ran"]
 
     def wait_for_queue(count):

@@ -164,7 +164,7 @@ def test_same_id_other_body(x):
 def test_another_id_while_one_runs(x):
     x.start("import time; time.sleep(600)", execution_id="e-1")
     answer = x.execute("print(2)", execution_id="e-2")
-    assert answer.status == 409 and "e-1" in answer.json["error"]["message"]
+    assert answer.status == 409 and answer.code == "not_ready" and "e-1" in answer.json["error"]["message"]
     assert x.get("/executions/e-2").status == 404
     assert x.post("/executions/e-1/cancel").status == 200
     assert x.execute("print(2)", execution_id="e-2").status == 200

@@ -116,6 +116,30 @@ def test_killed_in_every_state(start):
     assert api.isolation()["address_conflicts"] == 0
 
 
+def test_an_execution_waits_for_one_from_before_the_restart(start):
+    cleatd = start.cleatd()
+    api = cleatd.api
+    session = api.ready()["session_id"]
+    begun, go_on = start.shared / "begun", start.shared / "go-on"
+    code = (f"open('{begun}', 'w').close()\nimport os, time\n"
+            f"while not os.path.exists('{go_on}'): time.sleep(0.02)\nopen('data/first', 'w').write('ended')")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(api.execute, session, code, execution_id="first")
+        poll(begun.exists, 20, "the execution")
+        cleatd.kill()
+        with pytest.raises(Exception):
+            first.result(timeout=20)
+        cleatd.start()
+        second = pool.submit(api.execute, session, "print(open('data/first').read())", execution_id="second")
+        poll(lambda: second.done() or any("execution.waits" in line for line in cleatd.log_lines()), 20,
+             "the container to have refused it")
+        assert api.session(session)["state"] == "BUSY"
+        go_on.touch()
+        record = second.result(timeout=60)
+    assert (record["stdout"], record["execution_num"]) == ("ended\n", 2), "in their order"
+    assert api.execute(session, code, execution_id="first")["execution_num"] == 1, "its record is there"
+
+
 def test_killed_again_and_again_while_sessions_open(start):
     """Five crashes at arbitrary moments of sixteen openings: sixteen sessions, one container each."""
     haproxy = start.haproxy()

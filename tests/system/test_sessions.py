@@ -2,7 +2,7 @@
 
 import pytest
 
-from cleat_harness import haproxy_class, in_parallel, shared_connections
+from cleat_harness import ApiError, haproxy_class, in_parallel, shared_connections
 
 WHO = "import os, sys; print(os.getcwd())"
 
@@ -162,6 +162,22 @@ def test_direct(start):
     assert all(s["probes"] == 0 and s["direct_path"] for s in sessions)
     assert_executes_at_home(cleatd, sessions)
     assert_closes(cleatd, sessions)
+
+
+def test_route_of_a_session_that_has_none(start):
+    api = start.cleatd(max_sessions=1).api
+    first, second = api.ready()["session_id"], api.create()["session_id"]
+
+    def refusal(session):
+        with pytest.raises(ApiError) as refused:
+            api.route(session)
+        return refused.value.status, refused.value.code, refused.value.error["retryable"]
+
+    assert api.session(second)["state"] == "QUEUED" and refusal(second) == (409, "not_ready", True)
+    api.close(first)
+    assert refusal(first) == (409, "session_closed", False)
+    api.wait(second)
+    assert api.route(second)["base_url"].startswith("http://127.")
 
 
 def test_route_reaches_the_own_container(roundrobin):
