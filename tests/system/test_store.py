@@ -34,8 +34,18 @@ class SmallDisk:
     def free(self):
         (self.path / "filler").unlink()
 
+    def remount(self, mode):
+        subprocess.run(["mount", "-o", f"remount,{mode}", self.path], check=True)
+
     def close(self):
         subprocess.run(["umount", "-l", self.path], check=True)
+
+
+def state_on_a_small_disk(start):
+    disk = start.add(SmallDisk(start.root / "cleatd" / "state"))
+    (start.root / "cleatd" / "workspaces").mkdir(mode=0o711)  # what containers write is not the question
+    (disk.path / "workspaces").symlink_to(start.root / "cleatd" / "workspaces")
+    return disk
 
 
 def refused(call, *args, **fields):
@@ -75,9 +85,7 @@ def events(cleatd, name):
 def test_full_disk_under_sessions_in_all_states(start, killed):
     """Filled while sessions run: what is durable goes on, the rest waits, and when there is space
     again everything is as promised, also when cleatd was killed meanwhile."""
-    disk = start.add(SmallDisk(start.root / "cleatd" / "state"))
-    (start.root / "cleatd" / "workspaces").mkdir(mode=0o711)  # what containers write is not the question
-    (disk.path / "workspaces").symlink_to(start.root / "cleatd" / "workspaces")
+    disk = state_on_a_small_disk(start)
     go = start.shared / "go"
     cleatd = start.cleatd(classes={"default": {"command": [gated_executor(start.root)]}})
     api = cleatd.api
@@ -186,6 +194,19 @@ def locked(path):
         yield
     finally:
         other.close()
+
+
+@needs_root
+def test_a_read_only_disk_refuses_the_start(start):
+    disk = state_on_a_small_disk(start)
+    cleatd = start.cleatd()
+    session = cleatd.api.ready()["session_id"]
+    cleatd.terminate()
+    disk.remount("ro")
+    refuses_to_start(cleatd, "journal.db", "Read-only file system")
+    disk.remount("rw")
+    cleatd.start()
+    assert cleatd.api.wait(session)["state"] == "READY" and len(cleatd.launches()) == 1
 
 
 def test_locked_by_another_process(start):
