@@ -86,12 +86,24 @@ static int64_t count_left(const json_t *document, const char *tenant)
     return open < 0 || queued < 0 ? 0 : open + queued;
 }
 
+static bool is_drained(const json_t *document, const char *tenant)
+{
+    return tenant ? json_object_get(json_object_get(document, "tenants"), tenant) != NULL
+                  : json_is_true(json_object_get(document, "all"));
+}
+
 /* Until nothing is left; call holds the newest answer. */
 static int wait_until_empty(struct call *call, struct cli *cli, const struct options *o)
 {
     int64_t deadline = loop_now_ms(cli->loop) + o->timeout_s * 1000, told = -1;
-    int64_t left;
-    while ((left = count_left(call->document, o->tenant)) > 0) {
+    for (;;) {
+        if (!is_drained(call->document, o->tenant)) {
+            fputs("cleat: drain: the drain was ended\n", stderr);
+            return EXIT_RETRYABLE;
+        }
+        int64_t left = count_left(call->document, o->tenant);
+        if (left == 0)
+            return EXIT_FINE;
         if (left != told && !cli->json)
             fprintf(stderr, "%" PRId64 " session%s still open\n", left,
                     left == 1 ? " is" : "s are");
@@ -108,7 +120,6 @@ static int wait_until_empty(struct call *call, struct cli *cli, const struct opt
         if (status != EXIT_FINE)
             return status;
     }
-    return EXIT_FINE;
 }
 
 /* An end of one drain leaves the others. */

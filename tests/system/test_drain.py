@@ -90,6 +90,18 @@ def test_a_drain_waits_for_the_sessions_to_end(start):
     assert "3 sessions are still open" in err
 
 
+@pytest.mark.parametrize("whose", [(), ("--tenant", "default")], ids=["all", "tenant"])
+def test_a_drain_that_somebody_ends_is_not_done(module_cleatd, whose):
+    session = module_cleatd.api.ready()["session_id"]
+    waiter = subprocess.Popen([PROGRAM, "--socket", module_cleatd.socket, "drain", *whose],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    poll(lambda: module_cleatd.api.call("GET", "/v1/drain")["sessions"], 30, "the drain")
+    assert cli(module_cleatd, "drain", "--end", *whose).returncode == 0
+    out, err = waiter.communicate(timeout=60)
+    module_cleatd.api.close(session)
+    assert (waiter.returncode, out) == (4, "") and err.endswith("cleat: drain: the drain was ended\n"), (out, err)
+
+
 @pytest.mark.parametrize("body", ['{"now": 1}', '{"tenant": ""}', '{"tenant": 5}', '{"else": true}', '[]', '{'])
 def test_a_drain_that_makes_no_sense_is_refused(module_cleatd, body):
     status, answer = module_cleatd.api.raw("POST", "/v1/drain", body, {"Content-Type": "application/json"})
