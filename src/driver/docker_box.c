@@ -53,6 +53,8 @@ void docker_box_forget(struct docker_box *b)
     }
     if (b->call != NULL)
         docker_cancel(b->call);
+    if (b->artifacts != NULL)
+        docker_artifacts_drop(b->artifacts);
     timer_stop(&b->retry);
     drop_recipe(b);
     HASH_DEL(b->rt->boxes, b);

@@ -41,7 +41,8 @@ struct docker_box {
     char *body;  /* of the create; NULL: nobody launches it */
     char *image; /* that the body names: the class's may be another one by now */
     unsigned rounds;
-    struct docker_pull *pull; /* that it waits for */
+    struct docker_artifacts *artifacts; /* that it waits for */
+    struct docker_pull *pull;           /* that it waits for */
     bool pulled;
     bool unanswered; /* a create: it may have its effect later */
     bool unstarted;  /* made by a life before, which may have asked the engine to start it */
@@ -101,6 +102,15 @@ void docker_address_check(struct docker_box *);
 /* A listing that was asked for at asked_ms shows it running. */
 void docker_address_listed(struct docker_box *, const struct docker_view *, int64_t asked_ms);
 json_t *docker_address_status(const struct runtime *);
+
+/* ---- docker_artifacts.c: the directory of a session's artifacts */
+
+/* Makes it, within what an answer may take. done is called once, from the loop. NULL: it is
+ * not; either there is nothing to make, or *e says why. */
+struct docker_artifacts *docker_artifacts_make(struct runtime *, const char *session,
+                                               runtime_done_fn *done, void *arg,
+                                               struct error *e);
+void docker_artifacts_drop(struct docker_artifacts *); /* done does not come any more */
 
 /* ---- docker_launch.c, docker_stop.c, docker_list.c */
 

@@ -2,14 +2,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "base/backoff.h"
 #include "base/mem.h"
 #include "driver/docker_box.h"
 #include "driver/docker_fields.h"
 #include "http/aws.h"
 #include "http/json.h"
-#include "loop/child.h"
 
 #define CLEAR_BASE_MS 1000
 #define CLEAR_CAP_MS 60000
@@ -215,24 +213,6 @@ static void look(struct docker_box *b)
 
 /* ---- what a launch begins with */
 
-/* The engine would make the directory as root's; user code's executor may be another. */
-static bool make_artifacts(const struct class *c, const char *session, struct error *e)
-{
-    unsigned uid, gid;
-    char *dir = docker_artifacts_of(c, session);
-    bool good = dir == NULL || dir_make(dir, 0755, e) == ERR_NONE;
-    int numbers = sscanf(c->docker_user, "%9u:%9u", &uid, &gid);
-    if (good && dir != NULL && geteuid() == 0 && numbers > 0 &&
-        chown(dir, uid, numbers == 2 ? gid : 0) != 0) {
-        error_set(e, ERR_LAUNCH, "%.160s cannot be given to user %u", dir, uid);
-        good = false;
-    }
-    if (!good)
-        e->code = ERR_LAUNCH;
-    free(dir);
-    return good;
-}
-
 static char *make_body(const struct runtime *rt, const struct launch *l)
 {
     json_t *o = docker_create_body(rt->env.class, l,
@@ -266,6 +246,34 @@ static void join(struct docker_box *b, const struct launch *l, runtime_launched_
     }
 }
 
+static void artifacts_made(void *arg, const struct error *e)
+{
+    struct docker_box *b = arg;
+    b->artifacts = NULL;
+    if (e != NULL)
+        docker_launch_failed(b, e); /* a life before may have made a container */
+    else
+        create(b);
+}
+
+static void begin(struct runtime *rt, const struct launch *l, runtime_launched_fn *done,
+                  void *arg)
+{
+    struct error e = {0};
+    struct docker_box *b = docker_box_new(rt, l->key, DOCKER_LAUNCHING);
+    b->artifacts = docker_artifacts_make(rt, l->session, artifacts_made, b, &e);
+    if (e.code != ERR_NONE) {
+        docker_box_forget(b);
+        later_launched(&rt->later, done, arg, &e, NULL);
+        return;
+    }
+    docker_box_wait(b, done, arg);
+    b->body = make_body(rt, l);
+    b->image = mem_strdup(rt->env.class->image);
+    if (b->artifacts == NULL)
+        create(b);
+}
+
 void docker_launch(struct runtime *rt, const struct launch *l, runtime_launched_fn *done,
                    void *arg)
 {
@@ -273,17 +281,12 @@ void docker_launch(struct runtime *rt, const struct launch *l, runtime_launched_
     struct docker_box *b = docker_key_valid(l->key) ? docker_box_find(rt, l->key) : NULL;
     if (!docker_key_valid(l->key))
         error_set(&e, ERR_INVALID, "\"%s\" is no valid key", l->key);
-    if (e.code != ERR_NONE || (b == NULL && !make_artifacts(rt->env.class, l->session, &e))) {
+    if (e.code != ERR_NONE)
         later_launched(&rt->later, done, arg, &e, NULL);
-    } else if (b != NULL) {
+    else if (b != NULL)
         join(b, l, done, arg);
-    } else {
-        b = docker_box_new(rt, l->key, DOCKER_LAUNCHING);
-        docker_box_wait(b, done, arg);
-        b->body = make_body(rt, l);
-        b->image = mem_strdup(rt->env.class->image);
-        create(b);
-    }
+    else
+        begin(rt, l, done, arg);
 }
 
 /* ---- clearing away what a failed launch may have left */

@@ -56,7 +56,7 @@ static void draw_faults(struct faults *f)
                                  &f->commit_fails,   &f->commit_crash,  &f->point_crash,
                                  &f->file_fails,     &f->remove_fails,  &f->stage_fails,
                                  &f->stage_dies,     &f->stage_slow,    &f->sync_fails,
-                                 &f->sync_short,     &f->sync_slow};
+                                 &f->sync_short,     &f->sync_slow,     &f->maker_hangs};
     f->until_ms = world_pick(5000, 120000);
     for (size_t i = 0; i < sizeof chances / sizeof *chances; i++)
         if (world_chance(4000))

@@ -9,6 +9,7 @@
 #include "books.h"
 #include "container.h"
 #include "files.h"
+#include "sim_maker.h"
 #include "sim_stage.h"
 #include "trap.h"
 #include "world.h"
@@ -25,8 +26,9 @@ static struct file *files;
 /* What cleat holds of a process; the watcher is told of its exit once. */
 struct child {
     pid_t pid;
-    struct child_watch *watch; /* NULL: it is no container, but ... */
+    struct child_watch *watch; /* NULL: it is no container, but one of these */
     struct stage *stage;
+    struct maker *maker;
 };
 
 struct child_watch {
@@ -290,6 +292,14 @@ static struct child *start_stage(const struct child_spec *spec, child_exit_fn *e
     return child;
 }
 
+static struct child *start_maker(const struct child_spec *spec, child_exit_fn *exited,
+                                 void *arg)
+{
+    struct child *child = mem_alloc(sizeof *child);
+    child->maker = maker_start(spec, exited, arg);
+    return child;
+}
+
 struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
                           child_exit_fn *exited, void *arg, struct error *e)
 {
@@ -306,6 +316,8 @@ struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
     }
     if (stage_is_asked_for(spec))
         return start_stage(spec, exited, arg);
+    if (maker_is_asked_for(spec))
+        return start_maker(spec, exited, arg);
     if (!order.session || !order.attempt || !order.secret || !order.listen ||
         !order.workspace || !spec->lock_path) {
         world_violate("SIM", "a child without identity, address, workspace or lock");
@@ -350,6 +362,10 @@ void child_kill(struct child *child, int signo, bool whole_group)
         stage_kill(child->stage);
         return;
     }
+    if (child->maker) {
+        maker_kill(child->maker);
+        return;
+    }
     if (!child->watch->exited)
         return;
     struct container *c = child->watch->container;
@@ -365,6 +381,11 @@ void child_free(struct child *child)
 {
     if (child->stage) {
         stage_forget(child->stage);
+        free(child);
+        return;
+    }
+    if (child->maker) {
+        maker_forget(child->maker);
         free(child);
         return;
     }

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "books.h"
 #include "container.h"
+#include "files.h"
 #include "service.h"
 #include "world.h"
 
@@ -224,6 +225,18 @@ static const char *variable(const json_t *env, const char *name)
     return NULL;
 }
 
+/* The engine would make it, as root's. */
+static void check_mounts(const json_t *o)
+{
+    size_t i;
+    const json_t *mount;
+    json_array_foreach (json_object_get(json_object_get(o, "HostConfig"), "Mounts"), i, mount) {
+        const char *source = json_string_value(json_object_get(mount, "Source"));
+        if (!files_get(source))
+            world_violate("SIM", "nobody has made %s", source);
+    }
+}
+
 static void create(struct sim_request *r, const char *name)
 {
     if (find(name)) {
@@ -245,6 +258,7 @@ static void create(struct sim_request *r, const char *name)
     b->workspace = variable(env, "CLEAT_WORKSPACE");
     b->label = world_strdup(
         json_string_value(json_object_get(json_object_get(o, "Labels"), "cleat.label")));
+    check_mounts(o);
     json_decref(o);
     if (!b->session || !b->attempt || !b->owner || !b->secret || !b->workspace) {
         world_violate("SIM", "a container without identity: %s", r->body);

@@ -32,6 +32,7 @@ struct faults {
     unsigned commit_fails, commit_crash;
     unsigned point_crash; /* at every point */
     unsigned file_fails, remove_fails;
+    unsigned maker_hangs; /* of a directory of artifacts */
     unsigned stage_fails, stage_dies, stage_slow; /* the copy of an input */
     unsigned sync_fails, sync_short, sync_slow;   /* /file-sync of a container */
 };

@@ -1,11 +1,14 @@
 """Engines that hang, lie, die and come back, or are none. What is left is dockerd's own word."""
 
+import contextlib
+import os
+import pathlib
 import signal
 
 import pytest
 
-from cleat_harness import ApiError, in_parallel, poll
-from docker_fakes import FAULTS, LyingDockerd
+from cleat_harness import ApiError, alive, in_parallel, poll
+from docker_fakes import FAULTS, LyingDockerd, MuteDirectory
 from docker_harness import IMAGE, docker_class, dockerd, gone, without_docker  # noqa: F401
 
 pytestmark = without_docker
@@ -159,6 +162,49 @@ def test_engine_is_away(start, dockerd):
               and "call=launch" in line]
     assert events[:2] == ["breaker.open", "breaker.half_open"] and events[-1] == "breaker.closed", events
     in_parallel(lambda s: api.close(s, timeout_s=100), sessions)
+    gone(dockerd)
+
+
+def test_mute_artifacts(start, dockerd):
+    """A store whose file system does not answer fails the launches that need it, in their time, and holds
+    up nobody else; no process is left there."""
+    mute = start.add(MuteDirectory(start.root / "mute"))
+    cleatd = start.cleatd(classes={
+        "default": docker_class(dockerd),
+        "mute": docker_class(dockerd, artifacts=f"file://{mute.path}/store", step_timeout_s=10,
+                             launch_attempts=1)})
+    api = cleatd.api
+    waiting = api.create(**{"class": "mute"})["session_id"]
+    makers = poll(lambda: processes_that_name(mute.path), 10, "the process that makes the directory")
+    assert api.raw("GET", "/healthz", timeout=5)[0] == 200
+    assert api.wait(api.create()["session_id"])["state"] == "READY"
+    ended = api.wait(waiting, "closed")
+    assert ended["stop_reason"] == "launch_failed", ended
+    assert "has not answered for 10000 ms" in ended["error"]["message"], ended
+    poll(lambda: not any(alive(pid) for pid in makers), 10, "the end of that process")
+    assert not [line for line in cleatd.log_lines() if "loop.long_turn" in line]
+    api.close_all()
+    gone(dockerd)
+
+
+def processes_that_name(path):
+    found = []
+    for each in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.fsencode(path) + b"/" in (each / "cmdline").read_bytes():
+                found.append(int(each.name))
+    return found
+
+
+def test_artifacts_that_cannot_be_made(start, dockerd):
+    """What the system says of it is told; nothing is left in the engine."""
+    (start.root / "file").write_text("")
+    api = start.cleatd(classes={"default": docker_class(
+        dockerd, artifacts=f"file://{start.root}/file/store", launch_attempts=1)}).api
+    with pytest.raises(ApiError) as failed:
+        api.ready()
+    assert failed.value.code == "launch_failed", failed.value
+    assert "Not a directory" in failed.value.error["message"], failed.value
     gone(dockerd)
 
 
