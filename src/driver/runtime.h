@@ -111,7 +111,8 @@ struct runtime_ops {
     /* Its address may be given to another container. Only after stop, and when no balancer
      * lists it. */
     void (*release)(struct runtime *, const struct container *);
-    bool release_makes_room; /* for another launch; else stop does */
+    bool release_makes_room; /* addresses are given out here, and there may be one too few; else
+                                the engine does, and stop makes room for another launch */
     void (*list)(struct runtime *, runtime_each_fn *, runtime_done_fn *, void *arg);
     /* What this runtime can and cannot enforce here. New reference. */
     json_t *(*status)(struct runtime *);

@@ -225,9 +225,9 @@ bool attempt_has_ended(const struct attempt *a)
     return a->state == ATTEMPT_ENDED;
 }
 
-/* It has ended. */
-static void let_go(struct attempt *a)
+void attempt_let_go(struct attempt *a)
 {
+    attempt_quiet(a);
     launch_forget_place(a);
     launch_forget_prepared(a);
     if (a->refused)
@@ -294,8 +294,6 @@ void attempt_go(struct attempt *a, enum attempt_state to)
     attempt_quiet(a);
     if (to == ATTEMPT_ENDING)
         launch_owe_nothing(a);
-    if (to == ATTEMPT_ENDED)
-        let_go(a);
     if (to == ATTEMPT_LIVE && a->lived == 0)
         a->lived = now;
     attempt_set_state(a, to);

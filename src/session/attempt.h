@@ -28,6 +28,8 @@ void attempt_fail(struct attempt *, const struct error *);
 /* It has ended, or is new: it gets this container, and knows nothing of another one. */
 void attempt_take_over(struct attempt *, const struct container *);
 void attempt_quiet(struct attempt *); /* whatever is asked on its behalf is cancelled */
+/* Its cleanup is over: it needs its session's connections and its turn at the reaper no more. */
+void attempt_let_go(struct attempt *);
 /* A wrong container answered; where: during which request. */
 void attempt_misrouted(struct attempt *, const char *where);
 

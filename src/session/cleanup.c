@@ -19,10 +19,22 @@
 #define DRAIN_MARGIN_MS 60000 /* beyond step_timeout_s, for requests under way */
 #define RETRY_CAP_MS 30000
 #define STOPPED_MS (5 * 60 * 1000) /* until an engine that takes longer is complained of */
+#define INSIST_MS 60000 /* between two requests to take a target out whose time is over */
 
 bool cleanup_is_over(enum step_result r)
 {
     return r >= STEP_OK;
+}
+
+static bool steps_are_over(const struct cleanup *c)
+{
+    return cleanup_is_over(c->upload) && cleanup_is_over(c->deregister) &&
+           cleanup_is_over(c->drain) && cleanup_is_over(c->stop);
+}
+
+bool cleanup_is_done(const struct attempt *a)
+{
+    return attempt_has_ended(a) || steps_are_over(&a->cleanup);
 }
 
 static const char *result_name(enum step_result r)
@@ -65,15 +77,15 @@ static void removed(void *arg, const struct error *e)
     session_wake(a->session);
 }
 
-/* Nothing here can take it out: it is for whoever lists the balancer later. */
-static void leave_target(struct attempt *a)
+static void leave_target(struct attempt *a, const char *cause)
 {
     struct cleanup *c = &a->cleanup;
     log_error("target.left", KV("session", a->session->id), KV("target", a->key),
-              KV("cause", c->remove_op.error.message));
+              KV("cause", cause));
     event_emit(a->session, "target.left", KI("attempt", a->number), KV("target", a->key),
-               KV("cause", c->remove_op.error.message));
-    cleanup_end(a, &c->deregister, "deregister", STEP_LOST);
+               KV("cause", cause));
+    if (!cleanup_is_over(c->deregister))
+        cleanup_end(a, &c->deregister, "deregister", STEP_LOST);
     cleanup_end(a, &c->drain, "drain", STEP_LOST);
 }
 
@@ -94,7 +106,7 @@ static void take_removed(struct attempt *a)
     event_emit(a->session, "retry", KI("attempt", a->number), KV("step", "deregister"),
                KV("error", c->remove_op.error.message));
     if (now >= c->salvage_until) {
-        leave_target(a);
+        leave_target(a, c->remove_op.error.message);
         return;
     }
     c->deregister_retry_at =
@@ -130,7 +142,7 @@ static void deregister(struct attempt *a)
         cleanup_begin(a, &c->deregister, "deregister");
     if (!gate_pass(a, DRIVER_REMOVE, &c->remove_op)) {
         if (!session_not_before(s, c->salvage_until))
-            leave_target(a);
+            leave_target(a, c->remove_op.error.message);
         return;
     }
     c->remove_op.state = OP_RUNNING;
@@ -148,11 +160,7 @@ static void drain(struct attempt *a)
     } else if (core_now(a->session->core) < c->drain_deadline) {
         session_at(a->session, c->drain_deadline);
     } else {
-        log_error("target.left", KV("session", a->session->id), KV("target", a->key),
-                  KV("cause", "the balancer still lists it"));
-        event_emit(a->session, "target.left", KI("attempt", a->number), KV("target", a->key),
-                   KV("cause", "the balancer still lists it"));
-        cleanup_end(a, &c->drain, "drain", STEP_LOST);
+        leave_target(a, "the balancer still lists it");
     }
 }
 
@@ -229,6 +237,46 @@ static void stop(struct attempt *a)
                                 stopped, a);
 }
 
+/* ---- an address that is kept ---- */
+
+/* A balancer may lead to it: nobody else gets it, also after a restart, for the attempt does
+ * not end. An engine that gives its addresses out itself does not wait for us: then the target
+ * is for whoever lists the balancer later. */
+static bool keeps_address(const struct attempt *a)
+{
+    return a->launched && a->cleanup.drain == STEP_LOST && a->target != TARGET_GONE &&
+           a->session->group->runtime_ops->release_makes_room;
+}
+
+static void asked_again(void *arg, const struct error *e)
+{
+    struct attempt *a = arg;
+    struct cleanup *c = &a->cleanup;
+    op_done(&c->remove_op, e);
+    c->remove_op.state = OP_IDLE;
+    c->deregister_retry_at = core_now(a->session->core) + INSIST_MS;
+    gate_note(a->session->group, DRIVER_REMOVE, c->remove_op.trial, &c->remove_op.error);
+    session_wake(a->session);
+}
+
+/* Its session is over and hears no more of it. */
+static void insist(struct attempt *a)
+{
+    struct op *op = &a->cleanup.remove_op;
+    struct session *s = a->session;
+    struct group *g = s->group;
+    int64_t when;
+    if (op->state == OP_RUNNING || session_not_before(s, a->cleanup.deregister_retry_at))
+        return;
+    if (!gate_admits(g, DRIVER_REMOVE, &op->trial, &when)) {
+        session_at(s, when);
+        return;
+    }
+    op->state = OP_RUNNING;
+    struct target t = launch_target(a);
+    g->balancer_ops->remove(g->balancer, &t, asked_again, a);
+}
+
 /* ---- all of it ---- */
 
 /* False: an effect that was begun may still bring a container, or the intent is not durable
@@ -250,24 +298,31 @@ static bool begin(struct attempt *a)
     return true;
 }
 
+static void end(struct attempt *a)
+{
+    struct group *g = a->session->group;
+    if (a->launched) {
+        g->runtime_ops->release(g->runtime, &a->container);
+        if (g->runtime_ops->release_makes_room)
+            admission_freed(g);
+    }
+    attempt_go(a, ATTEMPT_ENDED);
+}
+
 void cleanup_step(struct attempt *a)
 {
     struct cleanup *c = &a->cleanup;
-    struct session *s = a->session;
     if (!begin(a))
         return;
     upload_step(a);
     deregister(a);
     drain(a);
     stop(a);
-    if (!cleanup_is_over(c->upload) || !cleanup_is_over(c->deregister) ||
-        !cleanup_is_over(c->drain) || !cleanup_is_over(c->stop))
+    if (!steps_are_over(c))
         return;
-    if (a->launched &&
-        c->drain != STEP_LOST) { /* an address that is still listed stays reserved */
-        s->group->runtime_ops->release(s->group->runtime, &a->container);
-        if (s->group->runtime_ops->release_makes_room)
-            admission_freed(s->group);
-    }
-    attempt_go(a, ATTEMPT_ENDED);
+    attempt_let_go(a);
+    if (keeps_address(a))
+        insist(a);
+    else if (c->remove_op.state != OP_RUNNING)
+        end(a);
 }

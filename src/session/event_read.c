@@ -5,7 +5,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "cleat.h"
-#include "session/attempt.h"
+#include "session/cleanup.h"
 #include "session/context.h"
 #include "session/event.h"
 #include "session/event_code.h"
@@ -113,7 +113,7 @@ static bool is_final(const struct session *s)
 {
     const struct attempt *a;
     TAILQ_FOREACH (a, &s->attempts, entry)
-        if (!attempt_has_ended(a))
+        if (!cleanup_is_done(a))
             return false;
     return session_is_over(s) && s->events.shown == s->events.ring.last;
 }

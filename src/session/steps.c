@@ -342,7 +342,7 @@ static void closing(struct session *s)
         attempt_go(a, ATTEMPT_ENDING);
     }
     TAILQ_FOREACH (a, &s->attempts, entry)
-        if (!attempt_has_ended(a))
+        if (!cleanup_is_done(a))
             return;
     session_go(s, s->ready == 0 && s->error.code != ERR_NONE ? SESSION_FAILED : SESSION_CLOSED);
 }

@@ -463,6 +463,18 @@ void books_file_read(const char *path)
 
 /* ---- I3, I5, I6: containers ---- */
 
+/* cleat chose this address, which no target of its own may lead to. */
+static void check_given_out(const struct container *fresh)
+{
+    size_t owner = (size_t)(strstr(fresh->key, fresh->session) - fresh->key);
+    for (struct node *node = nodes; node; node = node->next)
+        for (struct server *s = node->servers; s; s = s->next)
+            if (!s->deleted && s->port == fresh->port && strcmp(s->ip, fresh->ip) == 0 &&
+                strncmp(s->name, fresh->key, owner) == 0 && !strstr(s->name, fresh->session))
+                world_violate("I3", "%s is given out while node %u still lists it as %s",
+                              fresh->address, node->index, s->name);
+}
+
 void books_container_starts(const struct container *fresh)
 {
     const struct session_facts *facts = books_session(fresh->session);
@@ -477,12 +489,8 @@ void books_container_starts(const struct container *fresh)
             strcmp(c->attempt, fresh->attempt) == 0)
             world_violate("I6", "attempt %s of %s has two containers", fresh->attempt,
                           fresh->session);
-    for (struct node *node = fresh->remote ? NULL : nodes; node; node = node->next)
-        for (struct server *s = node->servers; s; s = s->next)
-            if (!s->deleted && s->port == fresh->port && strcmp(s->ip, fresh->ip) == 0 &&
-                !strstr(s->name, fresh->session))
-                world_violate("I3", "%s is given out while node %u still lists it as %s",
-                              fresh->address, node->index, s->name);
+    if (!fresh->remote || fresh->leased)
+        check_given_out(fresh);
 }
 
 static int64_t closing_for_ms(const struct container *c, const struct session_facts *facts)

@@ -38,6 +38,7 @@ struct container {
     bool plain;   /* of the plain contract: proves nothing */
     bool planted; /* not by cleat */
     bool remote;  /* an engine of its own time started it: perhaps long after it was asked to */
+    bool leased;  /* a static host: cleat chose the address */
     bool alive, listening, hung;
     bool looks_ill;       /* to health checks alone */
     int64_t heard_ms;     /* when it last heard of its session */
@@ -71,7 +72,7 @@ extern struct container *containers; /* every container of this world, oldest fi
 
 struct launch_order {
     const char *session, *attempt, *secret, *listen, *workspace, *key;
-    bool remote, planted;
+    bool remote, leased, planted;
 };
 
 void containers_begin(void);

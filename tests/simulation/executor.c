@@ -112,6 +112,7 @@ struct container *container_start(const struct launch_order *order)
     c->port = (uint16_t)strtoul(colon + 1, NULL, 10);
     c->plain = container_habits.plain;
     c->remote = order->remote;
+    c->leased = order->leased;
     c->planted = order->planted;
     c->alive = true;
     c->spawned_ms = world.now_ms;

@@ -1,5 +1,7 @@
 #include "recount.h"
 
+#include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 #include "driver/docker_box.h"
 #include "session/queue.h"
@@ -93,6 +95,25 @@ void recount(const struct cleat *core)
     check_spans(core);
 }
 
+bool recount_has_attempts(const struct cleat *core)
+{
+    for (size_t i = 0; i < core->group_count; i++)
+        for (size_t state = 0; state < ATTEMPT_ENDED; state++)
+            if (core->groups[i].attempt_counts[state] > 0)
+                return true;
+    return false;
+}
+
+static void check_attempts(const struct cleat *core)
+{
+    const struct session *s;
+    const struct attempt *a;
+    TAILQ_FOREACH (s, &core->sessions, entry)
+        TAILQ_FOREACH (a, &s->attempts, entry)
+            if (a->state != ATTEMPT_ENDED)
+                world_violate("I5", "attempt %u of %s never ends", a->number, s->id);
+}
+
 static void check_boxes(const struct runtime *rt)
 {
     struct docker_box *b, *next;
@@ -101,9 +122,33 @@ static void check_boxes(const struct runtime *rt)
             world_violate("I5", "%s is remembered for ever", b->container.id);
 }
 
+/* Whoever had a place has ended, and no balancer leads there. */
+static void check_places(const struct group *g)
+{
+    json_t *status = g->runtime_ops->status(g->runtime), *host;
+    json_t *available = json_object_get(status, "addresses_free");
+    const char *owner = g->core->settings->owner;
+    unsigned prefix = 0;
+    size_t i;
+    sscanf(g->class->address_range, "%*[^/]/%u", &prefix);
+    json_int_t all = (INT64_C(1) << (32 - prefix)) - 2;
+    if (available && json_integer_value(available) != all)
+        world_violate("I5", "%d of %d addresses are kept for ever",
+                      (int)(all - json_integer_value(available)), (int)all);
+    json_array_foreach (json_object_get(status, "hosts"), i, host) {
+        const char *lease = json_string_value(json_object_get(host, "lease"));
+        if (lease && strncmp(lease, owner, strlen(owner)) == 0)
+            world_violate("I5", "a host is kept for %s for ever", lease);
+    }
+    json_decref(status);
+}
+
 void recount_at_end(const struct cleat *core)
 {
-    for (size_t i = 0; i < core->group_count; i++)
+    check_attempts(core);
+    for (size_t i = 0; i < core->group_count; i++) {
         if (core->groups[i].runtime_ops == &runtime_docker)
             check_boxes(core->groups[i].runtime);
+        check_places(&core->groups[i]);
+    }
 }

@@ -34,6 +34,7 @@ static const struct scenario *const lists[] = {
     crash_scenarios,
     death_scenarios,
     disk_scenarios,
+    mute_scenarios,
     family_scenarios,
     job_scenarios,
     orphan_scenarios,
@@ -184,10 +185,10 @@ static bool step_until(int64_t at_ms)
     return !world.violation[0];
 }
 
-static bool all_up(void)
+static bool all_up_and_done(void)
 {
     for (const struct instance *i = world.instances; i; i = i->next)
-        if (!i->cleat)
+        if (!i->cleat || recount_has_attempts(i->cleat))
             return false;
     return true;
 }
@@ -227,7 +228,7 @@ static void run_to_the_end(void)
     for (int quiet = 0; quiet < QUIET_STEPS && world.now_ms < end_ms;) {
         if (!step_until(world.now_ms + STEP_MS))
             return;
-        bool waits = anything_left() || !calls_all_answered() || !all_up();
+        bool waits = anything_left() || !calls_all_answered() || !all_up_and_done();
         quiet = waits ? 0 : quiet + 1;
     }
     if (ecs_left() + alb_left() > 0)

@@ -57,6 +57,7 @@ extern const struct scenario cleanup_scenarios[];
 extern const struct scenario crash_scenarios[];
 extern const struct scenario death_scenarios[];
 extern const struct scenario disk_scenarios[];
+extern const struct scenario mute_scenarios[];
 extern const struct scenario family_scenarios[];
 extern const struct scenario job_scenarios[];
 extern const struct scenario orphan_scenarios[];

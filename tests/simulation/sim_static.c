@@ -138,7 +138,8 @@ static const char *lease(struct host *h, const json_t *ask)
                                  .listen = world_printf("%s:%d", h->ip, PORT),
                                  .workspace = "/simulated/host",
                                  .key = text_of(ask, "key"),
-                                 .remote = true};
+                                 .remote = true,
+                                 .leased = true};
     h->container = container_start(&order);
     h->container->engine = h;
     h->container->on_end = on_end;

@@ -122,6 +122,30 @@ def test_a_mute_haproxy_does_not_hold_a_session_for_ever(start):
         haproxy.process.send_signal(18)  # SIGCONT
 
 
+def test_a_mute_haproxy_keeps_an_address_only_as_long_as_it_lists_it(start):
+    """Of two addresses one is kept after its session's end, also by the next cleatd, while a target that
+    is left may lead to it; both are free when HAProxy answers again."""
+    haproxy = start.haproxy()
+    cleatd = start.cleatd(classes={"default": haproxy_class(
+        haproxy, address_range="/30", step_timeout_s=1, salvage_limit_s=3, backoff_base_ms=100)})
+    api = cleatd.api
+
+    def free():
+        return api.status()["classes"]["default"]["runtime"]["addresses_free"]
+    session = api.ready()["session_id"]
+    haproxy.process.send_signal(signal.SIGSTOP)
+    try:
+        assert steps(api.close(session, timeout_s=40))["drain"]["result"] == "lost"
+        assert free() == 1
+        cleatd.kill()
+        cleatd.start()
+        assert (api.session(session)["state"], free()) == ("CLOSED", 1)
+    finally:
+        haproxy.process.send_signal(signal.SIGCONT)
+    both = [api.ready()["session_id"] for _ in range(2)]
+    assert len({api.session(s)["address"] for s in both}) == len(both) == len(haproxy.servers())
+
+
 def test_plain_containers_are_not_shared_by_tenants(start):
     cleatd = start.cleatd(classes={"default": {}, "plain": {"proof": "none"}})
     api = cleatd.api
