@@ -15,6 +15,7 @@ struct docker_stop {
     unsigned tries;
     struct docker_call *call;
     struct timer retry;
+    struct error error;
     runtime_done_fn *done;
     void *arg;
 };
@@ -35,27 +36,40 @@ static void turn_away(struct runtime *rt, const char *key, bool is_gone)
 
 static void end_stop(struct docker_stop *s, const struct error *e)
 {
-    runtime_done_fn *done = s->done;
-    void *arg = s->arg;
     turn_away(s->rt, s->key, e == NULL);
     LIST_REMOVE(s, entry);
     timer_stop(&s->retry);
+    s->done(s->arg, e);
     free(s);
-    done(arg, e);
+}
+
+static void asked_for_others(void *arg, const struct error *e)
+{
+    struct docker_stop *s = arg;
+    s->error.of_engine = e != NULL && e->of_engine;
+    end_stop(s, &s->error);
+}
+
+/* An engine that says nothing of one container may know all others. */
+static void fail(struct docker_stop *s, const struct http_answer *answer, const char *what)
+{
+    docker_explain(answer, what, &s->error);
+    if (answer->error.code != ERR_NONE)
+        docker_list(s->rt, NULL, asked_for_others, s);
+    else
+        end_stop(s, &s->error);
 }
 
 static void removed(void *arg, const struct http_answer *answer)
 {
     struct docker_stop *s = arg;
-    struct error e = {0};
     s->call = NULL;
     if (answer->status == 204 || answer->status == 404) {
         end_stop(s, NULL);
     } else if (answer->status == 409 && ++s->tries < REMOVE_TRIES) { /* somebody does it */
         timer_arm(&s->retry, REMOVE_RETRY_MS);
     } else {
-        docker_explain(answer, "remove", &e);
-        end_stop(s, &e);
+        fail(s, answer, "remove");
     }
 }
 
@@ -69,7 +83,6 @@ static void remove_container(void *arg)
 static void stopped(void *arg, const struct http_answer *answer)
 {
     struct docker_stop *s = arg;
-    struct error e = {0};
     s->call = NULL;
     bool ended = answer->status == 204 || answer->status == 304;
     if (answer->status == 404 || (ended && s->keep)) {
@@ -77,8 +90,7 @@ static void stopped(void *arg, const struct http_answer *answer)
     } else if (ended) {
         remove_container(s);
     } else {
-        docker_explain(answer, "stop", &e);
-        end_stop(s, &e);
+        fail(s, answer, "stop");
     }
 }
 
@@ -101,10 +113,7 @@ void docker_stop(struct runtime *rt, const struct container *c, bool keep,
         b->call = NULL;
     }
     struct docker_stop *s = mem_alloc(sizeof(*s));
-    s->rt = rt;
-    s->keep = keep;
-    s->done = done;
-    s->arg = arg;
+    *s = (struct docker_stop){.rt = rt, .keep = keep, .done = done, .arg = arg};
     mem_copy_string(s->key, sizeof(s->key), c->id);
     timer_init(&s->retry, rt->env.loop, remove_container, s);
     LIST_INSERT_HEAD(&rt->stops, s, entry);

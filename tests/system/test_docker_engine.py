@@ -139,6 +139,24 @@ def test_engine_stands_still(start, dockerd):
     gone(dockerd)
 
 
+def test_one_container_cannot_be_stopped(start, dockerd):
+    """Nothing is said of the engine, which knows all others: they end meanwhile."""
+    liar = start.add(LyingDockerd(dockerd, start.root / "liar", {}))
+    api = start.cleatd(classes={"default": docker_class(
+        dockerd, docker_socket=liar.socket, step_timeout_s=1, stop_grace_s=1, backoff_base_ms=10)}).api
+    hung, other = (api.ready()["session_id"] for _ in range(2))
+    liar.faults = {f"{hung}.1/stop": ("hang", 1000)}
+    api.close(hung, wait=False)
+    poll(lambda: len(liar.seen) >= 6, 100, "the sixth try")
+    breaker = api.status()["classes"]["default"]["breakers"]["stop"]
+    assert (breaker["state"], breaker["failures"]) == ("closed", 0), breaker
+    api.close(other)
+    assert api.session(hung)["state"] == "CLOSING"
+    liar.heal()
+    api.wait(hung, "closed")
+    gone(dockerd)
+
+
 def test_engine_is_away(start, dockerd):
     """15 sessions open while no dockerd is there: its breaker opens, they wait and use no attempt up, and
     when it is back all are ready. Meanwhile cleatd says that it is not."""
