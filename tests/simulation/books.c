@@ -475,6 +475,14 @@ static void check_given_out(const struct container *fresh)
                               fresh->address, node->index, s->name);
 }
 
+static const struct intent *intent_of(const struct container *c)
+{
+    struct intent *i = NULL;
+    const char *key = world_printf("%s.%s", c->session, c->attempt);
+    HASH_FIND_STR(intents, key, i);
+    return i;
+}
+
 void books_container_starts(const struct container *fresh)
 {
     const struct session_facts *facts = books_session(fresh->session);
@@ -482,6 +490,9 @@ void books_container_starts(const struct container *fresh)
     if (fresh->planted)
         return;
     check_warm_max(fresh);
+    if (!intent_of(fresh))
+        world_violate("I6", "attempt %s of %s is launched before the journal knows of it",
+                      fresh->attempt, fresh->session);
     if (facts && facts->closed && !fresh->remote && !books_limits.forgetful)
         world_violate("I6", "a container starts for %s, which is closed", fresh->session);
     for (const struct container *c = containers; c; c = c->next)
@@ -510,13 +521,11 @@ static bool is_stale(const struct server *s)
     return false;
 }
 
-/* Where the engine gives an address again at once, a request to register its last holder may arrive
- * after that: such a target is not this container's, which was to have none. */
+/* Where the engine gives an address again at once, a request to register its last holder may
+ * arrive after that: such a target is not this container's, which was to have none. */
 static bool has_no_target(const struct container *c)
 {
-    struct intent *i = NULL;
-    const char *key = world_printf("%s.%s", c->session, c->attempt);
-    HASH_FIND_STR(intents, key, i);
+    const struct intent *i = intent_of(c);
     return c->remote && i && !i->registered;
 }
 
