@@ -55,6 +55,7 @@ struct container {
     unsigned inputs;   /* files of its input that it has fetched */
     bool synced;       /* all of them */
     enum upload_state upload;
+    int64_t uploaded_ms; /* when it was done */
     const char *upload_nonce;
     struct waiter *upload_waiters;
     bool complete_begun, confirmation_read;
@@ -87,7 +88,7 @@ struct container *container_of_session(
     const char *session); /* alive: of its newest attempt, the youngest; or NULL */
 void container_signal(struct container *, int signo);
 void container_end(struct container *, int exit_status);
-void container_end_first(void *unused); /* for world_at */
+void container_end_first(void *unused);       /* for world_at */
 void container_exit_soon(struct container *); /* by itself */
 void container_hang(struct container *, bool hung);
 void container_refuse(struct container *, bool refuses); /* connections */

@@ -342,6 +342,7 @@ static void finish_upload(struct container *c, bool ok)
     c->upload = ok ? UPLOAD_DONE : UPLOAD_FAILED;
     if (ok && world.sabotage != SABOTAGE_FALSE_UPLOAD) {
         c->uploaded = c->artifacts;
+        c->uploaded_ms = world.now_ms;
         files_put(
             world_printf("/simulated/artifacts/%s/manifest.json", c->session),
             world_printf("{\"session_id\":\"%s\",\"attempt\":%s,\"nonce\":\"%s\",\"files\":[],"

@@ -112,6 +112,9 @@ void set_docker_listed(struct settings_of_world *);
 void set_haproxy_away(struct settings_of_world *);
 void begin_haproxy_away(void);
 void judge_haproxy_away(void);
+void set_room_returns(struct settings_of_world *);
+void begin_room_returns(void);
+void judge_room_returns(void);
 
 /* scenario_warm.c */
 int64_t warm_figure(const char *key); /* what status says of the pool */

@@ -11,6 +11,7 @@
 #include "trap.h"
 
 #define CLOSED_WITHIN_MS (20 * 60 * 1000)
+#define ANSWER_KNOWN_MS 1000
 #define MAX_TRAPS 64
 
 #define OF(mishap) (1u << MISHAP_##mishap)
@@ -223,12 +224,14 @@ static const struct absence {
     /* It goes on to its end whatever becomes of us, and is asked for again at most. */
     {ANY, AT(UPLOAD), OF(CRASH) | OF(BALANCER), AT(UPLOAD)},
     {HAPROXY, AT(UPLOAD), OF(BALANCER), AT(PROGRESS)}, /* it may be over by the next look */
-    /* A plain container is asked how far it is only when nobody knows whether it was told, and
-     * is told but once; what is known of that a crash may take along. */
+    /* A plain container is asked how far it is only while the balancer does not lead to it, or
+     * when nobody knows whether it was told, and is told but once; what is known of that a
+     * crash may take along, and user code may end before the next start. */
     {PLAIN, AT(COMPLETE), OF(ANSWER_LOST) | OF(LATE), AT(COMPLETE)},
     {PLAIN, AT(COMPLETE), OF(ERROR) | OF(REFUSED) | OF(AWAY), AT(PROGRESS)},
     {PLAIN, AT(UPLOAD), OF(ERROR) | OF(LATE) | OF(AWAY), AT(PROGRESS)},
     {PLAIN, UPLOADING, OF(CRASH), AT(COMPLETE) | AT(PROGRESS)},
+    {PLAIN, AT(END), OF(CRASH), AT(PROGRESS)},
     /* A target is taken out as soon as the session closes, and once. */
     {HAPROXY, AT(PROGRESS), ANY, AT(DEREGISTER)},
     {SIDE_BY_SIDE, AT(UPLOAD), ANY, AT(DEREGISTER)},
@@ -310,6 +313,17 @@ static void judge_artifacts(const struct life *life, const struct container *c)
         world_violate("I4", "the upload is said to be lost although its container lived");
 }
 
+/* Its own address tells that it has uploaded. */
+static void judge_lost_answer(const struct container *c)
+{
+    bool is_lost =
+        chosen[0].moment == MOMENT_COMPLETE && chosen[0].mishap == MISHAP_ANSWER_LOST;
+    int64_t after_ms = traps_uploaded_ms() - c->uploaded_ms;
+    if (chosen_kind == PLAIN && is_lost && !is_pair &&
+        (after_ms < 0 || after_ms > ANSWER_KNOWN_MS))
+        world_violate("PLAIN", "the upload is known after %" PRId64 " ms", after_ms);
+}
+
 static void print_all(void)
 {
     printf("  %u mishaps alone and %u pairs; %u struck both, %u had to; %u uploads died with "
@@ -326,6 +340,7 @@ static void judge_cleanup(void)
     }
     judge_artifacts(life, containers);
     judge_strikes();
+    judge_lost_answer(containers);
     if (life->closed_ms - life->closing_ms > CLOSED_WITHIN_MS)
         world_violate("I8", "the cleanup took %" PRId64 " s",
                       (life->closed_ms - life->closing_ms) / 1000);

@@ -12,6 +12,8 @@
 #define POLL_MS 50
 #define HANG_MS 60000
 #define LAUNCH_ATTEMPTS 5
+#define KNOWN_MS 150   /* for what is told at once, and a look at it */
+#define ENGINE_MS 1000 /* from a launch to the start of its container */
 
 static int64_t killed_ms;
 static unsigned first_asked, again_refused;
@@ -42,6 +44,12 @@ static void set_refused(struct settings_of_world *s)
     draw_runtime(s);
     s->nodes = s->ecs ? 0 : (unsigned)world_pick(0, 1);
     s->replace = world_chance(5000);
+}
+
+/* When nobody asks anything of it: the engine says so, or is asked every now and then. */
+static int64_t known_within_ms(void)
+{
+    return KNOWN_MS + (settings.ecs ? 10000 : 0);
 }
 
 static struct life *life_number(unsigned index)
@@ -328,7 +336,7 @@ static void judge_prompt(void)
 {
     const struct life *life = life_number(0);
     const struct life_execution *e = life->execution;
-    int64_t limit_ms = settings.ecs ? 3000 : settings.docker ? 3000 : 100;
+    int64_t limit_ms = settings.ecs ? 2000 : 100; /* it was in doubt */
     if (e[0].outcome != OUTCOME_RECORD || e[1].outcome != OUTCOME_ERROR ||
         strcmp(e[1].error, "container_died") != 0 || e[1].said_not_run)
         world_violate("DEATH", "the execution under way: %s", e[1].error ? e[1].error : "none");
@@ -417,10 +425,117 @@ static void begin_storm(void)
     world_at(650000, check_given_up, life);
 }
 
+/* From a container's death to the start of the one after it. */
+static void judge_gaps(void)
+{
+    int64_t wait_ms = 3000, late_ms = known_within_ms() + ENGINE_MS;
+    for (const struct container *c = containers; c && c->next; c = c->next) {
+        int64_t gap_ms = c->next->spawned_ms - c->ended_ms;
+        if (gap_ms < wait_ms || gap_ms > wait_ms + late_ms)
+            world_violate("STORM", "container %u comes after %" PRId64 " ms", c->next->index,
+                          gap_ms);
+        wait_ms *= 3;
+    }
+}
+
 static void judge_storm(void)
 {
     if (!life_number(0)->was_ready)
         world_violate("READY", "the session was never ready");
+    judge_gaps();
+}
+
+/* ---- idle: nobody asks anything of a container that dies ---- */
+
+#define STEADY_MS 70000
+#define UNSTEADY_MS 20000
+#define MANY 201
+
+static struct {
+    unsigned deaths;
+    int64_t ready_ms, killed_ms, known_ms[2];
+} idle;
+
+static void set_idle(struct settings_of_world *s)
+{
+    memset(&idle, 0, sizeof idle);
+    draw_runtime(s);
+    s->nodes = s->ecs ? 0 : (unsigned)world_pick(0, 1);
+    s->groups = s->ecs ? (unsigned)world_pick(0, 1) : 0;
+    s->replace = true;
+    s->max_lifetime_s = 3600;
+}
+
+/* Twice: one that served for a minute, and its successor soon after. */
+static void watch_idle(void *arg)
+{
+    struct life *life = arg;
+    int64_t wait_ms = idle.deaths == 0 ? STEADY_MS : UNSTEADY_MS;
+    bool is_ready = life->session[0] && is_said(life, "state", "READY");
+    if (!is_ready && idle.killed_ms > 0) {
+        idle.known_ms[idle.deaths++] = world.now_ms;
+        idle.killed_ms = 0;
+    } else if (is_ready && idle.killed_ms == 0 && idle.ready_ms == 0) {
+        idle.ready_ms = world.now_ms;
+    } else if (is_ready && idle.killed_ms == 0 && world.now_ms >= idle.ready_ms + wait_ms) {
+        idle.ready_ms = 0;
+        kill_container(life);
+        idle.killed_ms = killed_ms;
+    }
+    if (idle.deaths < 2)
+        world_at(POLL_MS, watch_idle, life);
+}
+
+static void begin_idle(void)
+{
+    struct plan p = plan_until(400000);
+    no_input(&p);
+    p.env = false;
+    world_at(0, watch_idle, life_new(&p));
+}
+
+/* ECS is asked less often about many. */
+static void set_idle_many(struct settings_of_world *s)
+{
+    memset(&idle, 0, sizeof idle);
+    s->ecs = true;
+    s->groups = 1;
+    s->lives = MANY;
+    ecs_habits.state_ms = 100;
+}
+
+static void begin_idle_many(void)
+{
+    struct plan p = plan_until(150000);
+    no_input(&p);
+    p.env = false;
+    for (unsigned i = 0; i < MANY; i++)
+        life_new(&p);
+    world_at(0, watch_idle, life_number(0));
+}
+
+static void judge_idle_many(void)
+{
+    int64_t after_ms = idle.known_ms[0] - killed_ms;
+    if (idle.deaths == 0 || after_ms > known_within_ms() + 10000)
+        world_violate("DEATH", "it is known after %" PRId64 " ms", after_ms);
+}
+
+static void judge_idle(void)
+{
+    const struct container *c = containers;
+    if (idle.deaths < 2 || books_containers(life_number(0)->session) != 3) {
+        world_violate("DEATH", "%u deaths were seen", idle.deaths);
+        return;
+    }
+    for (unsigned i = 0; i < 2; i++, c = c->next) {
+        int64_t after_ms = idle.known_ms[i] - c->ended_ms;
+        int64_t gap_ms = c->next->spawned_ms - idle.known_ms[i], wait_ms = i == 0 ? 0 : 3000;
+        if (after_ms > known_within_ms())
+            world_violate("DEATH", "it is known after %" PRId64 " ms", after_ms);
+        if (gap_ms < wait_ms - POLL_MS || gap_ms > wait_ms + ENGINE_MS)
+            world_violate("DEATH", "another one starts %" PRId64 " ms after that", gap_ms);
+    }
 }
 
 /* ---- lonely: a route that is sought for longer than a container waits to hear of its session
@@ -530,6 +645,10 @@ const struct scenario death_scenarios[] = {
      begin_any_moment, judge_staging, 100},
     {"replace-storm", "each container dies soon after it is ready", set_storm, begin_storm,
      judge_storm, 3},
+    {"death-idle", "containers die while nobody asks anything of them", set_idle, begin_idle,
+     judge_idle, 30},
+    {"death-idle-many", "the same, one of many tasks", set_idle_many, begin_idle_many,
+     judge_idle_many, 3},
     {"lonely", "a route is sought for longer than a container waits", set_lonely, begin_lonely,
      judge_lonely, 2},
     {"crash-replaced", "a crash at each point of a replacement", set_replaced, begin_replaced,

@@ -1,10 +1,14 @@
 /* The journal's disk is full or broken for a while; the wall clock is wrong. */
+#include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 #include "books.h"
 #include "files.h"
 #include "scenario.h"
 #include "service.h"
 #include "sim_store.h"
+
+#define WORKS_AGAIN_MS 30100 /* and until the commit is durable */
 
 static void judge_ready(void)
 {
@@ -17,6 +21,19 @@ static void judge_ready(void)
 
 /* ---- the disk ---- */
 
+/* It is tried every now and then. */
+static void check_works(void *unused)
+{
+    (void)unused;
+    char *text = coordinator ? cleat_status(coordinator) : NULL;
+    json_t *o = text ? json_loads(text, 0, NULL) : NULL;
+    if (o && !json_is_null(json_object_get(json_object_get(o, "journal"), "failing")))
+        world_violate("DISK", "the journal is still failing, %d ms after its disk's return",
+                      WORKS_AGAIN_MS);
+    json_decref(o);
+    free(text);
+}
+
 /* Sessions in every state meet it. */
 static void set_disk_full(struct settings_of_world *s)
 {
@@ -26,6 +43,7 @@ static void set_disk_full(struct settings_of_world *s)
     s->docker = world_chance(3000);
     store_habits.full_from_ms = world_pick(0, 15000);
     store_habits.full_until_ms = store_habits.full_from_ms + world_pick(100, 120000);
+    world_at(store_habits.full_until_ms + WORKS_AGAIN_MS, check_works, NULL);
 }
 
 static void set_disk_full_crashes(struct settings_of_world *s)

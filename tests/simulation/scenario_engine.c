@@ -3,11 +3,14 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "container.h"
 #include "scenario.h"
 #include "service.h"
+#include "sim_aws.h"
 
 #define AWAY_MS 80000
-#define TRIALS 2 /* after 30 s and after 60 s more: then it is back */
+#define ROOM_IS_SEEN_MS 33000 /* by one, and then by all: 30 s, and their starts */
+#define TRIALS 2              /* after 30 s and after 60 s more: then it is back */
 
 void set_docker_away(struct settings_of_world *s)
 {
@@ -90,4 +93,28 @@ void judge_docker_away(void)
     judge_ready(2 * settings.lives + TRIALS);
     if (docker_left() > 0)
         world_violate("I5", "%u containers are left in the engine", docker_left());
+}
+
+/* An engine without room for longer than tries get rarer and rarer. */
+void set_room_returns(struct settings_of_world *s)
+{
+    s->ecs = true;
+    s->faults.until_ms = 60000 + world_pick(0, 140000);
+    ecs_habits.no_capacity = 10000;
+    ecs_habits.state_ms = 100;
+}
+
+void begin_room_returns(void)
+{
+    for (unsigned i = 0; i < settings.lives; i++)
+        life_new(&(struct plan){.tenant = "t", .close_ms = -1, .linger_ms = 1000});
+}
+
+void judge_room_returns(void)
+{
+    judge_ready(INT64_MAX);
+    for (const struct container *c = containers; c; c = c->next)
+        if (c->spawned_ms > settings.faults.until_ms + ROOM_IS_SEEN_MS)
+            world_violate("ROOM", "container %u starts %" PRId64 " ms after there was room",
+                          c->index, c->spawned_ms - settings.faults.until_ms);
 }

@@ -1,6 +1,7 @@
 /* Jobs: one command each, whatever crashes; every byte that it said, once. */
 #include <string.h>
 #include "books.h"
+#include "container.h"
 #include "job_life.h"
 #include "scenario.h"
 #include "service.h"
@@ -139,6 +140,81 @@ static void set_jobs_forgotten(struct settings_of_world *s)
     s->crash_every_ms = world_chance(5000) ? world_pick(500, 10000) : 0;
 }
 
+/* ---- a log that cannot be written, until the disk is back or for ever ---- */
+
+#define FAILS_MS 5000
+#define RUNS_MS 20000
+#define TIMEOUT_S 100
+#define LINE_MS 2500    /* until something is there to be written */
+#define GOES_ON_MS 1100 /* and until who follows it has heard */
+#define GIVEN_UP_MS 60000
+#define LOOK_MS 50
+
+static struct {
+    int64_t back_ms, ended_ms;
+    uint64_t before;
+    bool is_long; /* more is left than one answer holds, so that its end is not heard of */
+} disk;
+
+static void disk_fails(void *unused)
+{
+    (void)unused;
+    world.faults.until_ms = disk.back_ms;
+    disk.before = lives->job.offset;
+}
+
+static void check_goes_on(void *unused)
+{
+    (void)unused;
+    if (lives->job.offset <= disk.before)
+        world_violate("JOB", "its log does not go on %d ms after the disk's return",
+                      GOES_ON_MS);
+}
+
+static void wait_for_end(void *unused)
+{
+    if (lives->job.state)
+        disk.ended_ms = world.now_ms;
+    else
+        world_at(LOOK_MS, wait_for_end, unused);
+}
+
+static void set_jobs_disk(struct settings_of_world *s)
+{
+    set_script(s);
+    memset(&disk, 0, sizeof disk);
+    s->faults.file_fails = 10000; /* once it has begun */
+    disk.back_ms = world.seed % 3 ? 400000 : FAILS_MS + world_pick(4000, 10000);
+    disk.is_long = world.seed % 3 == 2;
+}
+
+static void begin_jobs_disk(void)
+{
+    struct plan p = {.tenant = "tenant-a", .close_ms = -1, .is_job = true};
+    p.job = (struct planned_job){.takes_ms = RUNS_MS,
+                                 .timeout_s = TIMEOUT_S,
+                                 .cancel_ms = -1,
+                                 .lines = disk.is_long ? 40 : 8};
+    life_new(&p);
+    world_at(FAILS_MS, disk_fails, NULL);
+    world_at(FAILS_MS, wait_for_end, NULL);
+    if (disk.back_ms < RUNS_MS)
+        world_at(disk.back_ms + GOES_ON_MS, check_goes_on, NULL);
+}
+
+static void judge_jobs_disk(void)
+{
+    const struct execution *e = containers->executions;
+    bool gone = disk.back_ms > RUNS_MS;
+    int64_t from_ms = disk.is_long ? e->started_ms + TIMEOUT_S * 1000 : FAILS_MS;
+    int64_t after_ms = disk.ended_ms - from_ms, most_ms = GIVEN_UP_MS + LINE_MS + GOES_ON_MS;
+    if (strcmp(lives->job.state, "succeeded") != 0 || lives->job.truncated != gone)
+        world_violate("JOB", "%s, and its log is %scut", lives->job.state,
+                      lives->job.truncated ? "" : "not ");
+    if (gone && (after_ms < GIVEN_UP_MS || after_ms > most_ms))
+        world_violate("JOB", "its log is given up after %d ms", (int)after_ms);
+}
+
 const struct scenario job_scenarios[] = {
     {"jobs", "many jobs, cancelled, killed and crashed over", set_jobs, begin_jobs, NULL, 100},
     {"jobs-crash", "a job and a crash at every point of it", set_jobs_crash, begin_script,
@@ -149,6 +225,8 @@ const struct scenario job_scenarios[] = {
      judge_script, EACH_POINT},
     {"jobs-death", "the same, and its container dies", set_jobs_death, begin_script,
      judge_script, EACH_POINT},
+    {"jobs-disk", "the log of a job cannot be written", set_jobs_disk, begin_jobs_disk,
+     judge_jobs_disk, 10},
     {"jobs-forgotten", "jobs whose retention is over", set_jobs_forgotten, begin_jobs, NULL,
      20},
     {0}};

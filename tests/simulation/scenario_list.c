@@ -8,6 +8,8 @@
 #include "sim_aws.h"
 #include "sim_stage.h"
 
+#define TARGETS_BACK_MS 2000
+
 /* ---- plans ---- */
 
 static struct plan plain_plan(int64_t born_ms)
@@ -246,8 +248,32 @@ static void set_node_restart(struct settings_of_world *s)
     s->node_restart_ms = world_pick(3000, 12000);
 }
 
+/* Those of all that were ready when it went down. */
+static void look_for_targets(void *arg)
+{
+    struct node *node = arg;
+    for (const struct life *life = lives; life; life = life->next) {
+        const struct container *c = container_of_session(life->session);
+        bool was_ready = life->phase == LIFE_READY && life->ready_ms < settings.node_restart_ms;
+        if (was_ready && c && !haproxy_find(node, c->key))
+            world_violate("RESTART", "%s has no target on node %u, %d ms after its return",
+                          life->name, node->index, TARGETS_BACK_MS);
+    }
+}
+
+static void wait_for_node(void *arg)
+{
+    struct node *node = arg;
+    if (node->down)
+        world_at(10, wait_for_node, node);
+    else
+        world_at(TARGETS_BACK_MS, look_for_targets, node);
+}
+
 static void begin_node_restart(void)
 {
+    for (struct node *node = nodes; node; node = node->next)
+        world_at(settings.node_restart_ms + 10, wait_for_node, node);
     for (int i = 0; i < 8; i++) {
         struct plan p = plain_plan(world_pick(0, 2000));
         add_execution(&p, world_pick(0, 10000), 200, true);
@@ -278,6 +304,16 @@ static void set_mute_node(struct settings_of_world *s)
     s->mute_from_ms = 6000;
     s->mute_to_ms = 6000 + world_pick(10, 600) * 1000;
     s->linger_ms = 20000;
+}
+
+/* Who is ready works on. */
+static void judge_mute_node(void)
+{
+    for (const struct life *life = lives; life; life = life->next)
+        for (unsigned i = 0; i < life->plan.executions; i++)
+            if (life->was_ready && life->execution[i].outcome == OUTCOME_ERROR)
+                world_violate("MUTE", "execution %u of %s: %s", i, life->name,
+                              life->execution[i].error);
 }
 
 /* Containers that die while their session is used, and some while cleat is down. */
@@ -619,7 +655,7 @@ const struct scenario scenarios[] = {
     {"node-restart", "the balancer restarts and has forgotten its servers", set_node_restart,
      begin_node_restart, judge_node_restart, 6},
     {"mute-node", "nobody answers on the balancer's socket, its traffic flows on",
-     set_mute_node, NULL, NULL, 5},
+     set_mute_node, NULL, judge_mute_node, 5},
     {"few-addresses", "40 sessions share 6 addresses, one after another", set_few_addresses,
      NULL, judge_all_ready, 4},
     {"deaths", "containers die while they are used, one while cleat is down", set_quiet,
@@ -654,6 +690,8 @@ const struct scenario scenarios[] = {
      NULL, NULL, 40},
     {"haproxy-away", "30 sessions open and close while HAProxy takes no commands",
      set_haproxy_away, begin_haproxy_away, judge_haproxy_away, 3},
+    {"room-returns", "sessions wait for room in an engine", set_room_returns,
+     begin_room_returns, judge_room_returns, 6},
     {"ecs", "eight tasks, each on its own address", set_ecs, NULL, judge_all_ready_quietly, 4},
     {"ecs-shared", "eight tasks behind target groups", set_ecs_shared, NULL,
      judge_all_ready_quietly, 4},

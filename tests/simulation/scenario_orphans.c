@@ -14,6 +14,8 @@
 
 #define LOST_AT_MS 30000
 #define LOOK_MS 500
+#define PLANTED_AT_MS 20000
+#define CLOSING_BEGINS_MS 360000 /* reap_interval_s and reap_grace_s */
 #define CLOSING_MAX 10
 #define ANSWER_MS 90000
 #define ADDRESS "127.64.0.20"
@@ -388,6 +390,16 @@ static void end_strangers(void *arg)
     }
 }
 
+/* At the end of an interval they are listed, and after the grace their turn comes. */
+static void check_closing(void *arg)
+{
+    (void)arg;
+    for (const struct container *c = containers; c; c = c->next)
+        if (c->planted && !is_strangers(c) && c->alive && !c->complete_begun && !c->stop_asked)
+            world_violate("ORPHANS", "container %u is still there after %d s", c->index,
+                          CLOSING_BEGINS_MS / 1000);
+}
+
 static void set_orphans_planted(struct settings_of_world *s)
 {
     memset(&orphans, 0, sizeof orphans);
@@ -399,7 +411,8 @@ static void begin_orphans_planted(void)
 {
     add_lives(1, 0, 5000);
     add_lives(1, 1000, 1700000);
-    world_at(60000, plant, NULL);
+    world_at(PLANTED_AT_MS, plant, NULL); /* after the first listing */
+    world_at(PLANTED_AT_MS + CLOSING_BEGINS_MS, check_closing, NULL);
     world_at(1500000, end_strangers, NULL);
 }
 

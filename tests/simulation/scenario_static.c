@@ -1,4 +1,7 @@
 /* Sessions on static hosts, more of them than there are hosts, with one coordinator or two. */
+#include <inttypes.h>
+#include <string.h>
+#include "container.h"
 #include "scenario.h"
 #include "static.h"
 
@@ -65,10 +68,60 @@ static void judge_static_turns(void)
     }
 }
 
+/* ---- a host dies under an idle session, and comes back or does not ---- */
+
+#define LOOK_MS 50
+#define RETURN_IS_SEEN_MS 5000
+#define AWAY_IS_DEATH_MS 15000 /* dead_after_s, from the first refusal on */
+
+static int64_t dies_ms, over_ms;
+
+static void set_static_death(struct settings_of_world *s)
+{
+    static const int64_t away_ms[] = {500, 4000, 30000, 400000};
+    s->static_hosts = 1;
+    s->lives = 1;
+    s->nodes = (unsigned)world_pick(0, 1);
+    static_away_ms = away_ms[world.seed % 4];
+    over_ms = 0;
+    dies_ms = 20000 + world_pick(0, 6000);
+}
+
+static void wait_for_end(void *arg)
+{
+    const char *why, *state = life_state(lives, &why);
+    if (state && strcmp(state, "READY") == 0) {
+        world_at(LOOK_MS, wait_for_end, arg);
+        return;
+    }
+    over_ms = world.now_ms;
+    if (!why || strcmp(why, "container_died") != 0)
+        world_violate("DEATH", "it is %s for %s", state ? state : "gone",
+                      why ? why : "nothing");
+}
+
+static void begin_static_death(void)
+{
+    life_new(&(struct plan){.tenant = "t", .close_ms = 600000, .stays = true});
+    world_at(dies_ms, container_end_first, NULL);
+    world_at(dies_ms, wait_for_end, NULL);
+}
+
+static void judge_static_death(void)
+{
+    int64_t after_ms = over_ms - dies_ms, back_ms = static_away_ms + RETURN_IS_SEEN_MS;
+    if (over_ms == 0 || after_ms > (back_ms < AWAY_IS_DEATH_MS ? back_ms : AWAY_IS_DEATH_MS))
+        world_violate("DEATH", "it is known after %" PRId64 " ms, away for %" PRId64, after_ms,
+                      static_away_ms);
+    judge_static();
+}
+
 const struct scenario static_scenarios[] = {
     {"static", "sessions share a few hosts", set_static, NULL, judge_static, 20},
     {"static-crashes", "the same, with faults and crashes", set_static_crashes, NULL,
      judge_static, 60},
     {"static-turns", "sessions that wait for the one host have it as soon as it is free",
      set_static_turns, begin_static_turns, judge_static_turns, 5},
+    {"static-death", "a host dies under a session, and comes back or stays away",
+     set_static_death, begin_static_death, judge_static_death, 8},
     {NULL, NULL, NULL, NULL, NULL, 0}};

@@ -28,10 +28,12 @@ struct host {
 
 static struct host hosts[HOSTS_MAX];
 static unsigned host_count;
+int64_t static_away_ms;
 
 void static_begin(void)
 {
     host_count = 0;
+    static_away_ms = 0;
 }
 
 static void draw_bytes(uint8_t *out, size_t len)
@@ -116,7 +118,8 @@ static void on_end(struct container *c)
     h->in_order = c->exit_status == 0;
     if (!h->in_order && !c->stop_asked)
         h->ended = NULL; /* a crash forgets */
-    h->away_until_ms = world.now_ms + world_pick(10, world_chance(2000) ? 20000 : 800);
+    int64_t drawn_ms = world_pick(10, world_chance(2000) ? 20000 : 800);
+    h->away_until_ms = world.now_ms + (static_away_ms > 0 ? static_away_ms : drawn_ms);
     draw_challenge(h);
     world_log("host %s is without a lease", h->ip);
 }

@@ -10,6 +10,7 @@
 
 #define STATIC_KEY_FILE "/simulated/lease.key"
 
+extern int64_t static_away_ms; /* so long nobody listens after an end; 0: it is drawn */
 void static_begin(void);
 void static_start(unsigned count);
 const char *static_names(void); /* comma-separated, as static_hosts takes them */

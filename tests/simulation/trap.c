@@ -19,7 +19,7 @@ static struct {
     size_t count, struck;
     bool armed; /* from the close on */
     bool killed_unconfirmed, drains;
-    int64_t away_until_ms;
+    int64_t away_until_ms, uploaded_ms;
 } traps;
 
 void traps_begin(void)
@@ -41,6 +41,11 @@ size_t traps_struck(void)
 bool traps_killed_unconfirmed(void)
 {
     return traps.killed_unconfirmed;
+}
+
+int64_t traps_uploaded_ms(void)
+{
+    return traps.uploaded_ms;
 }
 
 bool trap_engine_is_away(void)
@@ -155,6 +160,8 @@ void trap_core_line(const char *line)
         traps.armed = true;
         trap_strike(MOMENT_END);
     }
+    if (strstr(line, "event=cleanup.step") && strstr(line, "step=upload result=ok"))
+        traps.uploaded_ms = world.now_ms;
     if (strstr(line, "event=attempt.state") && strstr(line, "to=ENDED"))
         trap_strike(MOMENT_RELEASE);
 }

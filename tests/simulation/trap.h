@@ -48,6 +48,7 @@ struct trap {
 void traps_begin(void); /* nothing strikes before the session closes */
 void traps_set(const struct trap *, size_t count); /* kept, not copied */
 size_t traps_struck(void);
+int64_t traps_uploaded_ms(void);     /* when cleat knew; 0: never */
 bool traps_killed_unconfirmed(void); /* before cleat knew that the upload was done */
 
 /* At such a call: what is to become of it. */
