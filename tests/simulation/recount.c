@@ -131,7 +131,7 @@ static void check_places(const struct group *g)
     unsigned prefix = 0;
     size_t i;
     sscanf(g->class->address_range, "%*[^/]/%u", &prefix);
-    json_int_t all = (INT64_C(1) << (32 - prefix)) - 2;
+    json_int_t all = ((json_int_t)1 << (32 - prefix)) - 2;
     if (available && json_integer_value(available) != all)
         world_violate("I5", "%d of %d addresses are kept for ever",
                       (int)(all - json_integer_value(available)), (int)all);
