@@ -199,9 +199,9 @@ struct docker_pull *docker_pull_join(struct docker_pulls *pulls,
                                      const struct docker_pull_env *env)
 {
     struct docker_pull *p;
-    LIST_FOREACH(p, pulls, entry)
-    if (strcmp(p->image, env->image) == 0)
-        return p;
+    LIST_FOREACH (p, pulls, entry)
+        if (strcmp(p->image, env->image) == 0)
+            return p;
     return start(pulls, env);
 }
 
