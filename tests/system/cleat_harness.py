@@ -393,6 +393,16 @@ class Cleatd:
         journal.commit()
         journal.close()
 
+    def listed(self):
+        """All that there is has been listed, late answers of a remote engine included: its journal can speak for
+        the sessions that are made from now on."""
+        def noted():
+            with contextlib.closing(sqlite3.connect(self.root / "state" / "journal.db", timeout=10)) as journal:
+                [[row]] = journal.execute("SELECT row FROM meta WHERE key = 'journal'").fetchall()
+            return json.loads(row)["unlisted_from"] == 2 ** 63 - 1
+        poll(noted, 60, "all that there is to be listed")
+        return self
+
     def closed_orphan(self, session):
         """The session that is made for it, when its end has come."""
         poll(lambda: session in [s["session_id"] for s in self.api.sessions()], 60, "an orphan's session")

@@ -249,7 +249,7 @@ def test_a_restart_finds_its_sessions(start):
 def test_a_task_that_the_journal_lost_is_closed(start):
     """It uploads, its target is deregistered, the task ends; the session beside it goes on."""
     aws = account(start)
-    cleatd = daemon(start, aws, options={"reap_grace_s": 1, "reap_interval_s": 2})
+    cleatd = daemon(start, aws, options={"reap_grace_s": 1, "reap_interval_s": 1}).listed()
     lost, kept = (cleatd.api.ready()["session_id"] for _ in range(2))
     cleatd.api.execute(lost, "open('artifacts/kept.txt', 'w').write('kept')")
     task = aws.task_of(lost)

@@ -151,7 +151,8 @@ def test_no_room_is_no_failure(start, account):
 def test_a_task_without_a_row_is_closed(start, account):
     aws = account()
     cleatd = coordinator(start, aws, {"default": aws.class_options(
-        balancer="direct", upload_timeout_s=2, salvage_limit_s=1)}, reap_grace_s=1)  # it proves nothing
+        balancer="direct", upload_timeout_s=2, salvage_limit_s=1)},  # it proves nothing
+        reap_grace_s=1, reap_interval_s=1).listed()
     s = cleatd.api.ready()["session_id"]
     cleatd.kill()
     stray = aws.task_of(s)
