@@ -61,7 +61,7 @@ def measured(start, **options):
     library = start.root / "heap.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "heap.c"], check=True)
     return start.cleatd(
-        log_level="warning", asan="verify_asan_link_order=0:quarantine_size_mb=0:thread_local_quarantine_size_kb=0",
+        log_level="warning", asan="verify_asan_link_order=0:quarantine_size_mb=0:thread_local_quarantine_size_kb=0:max_redzone=16",
         environment={"LD_PRELOAD": str(library), "CLEAT_TEST_HEAP": str(start.root / "heap")}, **options)
 
 
