@@ -218,6 +218,51 @@ static void judge_script(void)
         name, help, set, begin_script, judge_left, EACH_POINT                                  \
     }
 
+/* ---- how long a restart takes ---- */
+
+#define CRASHES_MS 60000
+#define LOOK_MS 50
+#define READY_AGAIN_MS 5000
+
+static void set_ready_again(struct settings_of_world *s)
+{
+    static void (*const engines[])(struct settings_of_world *) = {
+        set_crash_direct,         set_crash_haproxy, set_crash_two_nodes, set_crash_docker,
+        set_crash_docker_haproxy, set_crash_static,  set_crash_ecs,       set_crash_slots};
+    engines[world.seed % (sizeof engines / sizeof *engines)](s);
+    s->lives = script.lives;
+}
+
+static void look_for_ready(void *arg)
+{
+    const char *why;
+    bool all = coordinator && world.me->since_ms > CRASHES_MS;
+    for (const struct life *life = lives; life && all; life = life->next) {
+        const char *state = life_state(life, &why);
+        all = state && strcmp(state, "READY") == 0;
+    }
+    bool late = coordinator && world.me->since_ms > CRASHES_MS &&
+                world.now_ms > world.me->since_ms + READY_AGAIN_MS;
+    if (late)
+        world_violate("READY", "not all are ready again %d ms after a start", READY_AGAIN_MS);
+    if (all)
+        if (!all && !late)
+            world_at(LOOK_MS, look_for_ready, arg);
+}
+
+static void crash_all(void *arg)
+{
+    world.crash_due = true;
+    world_at(LOOK_MS, look_for_ready, arg);
+}
+
+static void begin_ready_again(void)
+{
+    for (unsigned i = 0; i < settings.lives; i++)
+        life_new(&(struct plan){.tenant = "tenant-a", .close_ms = 300000, .stays = true});
+    world_at(CRASHES_MS, crash_all, NULL);
+}
+
 const struct scenario crash_scenarios[] = {
     SCRIPT("crash-direct", "processes without a balancer", set_crash_direct),
     SCRIPT("crash-haproxy", "processes behind one node", set_crash_haproxy),
@@ -237,4 +282,6 @@ const struct scenario crash_scenarios[] = {
     SCRIPT_CUT_SHORT("crash-cancelled", "closed in any state", set_crash_cancelled),
     SCRIPT_CUT_SHORT("crash-death", "a container dies", set_crash_death),
     SCRIPT_CUT_SHORT("crash-idle", "nobody uses it any more", set_crash_idle),
+    {"ready-again", "sessions are ready again soon after a crash", set_ready_again,
+     begin_ready_again, NULL, 24},
     {NULL, NULL, NULL, NULL, NULL, 0}};
