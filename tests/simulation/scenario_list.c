@@ -686,6 +686,8 @@ const struct scenario scenarios[] = {
      judge_docker, 80},
     {"docker-away", "50 sessions open while the engine is away", set_docker_away,
      begin_docker_away, judge_docker_away, 3},
+    {"mute-artifacts", "20 sessions open while their artifact store does not answer",
+     set_mute_artifacts, begin_mute_artifacts, judge_mute_artifacts, 3},
     {"docker-listed", "launches fail while the first listing is under way", set_docker_listed,
      NULL, NULL, 40},
     {"haproxy-away", "30 sessions open and close while HAProxy takes no commands",
