@@ -21,7 +21,7 @@ LIVES = int(os.environ.get("CLEAT_TEST_LIVES", "240"))
 WARM_UP = LIVES * 2 // 5
 AT_ONCE = 16
 TABLES = 128 << 10  # of cleatd and its libraries, which grow in steps
-A_LIFE = 512  # of what events take besides their own bytes; a session and its attempt are many times that
+A_LIFE = 1024  # of what its events take besides their own bytes: an allocator's, and places in two rings
 
 
 def resident_kb(pid):
