@@ -131,6 +131,8 @@ static void ended(void *arg, const struct cleat_error *error, const char *docume
     bool has_error = json_is_object(json_object_get(o, "error"));
     if (life->job.state && strcmp(life->job.state, state) != 0)
         world_violate("JOB", "%s was %s, and is %s now", life->name, life->job.state, state);
+    if (!life->job.state)
+        life->job.ended_ms = world.now_ms;
     life->job.state = world_strdup(state);
     world_log("%s is %s", life->name, state);
     check_outcome(life, state, has_error);

@@ -63,6 +63,7 @@ struct life {
     struct life_execution execution[LIFE_EXECUTIONS];
     struct job_facts {
         const char *state; /* how it ended; NULL: it has not */
+        int64_t ended_ms;  /* when that was first known */
         uint64_t offset;   /* so much of its log was read */
         bool log_ended, truncated, cancel_asked;
     } job;

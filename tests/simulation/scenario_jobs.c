@@ -6,6 +6,9 @@
 #include "scenario.h"
 #include "service.h"
 
+#define LOST_IS_KNOWN_MS 5000
+#define LOOK_MS 50
+
 void plan_draw_job(struct plan *p)
 {
     struct planned_job *j = &p->job;
@@ -25,7 +28,7 @@ void plan_draw_job(struct plan *p)
 
 static struct {
     unsigned lives, cancelled;
-    int64_t death_ms;
+    int64_t death_ms; /* after its command began; 0: never */
 } script;
 
 static void set_script(struct settings_of_world *s)
@@ -59,13 +62,21 @@ static void set_jobs_death(struct settings_of_world *s)
 {
     set_script(s);
     s->replace = world_chance(5000);
-    script.death_ms = world_pick(10, 900);
+    script.death_ms = world_pick(10, 500);
+}
+
+static void die_while_it_runs(void *unused)
+{
+    if (containers && containers->executions)
+        world_at(script.death_ms, container_end_first, unused);
+    else
+        world_at(LOOK_MS, die_while_it_runs, unused);
 }
 
 static void begin_script(void)
 {
     if (script.death_ms)
-        world_at(script.death_ms, container_end_first, NULL);
+        world_at(0, die_while_it_runs, NULL);
     for (unsigned i = 0; i < script.lives; i++) {
         struct plan p = {.tenant = "tenant-a", .born_ms = 100 * (int64_t)i, .close_ms = -1};
         p.is_job = true;
@@ -84,6 +95,20 @@ static unsigned runs_of(const struct life *life)
     return books_runs(life->session, life->session);
 }
 
+/* Its container's death is known at once, or soon after a start; a disk that is out of order
+ * holds that up. */
+static void judge_lost_job(const struct life *life)
+{
+    const struct container *c = containers;
+    while (c && (c->alive || !books_is_of(c, life->session)))
+        c = c->next;
+    int64_t from_ms = !c || c->ended_ms < world.me->since_ms ? world.me->since_ms : c->ended_ms;
+    bool disk_fails = scenario_order.fail_commit || scenario_order.full_commit;
+    if (!disk_fails && life->job.ended_ms > from_ms + LOST_IS_KNOWN_MS)
+        world_violate("JOB", "%s is lost, and that is known after %d ms", life->name,
+                      (int)(life->job.ended_ms - from_ms));
+}
+
 static void judge_script(void)
 {
     for (const struct life *life = lives; life; life = life->next) {
@@ -97,6 +122,10 @@ static void judge_script(void)
             world_violate("JOB", "%s was cancelled, and is %s", life->name, state);
         if (life->job.truncated)
             world_violate("JOB", "the log of %s is cut", life->name);
+        if (script.death_ms && strcmp(state, "lost") != 0)
+            world_violate("JOB", "%s is %s without its container", life->name, state);
+        if (script.death_ms)
+            judge_lost_job(life);
     }
 }
 
@@ -148,7 +177,6 @@ static void set_jobs_forgotten(struct settings_of_world *s)
 #define LINE_MS 2500    /* until something is there to be written */
 #define GOES_ON_MS 1100 /* and until who follows it has heard */
 #define GIVEN_UP_MS 60000
-#define LOOK_MS 50
 
 static struct {
     int64_t back_ms, ended_ms;
