@@ -183,11 +183,11 @@ def kill_again_and_again(cleatd, crowd, moments):
     return count_hits(moments, missed)
 
 
-def strike_again_and_again(cleatd, crowd, moments, hit, heal=lambda: None):
+def strike_again_and_again(cleatd, crowd, moments, hit, heal=lambda: None, patience=5):
     """hit(line) at each moment of a cleatd that runs on; heal() after it."""
     def once(moment):
         cleatd.aim(moment, hit)
-        came = cleatd.strike_within(5)
+        came = cleatd.strike_within(patience)
         heal()
         return came
     missed = repeat(crowd, moments, once)
