@@ -214,7 +214,7 @@ def count_hits(moments, missed):
     told = f"{len(missed)} of {len(moments)} moments did not come: {missed}"
     if missed:
         print(told)
-    assert len(missed) <= max(1, len(moments) * 4 // 10), told
+    assert len(missed) <= len(moments) // 2, told
     for words in {m.words for m in moments}:
         drawn, lost = (sum(m.words == words for m in some) for some in (moments, missed))
         assert lost < max(3, drawn), f"'{words}' never came; {told}"

@@ -194,7 +194,8 @@ def test_the_aws_endpoint_is_killed(start):
     aws.books.watch = cleatd.see
     crowd = Crowd(cleatd.api, Tasks(aws), start.shared, SEED, clients=8)
     at = moments(max(4, STRIKES // 2), CALLS)
-    hits = strike_again_and_again(cleatd, crowd, at, lambda _: aws.endpoint.away(), aws.endpoint.back)
+    hits = strike_again_and_again(cleatd, crowd, at, lambda _: aws.endpoint.away(), aws.endpoint.back,
+                                  patience=15)
     assert aws.endpoint.resets >= len(at), "connections were there to break"
     assert aws.endpoint.cut >= sum(m.words in CALLS for m in at) // 2, "and ended in the middle of an answer"
     aws.assert_clean()
