@@ -36,17 +36,19 @@ SETTLED = ([state("attempt", s) for s in ("STARTING", "REGISTERING", "CHECKING",
                                           "ENDING", "ENDED")]
            + [state("session", s) for s in ("OPENING", "READY", "BUSY", "CLOSING", "CLOSED")]
            + STEPS + ["event=session.new", "event=input.staged", None])
-STARTING = ["event=cleatd.start", "event=container.adopted", state("session", "REROUTING"),
+SELDOM = "event=container.adopted"  # a crash fell between a launch and its commit
+STARTING = ["event=cleatd.start", SELDOM, state("session", "REROUTING"),
             state("attempt", "ROUTING"), state("session", "READY"), "event=session.new", None]
 
 
-def draw_moments(rng, count, first=(), restarts=True):
+def draw_moments(rng, count, first=(), restarts=True, without=()):
     """Each kind comes before any comes again, those in `first` before the others; with restarts every
-    fourth is in a start of cleatd."""
+    fourth is in a start of cleatd. without: lines that are never told."""
     settled, starting, drawn = list(first), [state("session", "REROUTING")], []
     for n in range(count):
         at_start = restarts and n % 4 == 3
         kinds, rest = (STARTING, starting) if at_start else ([*first, *SETTLED], settled)
+        kinds = [k for k in kinds if k not in without]
         if not rest:
             rest += rng.sample(kinds, len(kinds))
         words = rest.pop()
@@ -217,5 +219,5 @@ def count_hits(moments, missed):
     assert len(missed) <= len(moments) // 2, told
     for words in {m.words for m in moments}:
         drawn, lost = (sum(m.words == words for m in some) for some in (moments, missed))
-        assert lost < max(3, drawn), f"'{words}' never came; {told}"
+        assert words == SELDOM or lost < max(3, drawn), f"'{words}' never came; {told}"
     return len(moments) - len(missed)
