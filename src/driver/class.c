@@ -172,8 +172,8 @@ const struct option class_options[] = {
          "Base URL of each node's frontend, in the order of haproxy_sockets."),
     STRING(
         haproxy_backend, 128, "",
-        "Backend to which containers are added. Its balance must be a dynamic one: roundrobin, "
-        "leastconn, first or random. Let it check with option httpchk GET /health."),
+        "Backend to which containers are added. Its balance must be a dynamic one: leastconn "
+        "finds new containers soonest; roundrobin, first or random. Let it check with option httpchk GET /health."),
     LIST(cookies, "AWSALB,AWSALBCORS",
          "Names of the balancer's sticky cookies; they are kept and sent as one set. A "
          "trailing * "

@@ -52,13 +52,13 @@ def assert_closes(cleatd, sessions):
 
 
 @pytest.fixture(scope="module")
-def roundrobin(module_start):
-    haproxy = module_start.haproxy()
+def balanced(module_start):
+    haproxy = module_start.haproxy(balance="leastconn")
     return haproxy, module_start.cleatd(classes={"default": haproxy_class(haproxy)})
 
 
-def test_four_sessions(roundrobin):
-    haproxy, cleatd = roundrobin
+def test_four_sessions(balanced):
+    haproxy, cleatd = balanced
     sessions = open_sessions(cleatd.api, 4)
     assert_each_has_its_own(cleatd, sessions)
     for s in sessions:
@@ -89,12 +89,21 @@ def test_four_sessions(roundrobin):
     assert haproxy.servers() == {}, "no target is left at the balancer"
 
 
-def test_sixty_four_at_once(roundrobin):
+def test_sixty_four_at_once(balanced):
+    assert_few_requests(balanced)
+
+
+def test_another_sixty_four(balanced):
+    """With balance roundrobin some of these wait until HAProxy has had sixteen turns of all others."""
+    assert_few_requests(balanced)
+
+
+def assert_few_requests(balanced):
     """The bound is that of a machine with time for 64 containers that start: where it is busy with more,
     they are healthy one after the other, and the best of three rounds counts."""
     asked = []
     while not asked or (len(asked) < 3 and asked[-1] > 2.5 * 64 + 16):
-        asked.append(sixty_four_at_once(*roundrobin))
+        asked.append(sixty_four_at_once(*balanced))
     assert asked[-1] <= 2.5 * 64 + 16, asked
 
 
@@ -180,12 +189,12 @@ def test_route_of_a_session_that_has_none(start):
     assert api.route(second)["base_url"].startswith("http://127.")
 
 
-def test_route_reaches_the_own_container(roundrobin):
+def test_route_reaches_the_own_container(balanced):
     """/route is what a gateway forwards with: its URL and headers lead to the session."""
     import http.client
     import json
     import urllib.parse
-    _, cleatd = roundrobin
+    _, cleatd = balanced
     sessions = open_sessions(cleatd.api, 3)
     for s in sessions:
         route = cleatd.api.route(s["session_id"])
