@@ -108,14 +108,18 @@ def test_container_killed_while_idle(start):
     assert api.execute(well, "print('on')")["stdout"].strip() == "on"
 
 
-@pytest.mark.parametrize("balancer", ["direct", "haproxy"])
-def test_never_healthy(start, balancer):
+def unhealthy(start, balancer, **options):
+    """HAProxy, or None, and a cleatd whose containers answer 503 to each check."""
     node = start.haproxy() if balancer == "haproxy" else None
     (start.root / "seen").mkdir()
     command = [PYTHON, HERE / "plain_container.py", "--dir", start.root / "seen", "--health", 503]
-    cleatd = start.cleatd(classes={"default": {
-        **(haproxy_class(node) if node else {}), "command": command, "proof": "none",
-        "start_timeout_s": 2, "launch_attempts": 1}})
+    return node, start.cleatd(classes={"default": {
+        **(haproxy_class(node) if node else {}), "command": command, "proof": "none", **options}})
+
+
+@pytest.mark.parametrize("balancer", ["direct", "haproxy"])
+def test_never_healthy(start, balancer):
+    node, cleatd = unhealthy(start, balancer, start_timeout_s=2, launch_attempts=1)
     with pytest.raises(ApiError) as failed:
         cleatd.api.ready()
     assert failed.value.code == "never_healthy" and failed.value.error["retryable"], failed.value
@@ -132,11 +136,8 @@ def test_never_healthy(start, balancer):
 
 @pytest.mark.parametrize("balancer", ["direct", "haproxy"])
 def test_why_a_container_is_not_healthy(start, balancer):
-    node = start.haproxy() if balancer == "haproxy" else None
-    (start.root / "seen").mkdir()
-    command = [PYTHON, HERE / "plain_container.py", "--dir", start.root / "seen", "--health", 503]
-    api = start.cleatd(classes={"default": {
-        **(haproxy_class(node) if node else {}), "command": command, "proof": "none"}}).api
+    _, cleatd = unhealthy(start, balancer)
+    api = cleatd.api
     session = api.create()["session_id"]
     reason = {"direct": "HTTP 503", "haproxy": "L7STS"}[balancer]
     seen = poll(lambda: (s := api.session(session))["target_reason"] == reason and s, 60, "a failed health check")
