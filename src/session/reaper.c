@@ -15,8 +15,7 @@
 #include "session/session.h"
 
 #define CLOSING_MAX 10 /* containers, and as many targets, at a time */
-#define PLACE_MS 45000 /* who takes longer has nothing that leads to it, and holds up nobody   \
-                        */
+#define PLACE_MS 45000 /* who takes longer, out of reach perhaps, holds up nobody */
 #define REMOVE_RETRY_MS 30000
 
 struct place {
