@@ -173,7 +173,8 @@ const struct option class_options[] = {
     STRING(
         haproxy_backend, 128, "",
         "Backend to which containers are added. Its balance must be a dynamic one: leastconn "
-        "finds new containers soonest; roundrobin, first or random. Let it check with option httpchk GET /health."),
+        "finds new containers soonest; roundrobin, first or random. Let it check with option "
+        "httpchk GET /health."),
     LIST(cookies, "AWSALB,AWSALBCORS",
          "Names of the balancer's sticky cookies; they are kept and sent as one set. A "
          "trailing * "
